@@ -87,7 +87,7 @@ def openers(work):
 
     run, tuned = work / "run", work / "tuned"
     again = tiny_runs.arguments(
-        *(work / "data", "--variant=vitbert", f"--output_dir={run}", "--max_bad_records=1"),
+        *(work / "data", "--variant=vitbert", f"--output_dir={run}", "--skip_damaged=1"),
         *("--config.checkpoints_to_keep=3", "--config.inspection.activation_interval=5"),
     )
     tune = [f"--checkpoint={run}", "--task=texts", f"--data_dir={work / 'texts'}", "--seeds=2"]

@@ -40,7 +40,8 @@ from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
-from pipelines import package_data, sample, wikipedia
+from pipelines import package_data
+from pipelines.prepare import sample, wikipedia
 from pipelines.tasks.labelled_texts import LabelledTexts
 from pipelines.text.wordpiece import learn_vocabulary
 

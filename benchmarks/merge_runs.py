@@ -19,7 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
-from pipelines import sample
+from pipelines.prepare import sample
 
 # Merges that are more than a name.
 RUNS = {

@@ -21,7 +21,8 @@ from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
-from pipelines import sample, text_examples
+from pipelines import text_examples
+from pipelines.prepare import sample
 from pipelines.shards.records import RecordFiles
 from pipelines.text.packing import packed
 from pipelines.text.wordpiece import read_vocabulary

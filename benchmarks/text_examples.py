@@ -26,7 +26,8 @@ import tempfile
 import threading
 import time
 
-from pipelines import package_data, sample, wikipedia
+from pipelines import package_data
+from pipelines.prepare import sample, wikipedia
 from pipelines.text import documents, example_settings
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.pairs import SPECIALS_PER_EXAMPLE

@@ -112,7 +112,7 @@ def read(path):
 def read_lines(path):
     if not path.endswith(".bz2"):
         return read(path)
-    from pipelines import wikipedia
+    from pipelines.prepare import wikipedia
     from pipelines.text.tokenization import sentences_of
 
     return [line for document in wikipedia.read_documents(path) for line in sentences_of(document)]

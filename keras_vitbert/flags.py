@@ -75,7 +75,7 @@ INPUT_FLAGS = (
     ),
     ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
     ("download", False, "let TFDS download missing data"),
-    ("max_bad_records", 0, "how many damaged rows of tables may be skipped", 0),
+    ("skip_damaged", 0, "how many damaged rows of tables may be skipped", 0),
 )
 PRETRAINING_HELP = (
     "sample, small, paper, quick or FILE.py, optionally with :SIZE (sample, tiny, small, base, "
@@ -181,7 +181,7 @@ def devices_of(values: Any) -> dict[str, Any]:
 
 def inputs_of(values: Any) -> dict[str, Any]:
     """What `INPUT_FLAGS` name: fields of `keras_vitbert.fine_tuning.opening.Inputs`."""
-    names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "max_bad_records")
+    names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "skip_damaged")
     return {name: values[name].value for name in names} | {"files": _files(values)}
 
 

@@ -45,7 +45,7 @@ def define_flags(values):
         *RUN_FLAGS,
         ("profile", "", "START,STOP: the steps to trace for TensorBoard's profile plug-in"),
         (
-            "max_bad_records",
+            "skip_damaged",
             0,
             "how many damaged records may be skipped; above 0, all are checked first",
             0,
@@ -69,7 +69,7 @@ def main(argv):
         image_teacher=values.image_teacher,
         text_teacher=values.text_teacher,
         initial_weights=values.initial_weights,
-        max_bad_records=values.max_bad_records,
+        skip_damaged=values.skip_damaged,
         cache=values.cache,
         cache_dir=values.cache_dir,
         profile=_steps(values.profile),

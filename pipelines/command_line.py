@@ -12,8 +12,6 @@ The exit statuses are part of the interface (a job scheduler acts on them):
 
 Ctrl-C while a command is still loading ends it with SIGINT: shells report 130.
 
-Without `--debug`, library output on stderr is filtered, see `pipelines.stderr_filter`.
-
 This module imports nothing heavy, so that a bad flag is reported at once.
 """
 
@@ -21,6 +19,7 @@ import atexit
 import contextlib
 import difflib
 import errno
+import faulthandler
 import gc
 import multiprocessing
 import os
@@ -29,8 +28,8 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable, Iterable, Iterator
 
-from pipelines import stderr_filter
 from pipelines.status import discard, doing, say
 
 EXIT_DONE = 0
@@ -47,22 +46,19 @@ MAX_SEED = 2**32 - 1  # for --seed and --config.seed
 
 _HEAVY = {"tensorflow": "TensorFlow", "keras_hub": "Keras"}  # packages that take seconds to load
 _backends = ["tensorflow"]  # the Keras backends that a command can use
-# Messages of errors from a disk that cannot be written to.
-_DISK_REASONS = tuple(
-    map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES))
-)
-# Ends of TensorFlow's messages about local paths; before them stands the path.
-_PATH_REASONS = tuple(
-    f"; {os.strerror(number)}" for number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_debugged = False  # whether the command has --debug
+# TensorFlow and h5py raise errors of their own, which quote the system's messages: of a disk that
+# cannot be written to, and, at the end of TensorFlow's, of a path that cannot be read.
+_REASONS = (
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES)),
+    *(f"; {os.strerror(number)}" for number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)),
+    "File system scheme ",  # '...' not implemented: of paths such as `http://...`
 )
 _REMOTE_ERRORS = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")
-_NO_SCHEME = "File system scheme "  # '...' not implemented
 
 
 class Diverged(Exception):
     """A loss or a gradient is no longer finite."""
-
-    status, label = EXIT_DIVERGED, "diverged"
 
 
 class Stopped(BaseException):
@@ -71,99 +67,69 @@ class Stopped(BaseException):
     Like `KeyboardInterrupt`, it is not an `Exception`, so no handler mistakes it for a failure.
     """
 
-    status, label = EXIT_STOPPED, "stopped"
 
-
-class NoReader(Exception):
-    """Nobody reads stdout any more."""
-
-    status, label = EXIT_NO_READER, ""
-
-
-def run(main, argv=None):
+def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int:
     """Runs `main(argv)` and turns its exceptions into the exit statuses above.
 
     Args:
-        main: callable that takes the list of arguments without the program's name.
-        argv: list of str, `sys.argv[1:]` by default; the command is then the whole program, and its
-            stderr is filtered. `--debug` anywhere in it shows tracebacks and all of stderr.
+        main: takes the list of arguments without the program's name.
+        argv: `sys.argv[1:]` by default; the command is then the whole program. `--debug` anywhere
+            in it shows tracebacks, and what libraries write while they are loaded.
 
     Returns:
-        int, the exit status.
+        The exit status.
     """
-    if argv is not None:
-        return _run(main, argv)
-    _use_utf8()
-    _open_stderr()
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
-    atexit.register(gc.freeze)  # otherwise the interpreter takes two seconds longer to exit
-    argv = sys.argv[1:]
-    with contextlib.nullcontext() if "--debug" in argv else stderr_filter.filtered():
-        return _run(main, argv)
-
-
-def _run(main, argv):
-    debug = "--debug" in argv
+    global _debugged
+    if argv is None:
+        argv = sys.argv[1:]
+        _open_stderr()
+        gc.set_threshold(*_GARBAGE_THRESHOLDS)
+        atexit.register(gc.freeze)  # otherwise the interpreter takes two seconds longer to exit
+    _debugged = "--debug" in argv
     _backends[:] = ["tensorflow"]
+    error = None
     try:
         with stop_signals():
-            for argument in argv:
-                check_utf8(argument)
+            if sys.getfilesystemencoding() != "utf-8":  # TensorFlow's, whatever the locale
+                raise ValueError("the locale has another encoding than UTF-8; set PYTHONUTF8=1")
             main([argument for argument in argv if argument != "--debug"])
-        end = _unwritten()
-    except (ValueError, Diverged, Stopped) as error:
-        if debug:
-            traceback.print_exc()
-        end = error
-        _unwritten()
-    except (OSError, SystemExit) as error:  # perhaps from printing; the latter after --help
-        of_printing = isinstance(error, OSError) and error.filename is None
-        end = _unwritten("\n" if of_printing else "") or _of_files(error)
-        if end is None:
-            raise
-    except Exception as error:
-        if debug or (end := _of_files(error)) is None:
-            raise
-    if end is None:
+    except BaseException as caught:
+        error = caught
+    of_printing = isinstance(error, OSError) and error.filename is None  # perhaps
+    unwritten = _unwritten("\n" if of_printing else "")
+    if unwritten and (error is None or of_printing or isinstance(error, SystemExit)):
+        error = unwritten
+    if error is None:
         return EXIT_DONE
-    if isinstance(end, ValueError):
-        status, label = EXIT_BAD_INPUT, "error"
-    else:
-        status, label = end.status, end.label
-    if label:
-        stderr_filter.settle()  # so that the line below comes last
-        say(f"{label}: {one_line(end)}")
+    if (end := _end(error)) is None:
+        raise error
+    if _debugged:
+        traceback.print_exception(error)
+    status, line = end
+    if line:
+        say(one_line(line))
     return status
 
 
-def _of_files(error):
-    """The exception to end with if a file could not be reached, wherever that was; else None.
-
-    The system's own errors name the file. TensorFlow and h5py raise their own exceptions for a disk
-    that cannot be written, which quote the system's message. TensorFlow has more for files that
-    cannot be read, and one for paths such as `http://...`.
-    """
-    text = one_line(error)
+def _end(error):
+    """(exit status, line for the user) of an expected error; None of a bug."""
+    if isinstance(error, BrokenPipeError) and error.filename == "stdout":
+        return EXIT_NO_READER, ""
+    if isinstance(error, Diverged):
+        return EXIT_DIVERGED, f"diverged: {error}"
+    if isinstance(error, Stopped):
+        return EXIT_STOPPED, f"stopped: {error}"
+    if isinstance(error, UnicodeEncodeError):  # of a path, which TensorFlow cannot open
+        return EXIT_BAD_INPUT, f"error: {error.object!a}: is not UTF-8; rename the file"
     if isinstance(error, OSError) and error.filename:
-        return ValueError(f"{error.filename}: {error.strerror}")
-    if _NO_SCHEME in text:
-        return ValueError(f"{text[:400]}; copy it to this machine, or give a path of gs://")
-    if any(reason in text for reason in _DISK_REASONS):
-        return ValueError(f"{text[:400]}; fix that, and run the same command again")
+        return EXIT_BAD_INPUT, f"error: {error.filename}: {error.strerror}"
+    text = one_line(error)
+    if isinstance(error, ValueError):
+        return EXIT_BAD_INPUT, f"error: {text}"
     is_remote = type(error).__name__ in _REMOTE_ERRORS and "gs://" in text
-    if is_remote or any(reason in text for reason in _PATH_REASONS):
-        return ValueError(text[:400])
+    if isinstance(error, Exception) and (is_remote or any(r in text for r in _REASONS)):
+        return EXIT_BAD_INPUT, f"error: {text[:400]}"
     return None
-
-
-def _use_utf8():
-    """Restarts the program in Python's UTF-8 mode if the locale has another encoding.
-
-    TensorFlow treats file names and file content as UTF-8, whatever the locale.
-    """
-    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
-        os.environ["PYTHONUTF8"] = "1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _open_stderr():
@@ -177,69 +143,30 @@ def _open_stderr():
         sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)
 
 
-def check_utf8(path):
-    """Refuses a path that is not UTF-8, which TensorFlow cannot open.
-
-    Args:
-        path: str.
-
-    Raises:
-        ValueError: it is not.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{ascii(path)}: is not UTF-8; rename the file") from None
-
-
-def _unwritten(more=""):
-    """Writes `more` and flushes stdout; returns the exception to end with if that fails."""
+def _unwritten(more):
+    """Writes `more` and flushes stdout; returns the error if that fails, which names stdout."""
     try:
         print(end=more, flush=True)
         return None
     except OSError as error:
         discard(sys.stdout)
-        if isinstance(error, BrokenPipeError):
-            return NoReader()
-        return ValueError(f"stdout: cannot be written ({error.strerror}); send it elsewhere")
+        error.filename = "stdout"
+        return error
 
 
-def one_line(error):
-    """Folds the text of an exception into one line, without TensorFlow's name of an operation.
-
-    Args:
-        error: exception, or its text.
-
-    Returns:
-        str.
-    """
+def one_line(error: BaseException | str) -> str:
+    """Folds the text of an exception into one line, without TensorFlow's name of an operation."""
     return " ".join(re.sub(r"\{\{function_node .*?\}\}", "", str(error)).split())
 
 
-def meant(name, known, prefix=""):
-    """A hint at the closest known name.
-
-    Args:
-        name: str, an unknown name.
-        known: iterable of str.
-        prefix: str, written before the known name.
-
-    Returns:
-        str, ` (did you mean ...?)`, or empty if no known name is close.
-    """
+def meant(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A hint at the closest known name, ` (did you mean ...?)`; empty if none is close."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {prefix}{close[0]}?)" if close else ""
 
 
-def install(extra):
-    """What installs an extra of this project, for messages: it is on no package index.
-
-    Args:
-        extra: str.
-
-    Returns:
-        str.
-    """
+def install(extra: str) -> str:
+    """What installs an extra of this project, for messages: it is on no package index."""
     return f'pip install -e ".[{extra}]" in the checkout of keras-vitbert'
 
 
@@ -305,14 +232,11 @@ def hear_signals_again():
             signal.signal(number, stop_request)
 
 
-def choose_backend(name):
+def choose_backend(name: str | None) -> str:
     """Chooses Keras' backend for a command that also runs on JAX. Call it before Keras is loaded.
 
     Args:
-        name: str, the value of `--backend`, or None if it is not given.
-
-    Returns:
-        str, `KERAS_BACKEND`, by default `tensorflow`.
+        name: None for `KERAS_BACKEND`, by default `tensorflow`.
 
     Raises:
         ValueError: there is no such backend.
@@ -326,11 +250,8 @@ def choose_backend(name):
 
 
 @contextlib.contextmanager
-def quiet_loading():
-    """Holds back TensorFlow's output on stderr while the block loads it, and reports the loading.
-
-    The output is notes on oneDNN and CUDA, written before logging obeys `TF_CPP_MIN_LOG_LEVEL`.
-    It is shown if loading fails, except with a `ValueError` or a signal, which take one line.
+def quiet_loading() -> Iterator[None]:
+    """Silences TensorFlow while the block loads it, and reports the loading.
 
     Raises:
         ValueError: Keras would run on a backend that `choose_backend` has not allowed.
@@ -340,35 +261,46 @@ def quiet_loading():
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend not in _backends and not is_worker:
         raise ValueError(f"KERAS_BACKEND={backend}: must be {' or '.join(_backends)}; unset it")
-    hold = stderr_filter.held if stderr_filter.is_active() else _held
     missing = [name for package, name in _HEAVY.items() if package not in sys.modules]
     said = doing(f"loading {missing[0]}") if missing and not is_worker else contextlib.nullcontext()
-    with said, hold():
+    with said, contextlib.nullcontext() if _debugged else _held():
         yield
 
 
 @contextlib.contextmanager
 def _held():
-    """Holds back what is written to descriptor 2 if no filter is active."""
+    """Holds back what libraries write to descriptor 2; shows it if the block fails.
+
+    Notes on oneDNN and CUDA are written before TensorFlow's logging obeys `TF_CPP_MIN_LOG_LEVEL`.
+    After an abort only `--debug` shows them, so `faulthandler` says at least where that was.
+    """
     sys.stderr.flush()
-    stderr = os.dup(2)
+    stderr, own = os.dup(2), sys.stderr
+    if own is sys.__stderr__:  # what the project itself says meanwhile is shown
+        sys.stderr = open(stderr, "w", buffering=1, errors="backslashreplace", closefd=False)
+    is_new = not faulthandler.is_enabled()
+    if is_new:
+        faulthandler.enable(stderr)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except (ValueError, Stopped):
+        except (ValueError, Stopped):  # take one line
             raise
         except BaseException:
             held.seek(0)
             os.write(stderr, held.read())
             raise
         finally:
-            sys.stderr.flush()
+            own.flush()
+            if is_new:
+                faulthandler.disable()
+            sys.stderr = own
             os.dup2(stderr, 2)
             os.close(stderr)
 
 
-def load_tensorflow():
+def load_tensorflow() -> None:
     """Imports TensorFlow and looks for its devices, quietly."""
     with quiet_loading():
         import tensorflow as tf

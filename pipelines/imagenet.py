@@ -18,7 +18,7 @@ for each, and DIR/classes.txt: line i names the class of label i. 0 is backgroun
 
 Images are shuffled. Each is decoded in full and stored byte for byte, but PNG, GIF, BMP, WebP and
 CMYK files become RGB JPEGs; the manifest counts them. The command finds all damaged images before
-it fails because of them, unless --max_bad_records allows them. The same command resumes a run that
+it fails because of them, unless --skip_damaged allows them. The same command resumes a run that
 was stopped. What follows `--` says where the work is done, see `pipelines.wikipedia`.
 """
 
@@ -28,69 +28,25 @@ import sys
 
 from pipelines import command_line
 from pipelines.command_line import MAX_SEED
-from pipelines.files import make_folder, write_atomically
+from pipelines.files import make_folder
 from pipelines.flags import define_flags
-from pipelines.jobs import shard_job
-
-SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
-MIN_IMAGES_PER_SHARD = 300  # smaller sets get fewer shards
+from pipelines.prepare import jobs
 
 _TARS = ("train_tar", "validation_tar")
 _FOLDERS = ("train_folder", "validation_folder")
 _SOURCES = (*_TARS, "tfds_data_dir", "folder", *_FOLDERS)
 
 
-def default_shards(split, count):
-    """How many shards a split has by default.
-
-    Args:
-        split: str, `train` or `validation`.
-        count: int, its images.
-
-    Returns:
-        int.
-    """
-    return max(1, min(SHARDS[split], count // MIN_IMAGES_PER_SHARD))
-
-
-def write_classes(output, classes):
-    """Writes `classes.txt`, one class per line.
-
-    Args:
-        output: str, the folder, local or `gs://`.
-        classes: list of str.
-
-    Raises:
-        ValueError: the file exists with other classes.
-    """
-    import tensorflow as tf
-
-    path = os.path.join(output, "classes.txt")
-    text = "".join(f"{name}\n" for name in classes)
-    if not tf.io.gfile.exists(path):
-        write_atomically(path, text)
-        return
-    with tf.io.gfile.GFile(path) as stream:
-        if stream.read() != text:
-            raise ValueError(
-                f"{path}: does not list the {len(classes):,} classes of these images; give "
-                "another --output"
-            )
-
-
 def main(argv):
-    """The command.
-
-    Args:
-        argv: list of str, without the program's name.
-    """
+    """The command, with its arguments without the program's name."""
     values, workers = _parse(argv)
     source = _check_source(values)
     output = values.output.rstrip("/") or "/"
-    shard_job.check_job(os.path.join(output, "train"), workers)
+    jobs.check_output(os.path.join(output, "train"), workers)
 
     command_line.load_tensorflow()
-    from pipelines.images import image_shards, image_sources
+    from pipelines.images import image_sources
+    from pipelines.prepare import image_shards
 
     if source == "folder" and values.folder:
         splits = image_sources.find_folders(values.folder)
@@ -99,50 +55,41 @@ def main(argv):
         splits = {flag.split("_")[0]: values[flag].value for flag in flags if values[flag].value}
     make_folder(output)
     if source == "tfds":
-        from pipelines.images import imagenet_tfds
+        from pipelines.prepare import imagenet_tfds
 
         if values.manual_dir:
             imagenet_tfds.prepare(values.tfds_data_dir, values.manual_dir)
-        jobs = imagenet_tfds.find_splits(values.tfds_data_dir)
-        counts = {split: job.count for split, job in jobs.items()}
-        classes = next(iter(jobs.values())).classes
+        found = imagenet_tfds.find_splits(values.tfds_data_dir)
+        classes = next(iter(found.values())).classes
+        opened = {split: contextlib.nullcontext(job) for split, job in found.items()}
     else:
         image_sources.check_sources(source, splits, values.validation_labels)
         lists, classes = image_sources.find_images(source, splits, values.validation_labels)
-        counts = {split: len(images) for split, images in lists.items()}
-    prefixes = {split: os.path.join(output, split) for split in counts}
-    shards = {
-        split: shard_job.choose_shards(
-            prefixes[split],
-            values[f"{split}_shards"].value,
-            default_shards(split, count),
-            count,
-            "images",
-        )
-        for split, count in counts.items()
-    }
-    write_classes(output, classes)
-    for split in counts:
-        prefix = prefixes[split]
-        if source == "tfds":
-            making = contextlib.nullcontext(jobs[split])
-        else:
-            settings = {"source": source, "split": split, "seed": values.seed}
-            images = lists[split].shuffled((values.seed, list(SHARDS).index(split)))
-            making = image_shards.listed_job(images, classes, settings, f"{prefix}.progress")
-        with making as job:
-            done = shard_job.run_job(
-                job,
-                prefix,
-                shards[split],
-                workers,
-                max_bad_records=values.max_bad_records,
+        opened = {
+            split: image_shards.listed_job(
+                images.shuffled((values.seed, list(image_shards.SHARDS).index(split))),
+                classes,
+                {"source": source, "split": split, "seed": values.seed},
+                os.path.join(output, f"{split}.progress"),
             )
-        _show_converted(prefix, done)
+            for split, images in lists.items()
+        }
+    image_shards.write_classes(output, classes)
+    for split, opening in opened.items():
+        prefix = os.path.join(output, split)
+        with opening as job:
+            shards = jobs.choose_shards(prefix, values[f"{split}_shards"].value, *job.size())
+            counts = jobs.run_job(job, prefix, shards, workers, values.skip_damaged)
+        converted = ", ".join(
+            f"{count:,} {name.removeprefix('converted_').upper()}"
+            for name, count in counts.items()
+            if name.startswith("converted_") and count
+        )
+        if converted:
+            command_line.say(f"{prefix}: converted to RGB JPEG: {converted}")
 
 
 def _parse(argv):
-    fewer = f"fewer where a file would hold less than {MIN_IMAGES_PER_SHARD} images"
     values = define_flags(
         ("output", None, "Folder of the files that are written, local or gs://."),
         ("train_tar", None, "ILSVRC2012_img_train.tar: a tar file of one tar file per class."),
@@ -158,12 +105,12 @@ def _parse(argv):
         ("folder", None, "Folder that holds train/ and val/ or validation/."),
         ("train_folder", None, "Folder that holds one folder of training images per class."),
         ("validation_folder", None, "The same of validation images."),
-        ("train_shards", None, f"Training files. Default: {SHARDS['train']}, {fewer}.", 1),
-        ("validation_shards", None, f"Validation files. Default: {SHARDS['validation']}.", 1),
+        ("train_shards", None, "Training files. Default: 1024, fewer of less than 300 images.", 1),
+        ("validation_shards", None, "Validation files. Default: 128, likewise.", 1),
         ("seed", 0, "Seed of the order of the images; TFDS has an order of its own.", 0, MAX_SEED),
-        ("max_bad_records", 0, "How many damaged images of a split may be left out.", 0),
+        jobs.SKIP_DAMAGED,
     )
-    return values, shard_job.parse_job_flags(values, argv, __doc__, ("output",))
+    return values, jobs.parse_job_flags(values, argv, __doc__, ("output",))
 
 
 def _check_source(values):
@@ -183,17 +130,6 @@ def _check_source(values):
     if given[0] in _TARS:
         return "tar"
     return "tfds" if given[0] == "tfds_data_dir" else "folder"
-
-
-def _show_converted(prefix, counts):
-    """Reports how many images were converted."""
-    converted = [
-        f"{count:,} {name.removeprefix('converted_').upper()}"
-        for name, count in counts.items()
-        if name.startswith("converted_") and count
-    ]
-    if converted:
-        command_line.say(f"{prefix}: converted to RGB JPEG: {', '.join(converted)}")
 
 
 if __name__ == "__main__":

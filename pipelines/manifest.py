@@ -14,7 +14,7 @@ from pipelines import command_line
 from pipelines.digests import whole_digest
 from pipelines.files import make_folder, reading
 from pipelines.flags import define_flags, parse_flags
-from pipelines.shards import record_scan, shard_files
+from pipelines.shards import shard_files
 from pipelines.shards.shard_manifest import (
     DOCUMENTS,
     IMAGES,
@@ -76,7 +76,9 @@ def _places(file, kind):
         with reading(file) as (stream, _):
             places = dict(enumerate(offset for offset, _ in documents.placed_lines(stream, 0)))
         return len(places), places
-    run, _ = record_scan.scan(file)
+    from pipelines.shards.records import scan
+
+    run, _ = scan(file)
     return run.count, dict(run.index)
 
 
@@ -84,13 +86,14 @@ def _entry(file):
     import tensorflow as tf
 
     from pipelines.shards.damage import reason_of
+    from pipelines.shards.records import scan
 
     try:
         for _ in tf.data.TFRecordDataset(file):  # which compares all checksums
             pass
     except tf.errors.DataLossError as error:
         raise ValueError(f"{file}: {reason_of(error)}") from error
-    run, _ = record_scan.scan(file)
+    run, _ = scan(file)
     digest, size = whole_digest(file)
     return {
         "name": os.path.basename(file),

@@ -4,27 +4,33 @@ how long everything took.
     loading TensorFlow ...
     vit: 435,722 parameters, 500 steps of 128 images, in runs/sample-vitbert/teachers/vit
 
-A line about a beginning ends with ` ...`. While nothing else is printed, it is repeated every 30
-seconds with the time elapsed. Something that happens often is reported again only if it took
-seconds.
-
-This module imports nothing from the project and nothing heavy.
+A line about a beginning ends with ` ...`. Something that happens often is reported again only if it
+took seconds. This module imports nothing from the project and nothing heavy.
 """
 
+import collections
 import contextlib
 import os
 import sys
-import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 
-SILENCE = 30.0  # seconds at most while something is being done
+SILENCE = 30.0  # seconds at most while progress can be told
 _SHORT = 2.0  # seconds: what took less is not reported again
 OTHER = "other"
 
+_seconds = collections.Counter()  # by kind; each second counts for the innermost block of `timed`
+_kinds, _since = [OTHER], time.monotonic()
+_said = time.monotonic()  # when the last line was printed
+_doing = []  # what is being done, and a function that tells how far it is; the innermost last
+_took = {}  # seconds by text
+_shown = []  # displays that replace the lines, see `display`
 
-def say(text):
+
+def say(text: str) -> None:
     """Prints a line for the user on stderr at once; nothing if stderr cannot be written."""
-    _spoken.set()
+    global _said
+    _said = time.monotonic()
     if sys.stderr is None:  # it was closed before the program began
         return
     try:
@@ -34,160 +40,91 @@ def say(text):
         discard(sys.stderr)
 
 
-def discard(stream):
+def discard(stream) -> None:
     """Discards what a stream still holds: Python would fail to write it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def duration(seconds):
-    """A duration in words.
-
-    Args:
-        seconds: float.
-
-    Returns:
-        str, such as `45 s`, `12 min` or `3 h 20 min`.
-    """
+def duration(seconds: float) -> str:
+    """A duration in words, such as `45 s`, `12 min` or `3 h 20 min`."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class Activity:
-    """What is being done.
-
-    Attributes:
-        text: str, such as `validating`.
-        part: str, how far it has got, such as `batch 3 of 20`, or a function that says so.
-    """
-
-    def __init__(self, text):
-        self.text, self.part = text, ""
-        self.began = time.monotonic()
-
-    def __str__(self):
-        part = self.part() if callable(self.part) else self.part
-        return ", ".join(filter(None, (self.text, part)))
-
-
-class _Times:
-    """Seconds by kind; each second counts once, for the innermost block of `timed`."""
-
-    def __init__(self):
-        self.seconds, self.kinds, self._since = {}, [], time.monotonic()
-
-    def charge(self):
-        now = time.monotonic()
-        kind = self.kinds[-1] if self.kinds else OTHER
-        self.seconds[kind] = self.seconds.get(kind, 0.0) + now - self._since
-        self._since = now
-
-
-_times = _Times()
-_activities = []  # the innermost is the last
-_took = {}  # seconds by text
-_shown = []  # displays that replace the lines, see `display`
-_spoken = threading.Event()
-_heart = None
-
-
 @contextlib.contextmanager
-def timed(kind):
-    """Counts the time of a block, which may contain other such blocks.
-
-    Args:
-        kind: str, such as `steps`.
-    """
-    _times.charge()
-    depth = len(_times.kinds)
-    _times.kinds.append(kind)
+def timed(kind: str) -> Iterator[None]:
+    """Counts the time of a block, such as `steps`; it may contain other such blocks."""
+    times()
+    depth = len(_kinds)
+    _kinds.append(kind)
     try:
         yield
     finally:
-        _times.charge()
-        del _times.kinds[depth:]
+        times()
+        del _kinds[depth:]
 
 
-def times():
-    """The seconds of this process so far, by kind: dict of str to float."""
-    _times.charge()
-    return dict(_times.seconds)
+def times() -> dict[str, float]:
+    """The seconds of this process so far, by kind."""
+    global _since
+    now = time.monotonic()
+    _seconds[_kinds[-1]] += now - _since
+    _since = now
+    return dict(_seconds)
 
 
 @contextlib.contextmanager
-def doing(text, kind=None):
+def doing(text: str, kind: str | None = None) -> Iterator[Callable[[str], None]]:
     """Reports that something begins, and counts its time.
 
     Args:
-        text: str, such as `loading TensorFlow`.
-        kind: str, what its time counts as; None for the kind already being counted.
+        text: such as `loading TensorFlow`.
+        kind: what its time counts as; None for the kind already being counted.
 
     Yields:
-        `Activity`, whose `part` may be set.
+        A function that takes how far it has got, such as `batch 3 of 20`. That is printed after
+        some seconds of silence.
     """
-    _beat()
-    activity = Activity(text)
-    depth = len(_activities)
-    _activities.append(activity)
+    began = time.monotonic()
+
+    def reach(part):
+        if _shown:
+            _shown[-1](f"{text}, {part}")
+        elif time.monotonic() - _said >= SILENCE:
+            say(f"{text}, {part}, {duration(time.monotonic() - began)} ...")
+
+    depth = len(_doing)
+    _doing.append((text, reach))
     if _shown:
-        _shown[-1](str(activity))
+        _shown[-1](text)
     elif _took.get(text, _SHORT) >= _SHORT:
         say(f"{text} ...")
     try:
         with timed(kind) if kind else contextlib.nullcontext():
-            yield activity
+            yield reach
     finally:
-        _took[text] = time.monotonic() - activity.began
-        del _activities[depth:]
+        _took[text] = time.monotonic() - began
+        del _doing[depth:]
         if _shown:
-            _shown[-1](str(_activities[-1]) if _activities else "")
+            _shown[-1](_doing[-1][0] if _doing else "")
 
 
-def counted(items, count, name="batch"):
-    """Yields items, and reports the count so far to `doing`.
-
-    Args:
-        items: iterable.
-        count: int, how many items there are.
-        name: str, what to call an item.
-    """
+def counted(items: Iterable, count: int, name: str = "batch") -> Iterator:
+    """Yields items, and reports the count so far to `doing`."""
     for number, item in enumerate(items, 1):
-        if _activities:
-            _activities[-1].part = f"{name} {number:,} of {count:,}"
+        if _doing:
+            _doing[-1][1](f"{name} {number:,} of {count:,}")
         yield item
 
 
 @contextlib.contextmanager
-def display(show):
-    """Passes what is being done to a display instead of printing it.
-
-    Args:
-        show: callable that takes a text, which is empty when nothing is being done.
-    """
+def display(show: Callable[[str], None]) -> Iterator[None]:
+    """Passes what is being done to a display, and "" when nothing is, instead of printing it."""
     depth = len(_shown)
     _shown.append(show)
     try:
         yield
     finally:
         del _shown[depth:]
-
-
-def _beat():
-    """Starts, once per process, the thread that repeats what is being done."""
-    global _heart
-    if _heart is None or _heart[0] != os.getpid():
-        thread = threading.Thread(target=_repeat, name="status", daemon=True)
-        _heart = os.getpid(), thread
-        thread.start()
-
-
-def _repeat():
-    while True:
-        _spoken.clear()
-        if _spoken.wait(SILENCE):
-            continue
-        activity = _activities[-1] if _activities else None
-        if activity is not None and not _shown:
-            with contextlib.suppress(ValueError):  # a test has closed its stderr
-                say(f"{activity}, {duration(time.monotonic() - activity.began)} ...")

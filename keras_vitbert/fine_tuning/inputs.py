@@ -21,7 +21,7 @@ class Inputs:
     data_dir: str = ""  # own data, or TFDS' data folder
     files: dict[str, str] = dataclasses.field(default_factory=dict)  # paths by split
     download: bool = False  # whether TFDS may fetch missing data
-    max_bad_records: int = 0  # rows of tables that may be left out
+    skip_damaged: int = 0  # rows of tables that may be left out
 
     def paths(self, task: str) -> list[str]:
         """Everything that is read, for outputs that must not be one of them."""
@@ -55,7 +55,7 @@ class Inputs:
                 *(find_task(config.task), config, vocabulary, max_length),
                 data_dir=self.data_dir,
                 download=self.download,
-                max_bad_records=self.max_bad_records,
+                skip_damaged=self.skip_damaged,
                 files=self.files,
                 **options,
             )

@@ -74,7 +74,7 @@ def open_task(
     max_length,
     data_dir="",
     download=False,
-    max_bad_records=0,
+    skip_damaged=0,
     files=None,
     classes=None,
     columns=None,
@@ -92,7 +92,7 @@ def open_task(
         max_length: int, tokens of a text.
         data_dir: str, local or `gs://`.
         download: bool, whether TFDS may fetch missing data.
-        max_bad_records: int, how many rows of tables may be left out.
+        skip_damaged: int, how many rows of tables may be left out.
         files: dict of `train`, `validation` or `test` to a path.
         classes: list of str, those of a trained model, which needs no training examples.
         columns: dict, see `task_texts.read_own`.
@@ -116,13 +116,13 @@ def open_task(
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
     if task.kind == "images":
         if places:
-            classes, splits = task_images.open_own(places, config, classes, max_bad_records, choose)
+            classes, splits = task_images.open_own(places, config, classes, skip_damaged, choose)
         else:
             classes, splits = task_images.open_tfds(task, config, data_dir, download)
     else:
         if places:
             classes, rows = task_texts.read_own(
-                places, config, classes, max_bad_records, tuple(files or ()), columns
+                places, config, classes, skip_damaged, tuple(files or ()), columns
             )
         else:
             classes, rows = task_texts.read_tfds(task, data_dir, download)

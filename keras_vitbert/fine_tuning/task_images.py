@@ -36,14 +36,14 @@ def open_tfds(task, config, data_dir, download):
     )
 
 
-def open_own(places, config, classes=None, max_bad_records=0, choose=None):
+def open_own(places, config, classes=None, skip_damaged=0, choose=None):
     """The splits of a user's own images.
 
     Args:
         places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if present.
         config: `keras_vitbert.configs.fine_tuning.FineTuning`.
         classes: list of str, those of a trained model; those of the first split by default.
-        max_bad_records: int, how many damaged rows of tables may be left out.
+        skip_damaged: int, how many damaged rows of tables may be left out.
         choose: function of the first split's store that returns the config without open fields.
 
     Returns:
@@ -65,9 +65,9 @@ def open_own(places, config, classes=None, max_bad_records=0, choose=None):
         else:
             columns = config.data.image_column, config.data.label_column
             stores[split], classes, damaged = read_images(
-                place.tables(), *columns, classes, max_bad_records
+                place.tables(), *columns, classes, skip_damaged
             )
-            max_bad_records -= damaged
+            skip_damaged -= damaged
     if choose is not None:
         config = choose(next(iter(stores.values())))
     return classes, _viewed(stores, config)

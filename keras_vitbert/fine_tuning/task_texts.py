@@ -30,14 +30,14 @@ def read_tfds(task, data_dir, download):
     return tfds_data.class_names(builder), rows
 
 
-def read_own(places, config, classes=None, max_bad_records=0, asked_for=(), columns=None):
+def read_own(places, config, classes=None, skip_damaged=0, asked_for=(), columns=None):
     """The rows of a user's own tables; reports what is left out.
 
     Args:
         places: dict of a split to a `pipelines.tasks.own_data.Place`, `train` first if present.
         config: `keras_vitbert.configs.fine_tuning.FineTuning`.
         classes: list of str, those of a trained model; those of the first split by default.
-        max_bad_records: int, how many damaged rows may be left out.
+        skip_damaged: int, how many damaged rows may be left out.
         asked_for: collection of str, the splits that flags name; they must have labels.
         columns: dict, those of a trained model: `sentences`, one or two str, and `label`, str. They
             are read where the config names no others and a table has them.
@@ -59,8 +59,8 @@ def read_own(places, config, classes=None, max_bad_records=0, asked_for=(), colu
             continue
         sentences = given or (known["sentences"] if set(known["sentences"]) <= set(there) else ())
         label = config.data.label_column or (known["label"] if known["label"] in there else "")
-        found = read_rows(tables, sentences, label, max_bad_records)
-        max_bad_records -= found.left_out
+        found = read_rows(tables, sentences, label, skip_damaged)
+        skip_damaged -= found.left_out
         if len(known["sentences"]) not in (0, len(found.sentence_columns)):
             raise ValueError(
                 f"{found.source}: has a different number of sentence columns from {owner}; name "

@@ -8,13 +8,13 @@ import tensorflow as tf
 from keras_vitbert.configs import sample as sample_config
 from keras_vitbert.configs.model import PAPER_SIZES
 from keras_vitbert.configs.pretraining import Pretraining
-from pipelines import sample
 from pipelines.command_line import one_line, say
 from pipelines.image_stream import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
-from pipelines.shards.damage import check_limit, left_out, without_damaged
-from pipelines.shards.records import BadRecord, RecordFiles
+from pipelines.prepare import sample
+from pipelines.shards.damage import check_limit, left_out, open_without_damaged
+from pipelines.shards.records import RecordFiles
 from pipelines.text.casing import case_of, recorded_case
 from pipelines.text.masking import MASKED_RATIO
 from pipelines.text.wordpiece import read_vocabulary
@@ -62,18 +62,16 @@ class Data:
         )
 
 
-def open_data(config, cache_dir="", max_bad_records=0, cache=False, audits=None):
+def open_data(config, cache_dir="", skip_damaged=0, cache=False):
     """Opens training and validation data.
 
     Args:
         config: `Pretraining`; with `data.source` "sample", the sample data are prepared on demand.
             Only the modalities of its variant are opened.
-        cache_dir: str, where prepared sample data are kept; see `pipelines.sample`.
-        max_bad_records: int, how many damaged records of all files may be skipped. Above 0, all
+        cache_dir: str, where prepared sample data are kept; see `pipelines.prepare.sample`.
+        skip_damaged: int, how many damaged records of all files may be skipped. Above 0, all
             records are checked first.
         cache: bool, whether training records are kept in memory once they have been read.
-        audits: `RunFolder` to store the result of that check in, if it writes; None if
-            `max_bad_records` is 0.
 
     Returns:
         `Data`.
@@ -85,29 +83,19 @@ def open_data(config, cache_dir="", max_bad_records=0, cache=False, audits=None)
     if data.source == "sample":
         data = _sample(config, cache_dir)
 
-    def opened(key, pattern, open_source, judged_by):
+    def opened(key, pattern, open_source):
         """A source, without its damaged records if some may be skipped."""
         if not pattern:
             raise ValueError(f"{key} is empty; give a pattern of files, see docs/data.md")
-        if not max_bad_records:
+        if not skip_damaged:
             return open_source(RecordFiles.find(pattern))
-        same = {"pattern": pattern, "judged_by": judged_by}
-        known = audits.audit(key)
-        if known is not None and same.items() <= known.items():
-            records = RecordFiles.from_json(known)
-            if records.is_unchanged(known):
-                return open_source(records)
-        records = RecordFiles.find(pattern, salvage=True)
-        source = _opened_at_good(records, open_source, max_bad_records)
-        source = without_damaged(source, max_bad_records)
-        audits.keep_audit(key, {**source.records.to_json(), **same})
-        return source
+        return open_without_damaged(pattern, open_source, skip_damaged)
 
-    def open_both(modality, open_source, batch, **judged_by):
-        """The sources of training and of validation; `judged_by` decides what is damaged."""
+    def open_both(modality, open_source, batch):
+        """The sources of training and of validation."""
         files = getattr(data, modality)
         train, validation = (
-            opened(f"data.{modality}.{split}", pattern, open_source, judged_by)
+            opened(f"data.{modality}.{split}", pattern, open_source)
             for split, pattern in (("train", files.train), ("validation", files.validation))
         )
         if train.records.count < getattr(config, batch):
@@ -131,13 +119,7 @@ def open_data(config, cache_dir="", max_bad_records=0, cache=False, audits=None)
     sizes = parts["sizes"]
     if config.parts.images:
         parts["classes"], sizes["num_classes"] = _classes(data, model.num_classes)
-        parts["images"], parts["image_validation"] = open_both(
-            "images",
-            open_images,
-            "image_batch",
-            label_offset=data.images.label_offset,
-            num_classes=sizes["num_classes"],
-        )
+        parts["images"], parts["image_validation"] = open_both("images", open_images, "image_batch")
     if config.parts.text:
         if not data.vocabulary:
             raise ValueError("data.vocabulary is empty; give a vocabulary file")
@@ -153,9 +135,7 @@ def open_data(config, cache_dir="", max_bad_records=0, cache=False, audits=None)
                 f"model.vocabulary_size={size}: {data.vocabulary} has {len(vocabulary)} "
                 "entries; the other rows are never trained"
             )
-        parts["texts"], parts["text_validation"] = open_both(
-            "text", open_texts, "text_batch", vocabulary_size=size
-        )
+        parts["texts"], parts["text_validation"] = open_both("text", open_texts, "text_batch")
         both = (parts["texts"], parts["text_validation"])
         manifests = {k: m for source in both for k, m in source.records.manifests.items()}
         recorded = recorded_case(manifests)
@@ -163,23 +143,12 @@ def open_data(config, cache_dir="", max_bad_records=0, cache=False, audits=None)
         sizes["max_sequence_length"] = max(parts["texts"].length, parts["text_validation"].length)
     opened_data = Data(**parts)
     damaged = left_out(opened_data)
-    check_limit(damaged, max_bad_records)
+    check_limit(damaged, skip_damaged)
     for damage in damaged[:_DAMAGE_SHOWN]:
         say(f"left out: {damage}")
     if len(damaged) > _DAMAGE_SHOWN:
         say(f"left out: {len(damaged) - _DAMAGE_SHOWN} more")
     return opened_data
-
-
-def _opened_at_good(records, open_source, limit):
-    """A source of salvaged records, starting at the first one that is not damaged."""
-    while True:
-        try:
-            return open_source(records)
-        except BadRecord as error:
-            if len(records.damaged) >= limit or records.count == 1:
-                raise
-            records = records.without({0: error.reason})
 
 
 def _sample(config, cache_dir):

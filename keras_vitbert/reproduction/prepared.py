@@ -79,12 +79,13 @@ def _digest(folder):
 def build_sample(folder):
     """The tasks of the scale `sample`: digits of scikit-learn, and held-out articles.
 
-    Pre-training has its own data, see `pipelines.sample`.
+    Pre-training has its own data, see `pipelines.prepare.sample`.
 
     Args:
         folder: str.
     """
-    from pipelines import package_data, sample, wikipedia
+    from pipelines import package_data
+    from pipelines.prepare import sample, wikipedia
 
     made = sample.prepare()
     os.makedirs(os.path.join(folder, "vocabulary"), exist_ok=True)
@@ -125,7 +126,8 @@ def build_small(folder, cifar10, books):
         cifar10: str, holds `train/CLASS/*.jpg` with 5,000 images per class.
         books: str, plain-text books.
     """
-    from pipelines import package_data, sample
+    from pipelines import package_data
+    from pipelines.prepare import sample
 
     classes = _images_of_classes(cifar10)
     texts = os.path.join(folder, "documents")

@@ -95,10 +95,10 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
             self._tell(step, logs or {})
 
     def on_test_begin(self, logs=None):
-        self._part = self._validation.enter_context(doing("validating", "validation"))
+        self._reach = self._validation.enter_context(doing("validating", "validation"))
 
     def on_test_batch_end(self, batch, logs=None):
-        self._part.part = f"batch {batch + 1:,} of {self.validation_batches:,}"
+        self._reach(f"batch {batch + 1:,} of {self.validation_batches:,}")
 
     def on_test_end(self, logs=None):
         self._validation.close()

@@ -25,7 +25,7 @@ def reading(stream):
     sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
     return _reading(
         (first_damage(source) for source in sources if source is not None),
-        "write the file again, or allow for damaged records with max_bad_records",
+        "write the file again, or allow for damaged records with skip_damaged",
     )
 
 

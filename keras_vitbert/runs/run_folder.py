@@ -10,7 +10,6 @@ inspection/     the values behind the pictures in TensorBoard
 metrics.csv     one line per epoch
 divergences.csv a line for each step that was not applied, see `keras_vitbert.runs.divergence`
 LOCK            present while a process trains there, see `keras_vitbert.runs.run_lock`
-records-*.json  where damaged records are allowed: which records are used and which are damaged
 summary.json    written at the end: it exists exactly when the run is finished
 
 Fine-tuning has such a folder for each trial, in `trials/`; see `keras_vitbert.fine_tuning.trials`.
@@ -84,15 +83,6 @@ class RunFolder:
             )
         require_files(self.path)
         return record
-
-    def audit(self, name: str) -> dict[str, Any] | None:
-        """What `keep_audit` stored, or None."""
-        return self._json(f"records-{name}.json")
-
-    def keep_audit(self, name: str, content: dict[str, Any]) -> None:
-        """Stores which records of a data set are damaged, because finding them takes long."""
-        self.make()
-        self.write_json(f"records-{name}.json", content, indent=None)
 
     def summary(self) -> dict[str, Any] | None:
         """The content of `summary.json`, or None if the run is not finished."""

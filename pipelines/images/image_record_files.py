@@ -144,5 +144,5 @@ class ImageRecordFiles:
         return self.in_order(begin).map(decoded, available_cores(), deterministic=True)
 
     def first_damage(self):
-        """The first unusable record of the files: `record_scan.Damage`, or None."""
+        """The first unusable record of the files: `Damage`, or None."""
         return damage.first_damage(self)

@@ -8,38 +8,46 @@ failure, or to leave out exactly the damaged ones.
 import dataclasses
 import itertools
 import re
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipelines.shards.record_scan import Damage
+from pipelines.shards.records import BAD_CONTENT, BadRecord, Damage, RecordFiles
 
 
-def without_damaged(source, limit: int):
-    """The same `ImageStream` or `TextStream` without its damaged records, at most `limit` of them.
+def open_without_damaged(pattern: str, open_source: Callable, limit: int):
+    """The `ImageStream` or `TextStream` of a pattern without its damaged records.
 
-    Its `records` must have been found with `salvage`.
+    Args:
+        open_source: makes the source from `RecordFiles`; may refuse the first record as a
+            `BadRecord`.
+        limit: how many records may be left out.
 
     Raises:
         ValueError: more are damaged.
     """
-    check_limit(source.records.damaged, limit)  # before every record is read
-    reasons = {}
-    lost = sum(damage.records for damage in source.records.damaged)
-    for number, reason in _unusable(source):
-        reasons[number] = reason
-        if lost + len(reasons) > limit:
+    records = RecordFiles.find(pattern, skip=True)
+    while True:
+        check_limit(records.damaged, limit)  # before every record is read
+        try:
+            source = open_source(records)
             break
-    records = source.records.without(reasons)
+        except BadRecord as error:
+            if records.count == 1:
+                raise
+            records = records.without({0: error.reason})
+    room = limit - _lost(records.damaged)
+    reasons = dict(itertools.islice(_unusable(source), room + 1))
+    records = records.without(reasons)
     check_limit(records.damaged, limit)
     return dataclasses.replace(source, records=records)
 
 
 def check_limit(damaged: list[Damage], limit: int):
     """Refuses more damaged records than `limit`; names the first."""
-    lost = sum(damage.records for damage in damaged)
-    if lost > limit:
+    if (lost := _lost(damaged)) > limit:
         raise ValueError(
-            f"{damaged[0]}; {lost} or more records are damaged, max_bad_records allows {limit}"
+            f"{damaged[0]}; {lost} or more records are damaged, skip_damaged allows {limit}"
         )
 
 
@@ -50,8 +58,8 @@ def left_out(stream) -> list[Damage]:
 
 
 def first_damage(source) -> Damage | None:
-    """The first damage in files of a source that were not found with `salvage`."""
-    records = type(source.records).find(source.records.pattern, salvage=True)
+    """The first damage in files of a source, which has left out none."""
+    records = RecordFiles.find(source.records.pattern, skip=True)
     if records.damaged:
         return records.damaged[0]
     for number, reason in _unusable(dataclasses.replace(source, records=records)):
@@ -69,6 +77,10 @@ def reason_of(error: tf.errors.OpError) -> str:
     return text.splitlines()[-1] if text else type(error).__name__
 
 
+def _lost(damaged):
+    return sum(damage.records for damage in damaged)
+
+
 def _unusable(source):
     """Yields (index, reason) of the records that the source cannot decode."""
     records = iter(source.probes())
@@ -80,5 +92,5 @@ def _unusable(source):
         except tf.errors.InvalidArgumentError as error:
             yield number, reason_of(error)  # the dataset continues with the next record
         except tf.errors.DataLossError:  # it does not
-            yield number, "its content does not match its checksum"
+            yield number, BAD_CONTENT
             records = iter(source.probes(number + 1))

@@ -1,4 +1,8 @@
-"""TFRecord files as one numbered set of records."""
+"""TFRecord files as one numbered set of records.
+
+A record is its length, the length's checksum, the payload and the payload's checksum. What follows
+a damaged length cannot be found: the rest of that file is lost.
+"""
 
 import bisect
 import collections
@@ -16,13 +20,22 @@ from google.protobuf.message import DecodeError
 
 from pipelines.command_line import say
 from pipelines.digests import sampled_digest
-from pipelines.shards import record_scan
-from pipelines.shards.record_scan import Damage, Run
-from pipelines.shards.shard_files import matching, shard_prefix
+from pipelines.files import reading
+from pipelines.shards.shard_files import (
+    CRC,
+    FOOTER_BYTES,
+    HEADER_BYTES,
+    INDEX_BYTES,
+    LENGTH,
+    masked_crc,
+    matching,
+    shard_prefix,
+)
 from pipelines.shards.shard_manifest import manifest_path, read_manifest
 
 _FILE_THREADS = 16  # they wait for the disk or the network
 _READ_BUFFER_BYTES = 1 << 18
+BAD_CONTENT = "its content does not match its checksum"
 
 
 class BadRecord(ValueError):
@@ -34,14 +47,102 @@ class BadRecord(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+    """Consecutive whole records of one file.
+
+    Attributes:
+        file: str.
+        first: int, the index of its first record in the file.
+        count: int, how many records.
+        index: tuple of (record's index in the file, offset in bytes), ascending; begins with the
+            first record or before it.
+        checksums: str, the SHA-256 of the checksums of all whole records of the file; empty if
+            they have not been read.
+    """
+
+    file: str
+    first: int
+    count: int
+    index: tuple[tuple[int, int], ...]
+    checksums: str = dataclasses.field(default="", compare=False)
+
+    def part(self, begin: int, end: int) -> "Run":
+        """The records `begin` to `end` (excluded), indices in the file.
+
+        Its index begins at or before `begin`: a reader skips what comes before.
+        """
+        nearest = bisect.bisect_right(self.index, begin, key=lambda place: place[0]) - 1
+        index = tuple(place for place in self.index[nearest:] if place[0] < end)
+        return Run(self.file, begin, end - begin, index, self.checksums)
+
+
+@dataclasses.dataclass(frozen=True)
+class Damage:
+    """Records of a file that cannot be used.
+
+    Attributes:
+        file: str.
+        record: int, the index of the first of them in the file.
+        reason: str.
+        records: int, how many.
+    """
+
+    file: str
+    record: int
+    reason: str
+    records: int = 1
+
+    def __str__(self):
+        last = f" to {self.record + self.records - 1}" if self.records > 1 else ""
+        return f"{self.file}: record {self.record}{last}: {self.reason}"
+
+
+def scan(file: str, records: int | None = None) -> tuple[Run, Damage | None]:
+    """Finds the records of a file, local or `gs://`, up to the first damaged length.
+
+    The payloads' checksums lie between the headers, so a digest of them needs no extra reading. It
+    distinguishes these payloads from others; reading shows whether they match.
+
+    Args:
+        records: how many the file should hold; if that is not known, what is lost counts as one.
+    """
+    digest, index = hashlib.sha256(), []
+    number = position = 0
+    reason = None
+    with reading(file) as (stream, size):
+        while position < size and reason is None:
+            stream.seek(position)
+            header = stream.read(HEADER_BYTES)
+            end = size + 1
+            if len(header) == HEADER_BYTES:
+                end = position + HEADER_BYTES + LENGTH.unpack_from(header)[0] + FOOTER_BYTES
+                if masked_crc(header[: LENGTH.size]) != CRC.unpack_from(header, LENGTH.size)[0]:
+                    reason = "its length is damaged, or this is no TFRecord file"
+            if reason is None and end > size:
+                reason = "the file is cut short"
+            if reason is None:
+                if not index or position - index[-1][1] >= INDEX_BYTES:
+                    index.append((number, position))
+                stream.seek(end - FOOTER_BYTES)
+                digest.update(stream.read(FOOTER_BYTES))
+                number, position = number + 1, end
+    if records is None:
+        records = number + (reason is not None)
+    run = Run(file, 0, number, tuple(index), digest.hexdigest())
+    if number >= records:
+        return run, None
+    return run, Damage(file, number, reason or "the file is cut short", records - number)
+
+
+@dataclasses.dataclass(frozen=True)
 class RecordFiles:
     """The records of a set of files, numbered from 0 file after file, damaged ones left out.
 
     Attributes:
         pattern: str, the glob pattern they were found by, for messages.
-        runs: tuple of `record_scan.Run`.
+        runs: tuple of `Run`.
         bytes: int, of all files.
-        damaged: tuple of `record_scan.Damage`: what is left out.
+        damaged: tuple of `Damage`: what is left out.
         manifests: dict of a manifest's path to its content; `content_sha256`, a digest of the
             shards' digests, replaces the shards.
     """
@@ -53,7 +154,7 @@ class RecordFiles:
     manifests: dict[str, dict] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
-    def find(cls, pattern: str, salvage: bool = False) -> "RecordFiles":
+    def find(cls, pattern: str, skip: bool = False) -> "RecordFiles":
         """Finds the files that match a pattern, and where their records lie.
 
         A manifest beside the files says where. Without one, their headers are read, which on a
@@ -61,7 +162,7 @@ class RecordFiles:
 
         Args:
             pattern: glob pattern, local or `gs://`.
-            salvage: whether to read all headers, and to leave out what cannot be found instead of
+            skip: whether to read all headers, and to leave out what cannot be found instead of
                 refusing files.
 
         Raises:
@@ -69,30 +170,26 @@ class RecordFiles:
                 or there is no record at all.
         """
         files = matching(pattern)
-        manifests, entries, damaged = {}, {}, []
+        manifests, entries = {}, {}
         for prefix, group in itertools.groupby(files, key=shard_prefix):
             manifest, path = read_manifest(prefix), manifest_path(prefix)
             if manifest is None:
                 continue
-            known, missing = _entries(prefix, manifest, list(group), pattern)
-            if missing and not salvage:
-                raise ValueError(f"{missing[0]} is missing; {path} lists it")
-            entries |= known
-            damaged += [Damage(f, 0, "the file is missing", known[f]["records"]) for f in missing]
+            entries |= _entries(prefix, manifest, list(group), pattern)
             digests = json.dumps([entry["sha256"] for entry in manifest["shards"]])
             content = hashlib.sha256(digests.encode()).hexdigest()
             manifests[path] = {**manifest, "shards": [], "content_sha256": content}
-        if salvage:
+        if skip:
             say(f"{pattern}: looking for damaged records in {len(files)} files")
         elif "://" in pattern and len(entries) < len(files):
             say(f"{pattern}: no manifest, so the headers of all {len(files)} files are read")
         with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
-            found = list(threads.map(lambda file: _run(file, entries.get(file), salvage), files))
+            found = list(threads.map(lambda file: _run(file, entries.get(file), skip), files))
         runs = tuple(run for run, _, _ in found if run.count)
         if not runs:
             raise ValueError(f"{pattern} holds no records")
-        damaged += [damage for _, damage, _ in found if damage]
-        return cls(pattern, runs, sum(size for _, _, size in found), tuple(damaged), manifests)
+        damaged = tuple(damage for _, damage, _ in found if damage)
+        return cls(pattern, runs, sum(size for _, _, size in found), damaged, manifests)
 
     @functools.cached_property
     def count(self):
@@ -150,46 +247,6 @@ class RecordFiles:
         run = self.runs[place]
         return run.file, run.first + number - self.starts[place]
 
-    def to_json(self):
-        """A JSON-serializable dict that `from_json` takes."""
-        return {**dataclasses.asdict(self), "stats": self._stats()}
-
-    @classmethod
-    def from_json(cls, content):
-        """Restores records.
-
-        Args:
-            content: dict, from `to_json`.
-
-        Returns:
-            `RecordFiles`.
-        """
-        runs = tuple(
-            Run(**{**run, "index": tuple(tuple(place) for place in run["index"])})
-            for run in content["runs"]
-        )
-        damaged = tuple(Damage(**damage) for damage in content["damaged"])
-        return cls(content["pattern"], runs, content["bytes"], damaged, content["manifests"])
-
-    def is_unchanged(self, content):
-        """Whether the pattern still finds the same files, of the same sizes and times.
-
-        Args:
-            content: dict, from `to_json`.
-
-        Returns:
-            bool.
-        """
-        try:
-            return content.get("stats") == self._stats()
-        except (ValueError, tf.errors.OpError):  # they are gone
-            return False
-
-    def _stats(self):
-        """Of all files, also of those without a record that can be used."""
-        stats = ((file, tf.io.gfile.stat(file)) for file in matching(self.pattern))
-        return [[file, stat.length, stat.mtime_nsec] for file, stat in stats]
-
     def without(self, reasons):
         """The same files without some records.
 
@@ -228,19 +285,17 @@ class RecordFiles:
             if low < high:
                 yield run.part(run.first + low, run.first + high)
 
-    def first_example(self):
-        """The first record as a `tf.train.Example`.
-
-        Raises:
-            BadRecord: it cannot be read or is not such a message.
-        """
-        record, reason = record_scan.first_record(self.runs[0])
-        if reason is None:
-            try:
-                return tf.train.Example.FromString(record)
-            except DecodeError as error:
-                reason = str(error)
-        raise BadRecord(self.runs[0].file, f"the first record is damaged ({reason})")
+    def first_example(self) -> tf.train.Example:
+        """The first record; a `BadRecord` if it cannot be read or is not such a message."""
+        run = self.runs[0]
+        first = tf.data.TFRecordDataset(run.file).skip(run.first).take(1)
+        try:
+            [record] = first.as_numpy_iterator()
+            return tf.train.Example.FromString(record)
+        except tf.errors.DataLossError as error:
+            raise BadRecord(run.file, f"the first record is damaged: {BAD_CONTENT}") from error
+        except DecodeError as error:
+            raise BadRecord(run.file, f"its first record is no example ({error})") from error
 
     def in_order(self, begin=0, end=None):
         """The records, file after file.
@@ -297,28 +352,27 @@ class RecordFiles:
 
 
 def _entries(prefix, manifest, files, pattern):
-    """(entries of the manifest by file, the files that are missing).
-
-    Refuses files that the manifest does not list.
-    """
-    folder = os.path.dirname(prefix)
+    """The entries of a manifest by file; refuses files that it does not list, or that are gone."""
+    folder, path = os.path.dirname(prefix), manifest_path(prefix)
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
     for file in files:
         if file not in entries:
-            raise ValueError(f"{file}: is not listed in {manifest_path(prefix)}")
-    # A pattern may leave some out on purpose.
-    return entries, [f for f in entries if f not in files and fnmatch.fnmatch(f, pattern)]
+            raise ValueError(f"{file}: is not listed in {path}")
+    for file in entries:  # the pattern may leave some out on purpose
+        if file not in files and fnmatch.fnmatch(file, pattern):
+            raise ValueError(f"{file} is missing; {path} lists it")
+    return entries
 
 
-def _run(file, entry, salvage):
+def _run(file, entry, skip):
     """(`Run`, `Damage` or None, size) of one file."""
     size = tf.io.gfile.stat(file).length
-    if entry is not None and not salvage:
+    if entry is not None and not skip:
         if size != entry["bytes"]:
             raise ValueError(f"{file} has {size} bytes, its manifest says {entry['bytes']}")
         index = tuple(tuple(place) for place in entry["index"])
         return Run(file, 0, entry["records"], index), None, size
-    run, damage = record_scan.scan(file, entry["records"] if entry else None)
-    if damage is not None and not salvage:
+    run, damage = scan(file, entry["records"] if entry else None)
+    if damage is not None and not skip:
         raise ValueError(str(damage))
     return run, damage, size

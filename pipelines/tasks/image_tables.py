@@ -17,7 +17,7 @@ def read_images(
     image_column: str = "",
     label_column: str = "",
     classes: list[str] | None = None,
-    max_bad_records: int = 0,
+    skip_damaged: int = 0,
 ) -> tuple[ImageFiles | ImageCells, list[str], int]:
     """Reads the images and classes of the tables that a split consists of.
 
@@ -28,7 +28,7 @@ def read_images(
         tables: at least one, of one folder.
         image_column, label_column: empty for the usual names.
         classes: those of the training images, if they are known.
-        max_bad_records: how many rows that are damaged or have no label may be left out.
+        skip_damaged: how many rows that are damaged or have no label may be left out.
 
     Returns:
         The images, the names of the classes, and how many rows were left out.
@@ -50,7 +50,7 @@ def read_images(
         return ""
 
     rows, left_out = whole_rows(
-        tables, lambda table: _columns(table, image_column, label_column), problem, max_bad_records
+        tables, lambda table: _columns(table, image_column, label_column), problem, skip_damaged
     )
     images = [row.values[0] for _, row in rows]
     labels = [row.values[1].strip() for _, row in rows]

@@ -74,7 +74,7 @@ def read_rows(
     tables: Sequence[Table],
     sentence_columns: Sequence[str] = (),
     label_column: str = "",
-    max_bad_records: int = 0,
+    skip_damaged: int = 0,
 ) -> LabelledRows:
     """Reads the sentences and classes of the tables that a split consists of.
 
@@ -82,7 +82,7 @@ def read_rows(
         tables: at least one; all have the columns of the first.
         sentence_columns: one or two names, or empty for the usual ones.
         label_column: empty for the usual one.
-        max_bad_records: how many rows that are damaged or have no label may be left out.
+        skip_damaged: how many rows that are damaged or have no label may be left out.
 
     Returns:
         The rows; the places hold the file as well if there are several tables.
@@ -100,7 +100,7 @@ def read_rows(
         empty = [name for name, text in zip(sentences, texts, strict=True) if text is None]
         return f"{empty[0]!r} is empty" if empty else ""
 
-    found, left_out = whole_rows(tables, columns, problem, max_bad_records)
+    found, left_out = whole_rows(tables, columns, problem, skip_damaged)
     fields = ([value.strip() for value in row.values] for _, row in found)
     *texts, labels = map(tuple, zip(*fields, strict=True))
     source, places = tables[0].path, (str(row.number) for _, row in found)
@@ -116,7 +116,7 @@ def whole_rows(
     tables: Sequence[Table],
     columns: Callable[[Table], list[str]],
     problem: Callable[[Table, list], str],
-    max_bad_records: int,
+    skip_damaged: int,
 ) -> tuple[list[tuple[Table, Row]], int]:
     """The rows that are whole and have a label, each with its table, and how many are left out.
 
@@ -124,7 +124,7 @@ def whole_rows(
         tables: at least one.
         columns: names the columns of a table to read, the label's last.
         problem: says what is wrong with the values before the label; empty if nothing is.
-        max_bad_records: how many rows may be left out.
+        skip_damaged: how many rows may be left out.
 
     Raises:
         ValueError: there are more, or none is whole.
@@ -137,8 +137,8 @@ def whole_rows(
                 whole.append((table, row))
                 continue
             reason = f"{table.path}, {table.unit} {row.number}: {reason}"
-            if left_out >= max_bad_records:
-                raise ValueError(f"{reason}; fix the {table.unit}, or raise max_bad_records")
+            if left_out >= skip_damaged:
+                raise ValueError(f"{reason}; fix the {table.unit}, or raise skip_damaged")
             say(f"left out: {reason}")
             left_out += 1
     if not whole:

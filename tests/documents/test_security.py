@@ -16,7 +16,7 @@ from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.trained import finding, hugging_face, readers
 from keras_vitbert.trained.sources import GOOGLE_VIT, PRESET, Source
 from pipelines.images.image_sources import list_validation_tar
-from pipelines.text.wikipedia_dump import Page, read_pages
+from pipelines.prepare.wikipedia_dump import Page, read_pages
 from tests.documents.markdown import ROOT
 
 
@@ -147,7 +147,7 @@ FORBIDDEN_IMPORTS = {
 }
 ALLOWED = {
     ("keras_vitbert/trained/hugging_face.py", "torch"),  # of which tensors alone are loaded
-    ("pipelines/jobs/local_workers.py", "pickle"),  # pipes between a command's processes
+    ("pipelines/prepare/local_workers.py", "pickle"),  # pipes between a command's processes
     ("tpu/peers.py", "create_server"),  # for one line of greeting
 }
 

@@ -5,7 +5,8 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from pipelines import package_data, sample, wikipedia
+from pipelines import package_data
+from pipelines.prepare import sample, wikipedia
 from pipelines.text import documents
 
 

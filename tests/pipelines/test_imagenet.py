@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines import command_line, imagenet, package_data
-from pipelines.images.image_shards import ListedImagesJob
+from pipelines.prepare.image_shards import ListedImagesJob, default_shards
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.image_fixtures import (
     cmyk,
@@ -191,7 +191,7 @@ def test_damaged_files_of_tfds_are_named(tmp_path, capfd):
     path.write_bytes(data)
     capfd.readouterr()
     flags = [f"--tfds_data_dir={tmp_path / 'tfds'}", f"--output={tmp_path / 'again'}"]
-    assert command(*flags, "--max_bad_records=9") == 2
+    assert command(*flags, "--skip_damaged=9") == 2
     err = capfd.readouterr().err
     *_, last = err.splitlines()
     assert last.startswith(f"error: {path.parent}: cannot be read (")
@@ -207,14 +207,14 @@ def test_odd_and_damaged_images(tmp_path, capfd):
     *_, last = capfd.readouterr().err.splitlines()
     assert last.startswith(f"error: {tars / 'ILSVRC2012_img_train.tar'}: ")
     assert any(name in last for name in DAMAGED)
-    assert "max_bad_records to 3" in last
+    assert "skip_damaged to 3" in last
     assert not list(output.glob("*.manifest.json")) and not list(output.rglob("*.list"))
 
-    assert command(*arguments, "--max_bad_records=3") == 0
+    assert command(*arguments, "--skip_damaged=3") == 0
     assert "train: converted to RGB JPEG: 1 PNG, 1 GIF, 1 BMP, 1 CMYK" in capfd.readouterr().err
     unbroken = tmp_path / "unbroken"
     arguments[3] = f"--output={unbroken}"
-    assert command(*arguments, "--max_bad_records=3") == 0
+    assert command(*arguments, "--skip_damaged=3") == 0
     lines = capfd.readouterr().err.splitlines()
     assert files(output) == files(unbroken)
     for name in DAMAGED:
@@ -278,10 +278,10 @@ def test_two_workers_and_a_restart_write_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_default_shards():
-    assert imagenet.default_shards("train", 1_281_167) == 1024
-    assert imagenet.default_shards("validation", 50_000) == 128
-    assert imagenet.default_shards("train", 50_000) == 166
-    assert imagenet.default_shards("train", 1) == 1
+    assert default_shards("train", 1_281_167) == 1024
+    assert default_shards("validation", 50_000) == 128
+    assert default_shards("train", 50_000) == 166
+    assert default_shards("train", 1) == 1
 
 
 @pytest.mark.parametrize(

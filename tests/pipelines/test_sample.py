@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import command_line, sample
-from pipelines.images import image_records, mnist
+from pipelines import command_line
+from pipelines import sample as sample_command
+from pipelines.images import image_records
+from pipelines.prepare import mnist, sample
 from pipelines.text import tokenization
 from pipelines.text.pairs import IS_NEXT
 from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
 
 SPLITS = ("train", "validation")
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sample.__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sample_command.__file__)))
 
 
 def read(pattern, **fields):
@@ -191,7 +193,7 @@ def test_splits_follow_the_seed():
 def test_command(prepared, sample_settings, capsys):
     folder = os.path.dirname(prepared.folder)
     flags = [f"--{name}={value}" for name, value in sample_settings.items()]
-    assert command_line.run(sample.main, [f"--cache_dir={folder}", *flags]) == 0
+    assert command_line.run(sample_command.main, [f"--cache_dir={folder}", *flags]) == 0
     assert capsys.readouterr().out == f"{prepared.folder}\n"
 
 

@@ -1,3 +1,4 @@
+import collections
 import time
 
 import pytest
@@ -10,9 +11,9 @@ def clock(monkeypatch):
     """`clock(seconds)`: so much time passes; nothing has been done before."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(status, "_times", status._Times())
+    monkeypatch.setattr(status, "_seconds", collections.Counter())
+    monkeypatch.setattr(status, "_since", now[0])
     monkeypatch.setattr(status, "_took", {})
-    monkeypatch.setattr(status, "_beat", lambda: None)
 
     def clock(seconds):
         now[0] += seconds
@@ -59,22 +60,8 @@ def test_a_display_takes_the_place_of_lines(clock, capsys):
     assert shown == ["a", "b", "a", ""] and not capsys.readouterr().err
 
 
-def test_how_far_it_is_is_counted(clock):
-    with status.doing("reading") as activity:
-        seen = [str(activity) for _ in status.counted("xy", 2, "file")]
-    assert seen == ["reading, file 1 of 2", "reading, file 2 of 2"]
-
-
-def test_a_long_silence_is_broken(monkeypatch, capsys):
-    monkeypatch.setattr(status, "SILENCE", 0.02)
-    monkeypatch.setattr(status, "_took", {})
-    monkeypatch.setattr(status, "_heart", None)
-    status._spoken.set()  # a thread of other tests waits no longer
-    said = []
-    monkeypatch.setattr(status, "say", said.append)
-    with status.doing("waiting") as activity:
-        activity.part = "batch 2 of 3"
-        deadline = time.monotonic() + 30
-        while len(said) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert said[0] == "waiting ..." and said[1] == "waiting, batch 2 of 3, 0 s ..."
+def test_how_far_it_is_is_told_after_a_silence(clock, capsys):
+    with status.doing("reading"):
+        for _ in status.counted("xyz", 3, "file"):
+            clock(16)
+    assert capsys.readouterr().err == "reading ...\nreading, file 3 of 3, 32 s ...\n"

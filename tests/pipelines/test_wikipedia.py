@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pipelines import command_line, wikipedia
 from pipelines.files import find_files
+from pipelines.prepare import wikipedia as prepared
+from pipelines.prepare.wikipedia import WikipediaJob, read_documents
+from pipelines.prepare.wikipedia_dump import Page, read_pages
 from pipelines.text.documents import Document, from_json
-from pipelines.text.wikipedia_dump import Page, read_pages
-from pipelines.wikipedia import WikipediaJob, read_documents
 from tests.said import without_status
 
 PROSE = "This is a sentence of prose that has words enough."
@@ -51,13 +52,13 @@ def test_only_articles_with_prose_are_read_in_order(write_dump):
 def test_templates_of_disambiguation(text):
     """As a pattern that gives spaces back says."""
     simple = re.compile(r"\{\{\s*(?:[\w -]*disambig(?:uation)?|dab)\s*[|}]", re.IGNORECASE)
-    assert bool(wikipedia._DISAMBIGUATION.search(text)) == bool(simple.search(text))
+    assert bool(prepared._DISAMBIGUATION.search(text)) == bool(simple.search(text))
 
 
 def test_spaces_in_a_template_take_time_in_proportion():
     """Otherwise these take an hour."""
     page = Page("Zebra", 0, False, f"{PROSE} {{{{{' ' * 1_000_000}no name}}}}")
-    assert wikipedia.to_document(page) == Document("Zebra", (PROSE,))
+    assert prepared.to_document(page) == Document("Zebra", (PROSE,))
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +134,8 @@ def test_every_byte_of_a_dump_is_in_one_shard(shards):
 
 
 def test_default_number_of_shards_depends_on_the_dump_alone():
-    assert WikipediaJob((("a", 10),)).default_shards() == 1
-    assert WikipediaJob((("a", 20_000_000_000), ("b", 2_000_000_000))).default_shards() == 688
+    assert WikipediaJob((("a", 20_000_000),)).size() == (1, 20_000_000, "bytes of the dump")
+    assert WikipediaJob((("a", 20_000_000_000), ("b", 2_000_000_000))).size()[0] == 688
 
 
 def test_the_command_writes_json_lines(prose_dump, tmp_path, capfd):
@@ -170,8 +171,8 @@ def test_the_command_leaves_out_damage_on_request(prose_dump, tmp_path, capfd):
     assert command_line.run(wikipedia.main, arguments) == 2
     error = capfd.readouterr().err
     assert re.search(r"^error: \S*damaged.bz2: stream at byte \d+: .*\n\Z", error, re.MULTILINE)
-    assert command_line.run(wikipedia.main, [*arguments, "--max_bad_records=1"]) == 0
-    assert "1 damaged inputs were left out" in capfd.readouterr().err
+    assert command_line.run(wikipedia.main, [*arguments, "--skip_damaged=1"]) == 0
+    assert "1 damaged inputs left out" in capfd.readouterr().err
     manifest = json.load(open(tmp_path / "wiki.manifest.json"))
     assert len(manifest["damaged"]) == 1
     assert manifest["counts"]["documents"] == 40
@@ -181,7 +182,7 @@ def test_a_large_single_stream_is_told(prose_dump, tmp_path, capfd, monkeypatch)
     paths, documents = prose_dump
     path = tmp_path / "single.bz2"
     path.write_bytes(bz2.compress(bz2.decompress(open(paths[0], "rb").read()), 1))
-    monkeypatch.setattr(wikipedia, "_SHARD_BYTES", 100_000)
+    monkeypatch.setattr(prepared, "_SHARD_BYTES", 100_000)
     arguments = [f"--dump={path},{paths[1]}", f"--output={tmp_path}/wiki", "--shards=3"]
     assert command_line.run(wikipedia.main, [*arguments, "--", "--direct_num_workers=1"]) == 0
     first, *_ = without_status(capfd.readouterr().err)

@@ -23,12 +23,12 @@ from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, write_images, write_texts
 
 
-def open_data(name, data_dir="", files=None, max_bad_records=0, **changes):
+def open_data(name, data_dir="", files=None, skip_damaged=0, **changes):
     config = fine_tuning.get_config(name, TASKS[name].kind).with_values(changes)
     return open_task(
         *(TASKS[name], config, VOCABULARY, 12, str(data_dir)),
         files=files,
-        max_bad_records=max_bad_records,
+        skip_damaged=skip_damaged,
     )
 
 
@@ -65,8 +65,8 @@ def test_damaged_lines_may_be_left_out(tmp_path, capsys):
             file.write("only one field\n")
     task, config = TASKS["texts"], fine_tuning.get_config("texts", "text")
     with pytest.raises(ValueError, match="dev.tsv, line 7"):
-        open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=1)
-    data = open_task(task, config, VOCABULARY, 12, str(tmp_path), max_bad_records=2)
+        open_task(task, config, VOCABULARY, 12, str(tmp_path), skip_damaged=1)
+    data = open_task(task, config, VOCABULARY, 12, str(tmp_path), skip_damaged=2)
     assert (data.train.count, data.tests["validation"].count) == (12, 5)
     assert capsys.readouterr().err.count("left out: ") == 3
 
@@ -87,7 +87,7 @@ def test_a_missing_label_is_no_class(tmp_path, label, capsys):
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     with pytest.raises(ValueError, match="train.jsonl, line 3"):
         open_data("texts", tmp_path)
-    data = open_data("texts", tmp_path, max_bad_records=1, selection_part=0.3)
+    data = open_data("texts", tmp_path, skip_damaged=1, selection_part=0.3)
     assert data.classes == ["no", "yes"] and data.train.count == 2
 
 

@@ -5,11 +5,9 @@ import pytest
 from keras_vitbert.configs.pretraining import PAPER_SIZES
 from keras_vitbert.pretraining import run as pretraining
 from keras_vitbert.pretraining.data import open_data
-from keras_vitbert.runs.run_folder import RunFolder
-from pipelines import sample
+from pipelines.prepare import sample
 from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,
-    IMAGES,
     LENGTH,
     VOCABULARY,
     config_of,
@@ -85,20 +83,6 @@ def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
     (folder / "classes.txt").write_bytes(b"\xff\n\xfe\n\xfd\n")
     with pytest.raises(ValueError, match=r"classes\.txt"):
         open_data(config_of(folder, variant="vit"))
-
-
-def test_damage_is_judged_again_by_other_settings(tmp_path):
-    folder = write_sources(tmp_path / "data")
-    for manifest in folder.glob("images-*.manifest.json"):  # which say where labels begin
-        manifest.unlink()
-    audits = RunFolder(str(tmp_path / "run"))
-
-    def count(offset):
-        config = config_of(folder, f"--config.data.images.label_offset={offset}", variant="vit")
-        data = open_data(config, max_bad_records=20, audits=audits)
-        return data.images.records.count
-
-    assert count(0) < IMAGES["train"] == count(1)
 
 
 def test_class_names_of_the_sample(sources, monkeypatch):

@@ -1,6 +1,5 @@
 """Digests tell other content, and only that."""
 
-import json
 import shutil
 from typing import Any
 
@@ -142,6 +141,4 @@ def test_what_lies_between_the_ends_counts(tmp_path, manifest):
 
 def test_records_that_are_looked_through_for_damage_have_the_same_checksums(shards):
     wanted = records(shards).checksums_sha256
-    salvaged = records(shards, salvage=True)
-    again = RecordFiles.from_json(json.loads(json.dumps(salvaged.to_json())))
-    assert again.without({0: "bad"}).checksums_sha256 == wanted
+    assert records(shards, skip=True).without({0: "bad"}).checksums_sha256 == wanted

@@ -1,5 +1,6 @@
 """Lines of progress, on a clock of their own."""
 
+import collections
 import re
 import sys
 import time
@@ -24,8 +25,8 @@ class Throughput:
 def clock(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(status, "_times", status._Times())
-    monkeypatch.setattr(status, "_beat", lambda: None)
+    monkeypatch.setattr(status, "_seconds", collections.Counter())
+    monkeypatch.setattr(status, "_since", 1000.0)
     return now
 
 
@@ -105,24 +106,24 @@ def test_validation_is_told_and_timed(clock, capsys):
     with RunProgress("vit", 10, Throughput(), validation_batches=20) as callback:
         callback.set_model(types.SimpleNamespace(step=10, steps_per_execution=1))
         callback.on_test_begin()
+        clock[0] += 31
         callback.on_test_batch_end(2)
-        assert str(status._activities[-1]) == "validating, batch 3 of 20"
-        clock[0] += 3
         logs = {"loss": 1.0, "image_loss": 0.25, "mlm_loss": 0.75, "image_accuracy": 0.9}
         callback.on_test_end(logs)
         clock[0] += 1
-    *_, line = capsys.readouterr().err.splitlines()
+    *_, part, line = capsys.readouterr().err.splitlines()
+    assert part == "validating, batch 3 of 20, 31 s ..."
     assert line == (
         "vit: step 10 of 10: validation image_loss 0.250, mlm_loss 0.750, image_accuracy 0.900"
     )
-    assert status.times() == {"other": 1, "validation": 3}
+    assert status.times() == {"other": 1, "validation": 31}
 
 
 def test_a_validation_that_fails_leaves_nothing_open(clock):
     with pytest.raises(KeyError), RunProgress("vit", 10, Throughput()) as callback:
         callback.on_test_begin()
         raise KeyError
-    assert not status._activities and not status._times.kinds
+    assert not status._doing and status._kinds == [status.OTHER]
 
 
 def test_a_terminal_has_one_bar(monkeypatch):

@@ -66,7 +66,6 @@ def test_only_a_lost_worker_of_jax_asks_for_a_restart(monkeypatch, kind, text, i
 def test_only_one_process_writes_the_folder(tmp_path):
     folder = RunFolder(str(tmp_path / "run"), writes=False)
     Identity({"variant": "vit", "steps": 1}, {}, vocabulary=["word"]).begin(folder)
-    folder.keep_audit("images", {})
     folder.write("file", "text")
     folder.write_rows([{"step": 1}])
     assert folder.record() is folder.summary() is None and not os.listdir(tmp_path)

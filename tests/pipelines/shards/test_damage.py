@@ -54,13 +54,11 @@ def write(tmp_path):
     return write
 
 
-def open_images(pattern, salvage=True):
-    records = RecordFiles.find(pattern, salvage=salvage)
+def open_images(records):
     return ImageStream(records, CLASSES, views=ImageViews(SIZE))
 
 
-def open_texts(pattern):
-    records = RecordFiles.find(pattern, salvage=True)
+def open_texts(records):
     masking = {"max_predictions": 2, "ratio": 0.3, "whole_word": True}
     return TextStream.open(records, TOKENS, len(TOKENS), 6, masking)
 
@@ -95,7 +93,7 @@ def images(write):
 
 
 def test_exactly_the_damaged_images_are_left_out(images):
-    source = damage.without_damaged(open_images(images), COUNT)
+    source = damage.open_without_damaged(images, open_images, COUNT)
     found = lost(source)
     bad = {0, 3, 8, 11, 12, 14, 17, 20, 22, 23}
     assert set(found) == {(n % 2, n // 2) for n in bad}
@@ -116,9 +114,9 @@ def test_exactly_the_damaged_images_are_left_out(images):
 
 def test_more_damage_than_allowed_is_refused_with_the_first(images):
     for limit in (0, 9):
-        with pytest.raises(ValueError, match="x-0000.-of-00002: record .*max_bad_records"):
-            damage.without_damaged(open_images(images), limit)
-    assert len(lost(damage.without_damaged(open_images(images), 10))) == 10
+        with pytest.raises(ValueError, match="x-0000.-of-00002: record .*skip_damaged"):
+            damage.open_without_damaged(images, open_images, limit)
+    assert len(lost(damage.open_without_damaged(images, open_images, 10))) == 10
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -133,7 +131,7 @@ def test_exactly_the_damaged_texts_are_left_out(write, masked):
     if masked:
         examples[13]["masked_lm_positions"] = [6]
         expected |= {(1, 6)}
-    source = damage.without_damaged(open_texts(write(examples, [(1, 10, 20)])), 9)
+    source = damage.open_without_damaged(write(examples, [(1, 10, 20)]), open_texts, 9)
     assert set(lost(source)) == expected
     assert "a token id is outside the vocabulary" in lost(source)[0, 1]
     assert len(list(source.validation())) == COUNT - len(expected)
@@ -144,7 +142,7 @@ def test_the_first_damage_is_found_in_files_that_were_not_searched(write):
     examples[9]["image/encoded"] = b"no image"
 
     def first(flips=()):
-        return damage.first_damage(open_images(write(examples, flips), salvage=False))
+        return damage.first_damage(open_images(RecordFiles.find(write(examples, flips))))
 
     found = first()
     assert found.file.endswith("x-00001-of-00002") and found.record == 4
@@ -173,6 +171,6 @@ def test_every_flipped_byte_of_a_file_is_noticed(write, tmp_path):
         lost = 1 if position - begins[hit] >= 12 else 3 - hit
         places.append((str(folder / name), hit, lost))
         kept += [record for n, record in enumerate(records) if not hit <= n < hit + lost]
-    source = damage.without_damaged(open_images(f"{tmp_path}/*/{name}"), 99).records
+    source = damage.open_without_damaged(f"{tmp_path}/*/{name}", open_images, 99).records
     assert [(d.file, d.record, d.records) for d in source.damaged] == places
     assert [record.numpy() for record in source.in_order()] == kept

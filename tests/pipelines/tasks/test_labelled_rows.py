@@ -86,9 +86,9 @@ def test_lines_with_other_numbers_of_fields(write, capsys):
     with pytest.raises(ValueError, match="train.tsv, line 3: "):
         read_rows(path)
     with pytest.raises(ValueError, match="train.tsv, line 5: "):
-        read_rows(path, max_bad_records=1)
+        read_rows(path, skip_damaged=1)
     capsys.readouterr()
-    rows = read_rows(path, max_bad_records=2)
+    rows = read_rows(path, skip_damaged=2)
     assert rows.first == ("good", "fine") and rows.left_out == 2
     told = capsys.readouterr().err.splitlines()
     assert [line.split(", ")[1].split(":")[0] for line in told] == ["line 3", "line 5"]

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from pipelines.images import imagenet_tfds
+from pipelines.prepare import imagenet_tfds
 
 
 def test_noise_of_tfds(tmp_path):

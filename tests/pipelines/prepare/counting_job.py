@@ -5,10 +5,9 @@ import glob
 import os
 from typing import ClassVar
 
-from pipelines.jobs.shard_job import ShardJob
-from pipelines.jobs.worker_arguments import WorkerArguments
+from pipelines.prepare.jobs import ShardJob, Workers
 
-ONE_PROCESS = WorkerArguments(1)
+ONE_PROCESS = Workers(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +18,15 @@ class CountingJob(ShardJob):
     bad: tuple[int, ...] = ()
     failing: dict = dataclasses.field(default_factory=dict)
     made: list = dataclasses.field(default_factory=list)
+    vocabulary_sha256: str | None = None
     kind: ClassVar[str] = "documents"
     unit: ClassVar[str] = "tokens"
 
     def settings(self):
         return {"step": self.step, "pair": (1, 2)}
+
+    def size(self):
+        return 3, 9, "numbers"
 
     def write_shard(self, shard, shards, file):
         self.made.append(shard)

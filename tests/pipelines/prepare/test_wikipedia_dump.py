@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from pipelines.text import bzip2_streams, wikipedia_dump
-from pipelines.text.bzip2_streams import find_stream
-from pipelines.text.wikipedia_dump import Page, is_divisible, read_pages
+from pipelines.prepare import bzip2_streams, wikipedia_dump
+from pipelines.prepare.bzip2_streams import find_stream
+from pipelines.prepare.wikipedia_dump import Page, is_divisible, read_pages
 from tests.marks import slow
 
 

@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from pipelines.text import wikitext
-from pipelines.text.wikipedia_dump import read_pages
-from pipelines.text.wikitext import MIN_WORDS, passages
+from pipelines.prepare import wikitext
+from pipelines.prepare.wikipedia_dump import read_pages
+from pipelines.prepare.wikitext import MIN_WORDS, passages
 
 PROSE = "This is a sentence of prose that has words enough."
 

@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
 from pipelines.files import reading
-from pipelines.text.bzip2_streams import Piece, find_stream, read_streams
+from pipelines.prepare.bzip2_streams import Piece, find_stream, read_streams
 
 _BEGIN, _END = b"<page>", b"</page>"
 _DUMP_BEGIN, _DUMP_END = b"<mediawiki", b"</mediawiki>"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.images.mnist import read_mnist
+from pipelines.prepare.mnist import read_mnist
 
 
 @pytest.fixture(scope="module")

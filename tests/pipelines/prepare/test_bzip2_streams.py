@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import bzip2_streams
-from pipelines.text.bzip2_streams import find_stream, read_streams
+from pipelines.prepare import bzip2_streams
+from pipelines.prepare.bzip2_streams import find_stream, read_streams
 
 
 def _content(seed, size):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import book_text
-from pipelines.text.book_text import MIN_WORDS, chapters, title_of
+from pipelines.prepare import book_text
+from pipelines.prepare.book_text import MIN_WORDS, chapters, title_of
 
 WORDS = "the rain fell on roofs and fields while nobody said a word about it again".split()
 

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from pipelines.command_line import Stopped, stop_signals
-from pipelines.jobs.local_workers import call_in_processes
+from pipelines.prepare.local_workers import call_in_processes
 
 
 def work(folder, behaviour, item):

@@ -4,8 +4,8 @@ import threading
 
 import tensorflow as tf
 
-from pipelines.images import image_shards
-from pipelines.images.image_shards import ImageShardsJob, LabelledImage
+from pipelines.prepare import image_shards
+from pipelines.prepare.image_shards import ImageShardsJob, LabelledImage
 from tests.pipelines.image_fixtures import jpeg
 
 

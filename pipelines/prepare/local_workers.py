@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterable
 from pipelines.command_line import quiet_loading
 
 
-def call_in_processes(task: Callable, items: Iterable, workers: int) -> None:
+def call_in_processes(
+    task: Callable, items: Iterable, workers: int, done: Callable = lambda result: None
+) -> None:
     """Calls `task(item)` for each item in worker processes; the first error ends them all.
 
     Signals reach the calling thread alone, which should be the main thread. If a signal raises
@@ -27,6 +29,7 @@ def call_in_processes(task: Callable, items: Iterable, workers: int) -> None:
         task: can be pickled; each worker receives it once.
         items: small values that can be pickled.
         workers: number of processes.
+        done: is called here with the result of each call, as soon as it is there.
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: a worker was killed, or exited.
@@ -47,7 +50,7 @@ def call_in_processes(task: Callable, items: Iterable, workers: int) -> None:
         with concurrent.futures.ThreadPoolExecutor(1) as starter:
             calls = starter.submit(start).result()
         for call in concurrent.futures.as_completed(calls):
-            call.result()
+            done(call.result())
     finally:
         held_here.close()
         pool.shutdown(cancel_futures=True)
@@ -66,7 +69,7 @@ def _begin(lifeline, task):
 
 
 def _work(item):
-    _task(item)
+    return _task(item)
 
 
 def _end_with(lifeline):

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipelines.command_line import one_line
-from pipelines.images.image_shards import ImageShardsJob, LabelledImage
+from pipelines.prepare.image_shards import ImageShardsJob, LabelledImage
 
 NAME = "imagenet2012"
 

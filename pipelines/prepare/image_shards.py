@@ -11,13 +11,16 @@ import sys
 from typing import Any
 
 from pipelines.cores import available_cores
+from pipelines.files import write_atomically
 from pipelines.images import jpeg
 from pipelines.images.image_lists import StoredList, entry_name, read_entry
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
-from pipelines.jobs.shard_job import ShardJob
+from pipelines.prepare.jobs import ShardJob
 from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
 
+SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
+MIN_IMAGES_PER_SHARD = 300  # smaller sets get fewer shards
 _SHOWN = 3  # lines per shard about images that are not stored unchanged
 _MAX_THREADS = 8
 
@@ -42,12 +45,14 @@ class ImageShardsJob(ShardJob, abc.ABC):
 
     Attributes:
         source: str, what messages name: a file or a folder.
+        split: str, `train` or `validation`.
         classes: tuple of str, the names of the classes in order.
         count: int, how many images there are.
     """
 
     kind, unit = IMAGES, "images"
     source: str
+    split: str
     classes: tuple[str, ...]
     count: int
 
@@ -61,6 +66,9 @@ class ImageShardsJob(ShardJob, abc.ABC):
         Yields:
             `LabelledImage`, in order.
         """
+
+    def size(self):
+        return default_shards(self.split, self.count), self.count, "images"
 
     def settings(self):
         names = "".join(f"{name}\n" for name in self.classes)
@@ -119,6 +127,10 @@ class ListedImagesJob(ImageShardsJob):
     def source(self):
         return self.stored.source
 
+    @property
+    def split(self):
+        return self.made_by["split"]
+
     def settings(self):
         return {**super().settings(), **self.made_by, "list_sha256": self.digest}
 
@@ -128,6 +140,28 @@ class ListedImagesJob(ImageShardsJob):
                 entry_name(entry),
                 int(entry["label"]),
                 lambda entry=entry: read_entry(self.stored.source, entry),
+            )
+
+
+def default_shards(split: str, count: int) -> int:
+    """How many shards a split of some images has by default."""
+    return max(1, min(SHARDS[split], count // MIN_IMAGES_PER_SHARD))
+
+
+def write_classes(output: str, classes: list[str]) -> None:
+    """Writes `classes.txt`, one class per line; refuses an existing one with other classes."""
+    import tensorflow as tf
+
+    path = os.path.join(output, "classes.txt")
+    text = "".join(f"{name}\n" for name in classes)
+    if not tf.io.gfile.exists(path):
+        write_atomically(path, text)
+        return
+    with tf.io.gfile.GFile(path) as stream:
+        if stream.read() != text:
+            raise ValueError(
+                f"{path}: does not list the {len(classes):,} classes of these images; write "
+                "elsewhere"
             )
 
 

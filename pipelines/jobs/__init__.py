@@ -1,1 +1,0 @@
-"""Jobs that make sharded data on many cores or machines, and resume where they were stopped."""

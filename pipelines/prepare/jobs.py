@@ -1,0 +1,422 @@
+"""Makes a sharded data set on many cores or machines, and resumes where a run was stopped.
+
+A job's output is a number of files, each a pure function of the inputs and the settings. So the
+output does not depend on the number of workers, a worker's memory holds the work on one shard,
+nothing large passes through Beam's shuffle, and the same command makes what a killed run did not.
+
+While a job runs, `PREFIX.progress/` holds its plan, `settings.json`, and a note `00007.json` for
+each finished shard. `PREFIX.manifest.json` replaces it at the end. Any path may be local or
+`gs://`. The workers are processes on this machine, see `local_workers`, or Apache Beam's.
+"""
+
+import abc
+import collections
+import concurrent.futures.process
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pipelines.command_line import install, load_tensorflow, say
+from pipelines.cores import available_cores
+from pipelines.files import check_writable, make_folder, take_lock, write_atomically
+from pipelines.flags import define_flags, parse_flags, parse_known_flags
+from pipelines.prepare.local_workers import call_in_processes
+from pipelines.shards.shard_files import LineFile, RecordFile, shard_path
+from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manifest, write_manifest
+from pipelines.status import doing, duration
+
+_LOCAL_RUNNERS = {"", "DirectRunner", "direct", "directrunner"}
+SKIP_DAMAGED = ("skip_damaged", 0, "Damaged inputs that may be left out.", 0)
+
+
+class ShardJob(abc.ABC):
+    """Defines what is to be made. Subclasses are dataclasses that can be pickled."""
+
+    kind: str  # as in the manifest, see `shard_manifest`
+    unit: str  # the count whose rate is shown
+    vocabulary_sha256: str | None = None
+
+    @abc.abstractmethod
+    def settings(self) -> dict:
+        """Everything else that determines the output, as a JSON-serializable dict."""
+
+    @abc.abstractmethod
+    def size(self) -> tuple[int, int, str]:
+        """(the number of shards that suits the data, the highest that is not empty, of what)."""
+
+    @abc.abstractmethod
+    def write_shard(self, shard: int, shards: int, file) -> tuple[dict[str, int], list[dict]]:
+        """Writes the records of one shard.
+
+        Args:
+            shard: from 0 to `shards - 1`.
+            file: `LineFile` for documents, else `RecordFile`.
+
+        Returns:
+            Counts, those of all shards are added up; what had to be left out as damaged: dicts with
+            `file`, `record` (an int, or words) and `reason`.
+
+        Raises:
+            ValueError: the inputs cannot be used at all.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """Where the work is done: processes on this machine, or a runner of Beam with its options."""
+
+    processes: int
+    runner: str = ""
+    options: tuple[str, ...] = ()
+
+
+def main(argv: list[str], usage: str, flags: Sequence[tuple], job: Callable[[Any], ShardJob]):
+    """The command of a job with one output.
+
+    Args:
+        flags: definitions for `define_flags`; those without a default come first, and are required.
+        job: makes the job from the values of the flags, with TensorFlow loaded.
+    """
+    values = define_flags(
+        *flags,
+        ("output", None, "Prefix of the output files, local or gs://."),
+        ("shards", None, "Output files. Default: some minutes of work for each.", 1),
+        SKIP_DAMAGED,
+    )
+    required = [name for name, default, _, *bounds in flags if default is None and not bounds]
+    workers = parse_job_flags(values, argv, usage, [*required, "output"])
+    check_output(values.output, workers)
+    load_tensorflow()
+    made = job(values)
+    shards = choose_shards(values.output, values.shards, *made.size())
+    run_job(made, values.output, shards, workers, values.skip_damaged)
+
+
+def parse_job_flags(values, argv: list[str], usage: str, required: Sequence[str]) -> Workers:
+    """Parses a command's flags, and what follows `--`: where the work is done."""
+    here = argv.index("--") if "--" in argv else len(argv)
+    parse_flags(values, argv[:here], usage, required)
+    return parse_workers(argv[here + 1 :])
+
+
+def parse_workers(arguments: Sequence[str]) -> Workers:
+    """Parses the number of processes, or the runner and other options of Beam."""
+    values = define_flags(
+        ("runner", "", "Beam's runner; processes on this machine if empty."),
+        ("direct_num_workers", 0, "Processes on this machine; 0: one for each core.", 0),
+    )
+    others = parse_known_flags(values, arguments)
+    if values.runner in _LOCAL_RUNNERS:
+        if others:
+            raise ValueError(f"{others[0]}: needs a runner of Beam")
+        return Workers(values.direct_num_workers or available_cores())
+    if importlib.util.find_spec("apache_beam") is None:
+        raise ValueError(f"runner {values.runner} needs apache-beam; run: {install('beam')}")
+    return Workers(0, values.runner, tuple(arguments))
+
+
+def check_output(prefix: str, workers: Workers) -> None:
+    """Refuses a prefix that cannot be written to, before the inputs are listed."""
+    if workers.runner.lower().startswith("dataflow") and "://" not in prefix:
+        raise ValueError(f"{prefix}: {workers.runner} cannot write there; give a gs:// path")
+    if not os.path.basename(prefix):
+        raise ValueError(f"{prefix}: is a folder; give the beginning of the files' names")
+    check_writable(prefix)
+
+
+def choose_shards(prefix: str, given: int | None, automatic: int, count: int, what: str) -> int:
+    """How many files a job writes, from 1 to `count`; reports what was not `given`."""
+    shards = max(1, min(given or automatic, count))
+    if shards != given:
+        say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {what}")
+    return shards
+
+
+def run_job(
+    job: ShardJob, prefix: str, shards: int, workers: Workers, skip_damaged: int = 0
+) -> dict[str, int]:
+    """Makes all missing shards of a job, and the manifest.
+
+    Args:
+        prefix: of the files; its folder is made.
+        skip_damaged: how many damaged inputs may be left out.
+
+    Returns:
+        The counts of all shards, and `records`.
+
+    Raises:
+        ValueError: a shard could not be made, too much is damaged, the inputs hold nothing, or
+            `prefix` holds other data.
+    """
+    plan = {
+        "kind": job.kind,
+        "shards": shards,
+        "vocabulary_sha256": job.vocabulary_sha256,
+        "settings": job.settings(),
+    }
+    output = _Output(prefix, json.loads(json.dumps(plan)))
+    if (manifest := read_manifest(prefix)) is not None:
+        output.check_complete(manifest)
+        output.clear()
+        say(f"{prefix}: is complete, nothing to do")
+        return manifest["counts"]
+
+    make_folder(os.path.dirname(prefix) or ".")
+    with output.claimed():
+        finished = output.finished()
+        if len(_damaged(finished)) > skip_damaged:  # the inputs may have been fixed
+            finished = {s: result for s, result in finished.items() if not result["damaged"]}
+        if finished:
+            say(f"{prefix}: {len(finished)} of {shards} shards already exist")
+        missing = [shard for shard in range(shards) if shard not in finished]
+        began = time.monotonic()
+        with doing(f"{prefix}: making shards") as reach:
+            made = []
+
+            def tell(counts):
+                made.append(counts.get(job.unit, 0))
+                done, seconds = len(finished) + len(made), time.monotonic() - began
+                left = duration((shards - done) * seconds / len(made))
+                rate = f"{sum(made):,} {job.unit}, {sum(made) / seconds:,.0f} a second"
+                reach(f"{done} of {shards}, {rate}, {left} left")
+
+            _make(missing, functools.partial(_make_shard, job, output), workers, tell)
+        results = output.finished()
+        if len(results) < shards:  # a job elsewhere was cancelled
+            raise ValueError(
+                f"{prefix}: {shards - len(results)} shards were not made; run the same command "
+                "again"
+            )
+        damaged = _damaged(results)
+        if len(damaged) > skip_damaged:
+            file, record, reason = (damaged[0][field] for field in ("file", "record", "reason"))
+            record = record if isinstance(record, str) else f"record {record}"
+            raise ValueError(
+                f"{file}: {record}: {reason}; fix the file, or set skip_damaged to {len(damaged)} "
+                "(what was made is kept for that)"
+            )
+        entries = [results[shard]["entry"] for shard in range(shards)]
+        if not any(entry["records"] for entry in entries):
+            output.clear(and_shards=True)
+            raise ValueError(f"{prefix}: nothing to write, the inputs hold no {job.unit}")
+        counts = collections.Counter()
+        for result in results.values():
+            counts.update(result["counts"])
+        settings = output.plan["settings"]
+        vocabulary = job.vocabulary_sha256
+        write_manifest(prefix, job.kind, entries, settings, vocabulary, dict(counts), damaged)
+        output.clear()
+    seconds = time.monotonic() - began
+    text = f"{prefix}: {shards} shards, {counts[job.unit]:,} {job.unit}, {duration(seconds)}"
+    say(text if finished else f"{text}, {counts[job.unit] / seconds:,.0f} {job.unit} a second")
+    if damaged:
+        say(f"{prefix}: {len(damaged)} damaged inputs left out, see {manifest_path(prefix)}")
+    return {"records": sum(entry["records"] for entry in entries), **counts}
+
+
+def _damaged(results):
+    """What is damaged in the inputs, in the order of the shards."""
+    return [record for shard in sorted(results) for record in results[shard]["damaged"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """The files of a job, finished or not.
+
+    Attributes:
+        plan: `kind`, `shards`, `vocabulary_sha256` and `settings`, of JSON: all that must be equal
+            for two runs to make the same files.
+    """
+
+    prefix: str
+    plan: dict[str, Any]
+
+    @property
+    def folder(self):
+        """The folder of the notes."""
+        return f"{self.prefix}.progress"
+
+    @functools.cached_property
+    def digest(self):
+        """The hash of the plan, which each note holds: a worker elsewhere may outlive its run."""
+        return hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
+
+    def path(self, shard):
+        return shard_path(self.prefix, shard, self.plan["shards"])
+
+    def note(self, shard):
+        return os.path.join(self.folder, f"{shard:05d}.json")
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Reserves the prefix while the block runs, for one run and one plan at a time."""
+        import tensorflow as tf
+
+        tf.io.gfile.makedirs(self.folder)
+        with contextlib.ExitStack() as stack:
+            if "://" not in self.folder:  # other file systems have no locks
+                lock = stack.enter_context(open(os.path.join(self.folder, "lock"), "w"))
+                if not take_lock(lock):
+                    raise ValueError(f"{self.prefix}: another process is writing it")
+            path = os.path.join(self.folder, "settings.json")
+            plan = _read_json(path)
+            if plan is not None and plan != self.plan and self.noted():
+                raise ValueError(
+                    f"{self.prefix}: an unfinished run has {_difference(plan, self.plan)}; run "
+                    f"with its settings, write elsewhere, or remove {self.folder} and "
+                    f"{self.prefix}-*-of-{plan['shards']:05d}"
+                )
+            if plan != self.plan:
+                write_atomically(path, json.dumps(self.plan))
+            self.clear_temporary()
+            try:
+                yield
+            finally:
+                self.clear_temporary()
+
+    def check_complete(self, manifest):
+        """Refuses finished output of another plan, or that has changed."""
+        path = manifest_path(self.prefix)
+        there = {name: manifest.get(name) for name in ("kind", "vocabulary_sha256", "settings")}
+        there["shards"] = len(manifest["shards"])
+        if there != self.plan:
+            raise ValueError(
+                f"{path}: is of data with {_difference(there, self.plan)}; write elsewhere, or "
+                "remove it and its files"
+            )
+        for shard, entry in enumerate(manifest["shards"]):
+            if not self.is_whole(shard, entry):
+                raise ValueError(
+                    f"{self.path(shard)}: is missing or changed since it was written; remove "
+                    f"{path} to make everything anew"
+                )
+
+    def is_whole(self, shard, entry):
+        import tensorflow as tf
+
+        path = self.path(shard)
+        return tf.io.gfile.exists(path) and tf.io.gfile.stat(path).length == entry["bytes"]
+
+    def noted(self):
+        """The shards that have notes."""
+        import tensorflow as tf
+
+        names = (re.fullmatch(r"(\d{5,})\.json", name) for name in tf.io.gfile.listdir(self.folder))
+        return sorted(int(name[1]) for name in names if name)
+
+    def finished(self) -> dict[int, dict]:
+        """The `entry`, `counts` and `damaged` of each finished shard."""
+        shards = self.noted()
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files are slow
+            found = zip(shards, pool.map(self._result, shards), strict=True)
+            return {shard: result for shard, result in found if result is not None}
+
+    def _result(self, shard):
+        result = _read_json(self.note(shard))
+        is_ours = result is not None and result["settings_sha256"] == self.digest
+        return result if is_ours and self.is_whole(shard, result["entry"]) else None
+
+    def clear_temporary(self):
+        """Removes the half-written files of workers that were killed."""
+        import tensorflow as tf
+
+        number = "[0-9]" * 5
+        for end in (f"-{number}-of-*.tmp-*", ".progress/*.tmp-*"):
+            for path in tf.io.gfile.glob(self.prefix + end):
+                with contextlib.suppress(tf.errors.NotFoundError):
+                    tf.io.gfile.remove(path)
+
+    def clear(self, and_shards=False):
+        """Removes the notes."""
+        import tensorflow as tf
+
+        for shard in range(self.plan["shards"] if and_shards else 0):
+            tf.io.gfile.remove(self.path(shard))
+        if tf.io.gfile.exists(self.folder):
+            tf.io.gfile.rmtree(self.folder)
+
+
+def _difference(there, here):
+    """Names the first value in which two plans differ: `seed=1 and not 2`."""
+    there, here = ({**plan, **plan["settings"], "settings": None} for plan in (there, here))
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            return f"{name}={_short(there.get(name))} and not {_short(here.get(name))}"
+
+
+def _short(value):
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _read_json(path):
+    """The content of a small file; None if it is missing or not JSON."""
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return json.load(file)
+    except (tf.errors.NotFoundError, ValueError):
+        return None
+
+
+def _make(missing, make, workers, tell):
+    """Calls `make(shard)` for the missing shards; `tell(counts)` after each on this machine."""
+    processes = min(workers.processes, len(missing))
+    if workers.runner:
+        _make_by_beam(missing, make, workers.options)
+    elif processes <= 1:
+        for shard in missing:
+            tell(make(shard))
+    else:
+        try:
+            call_in_processes(functools.partial(_in_worker, make), missing, processes, tell)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise ValueError(
+                "a worker process ended before its work was done, perhaps because memory ran out; "
+                "run the same command again, with fewer processes: finished shards are kept"
+            ) from error
+
+
+def _make_shard(job, output, shard):
+    """Makes one shard and notes that it is finished; returns its counts."""
+    path = output.path(shard)
+    with (LineFile if job.kind == DOCUMENTS else RecordFile)(path) as file:
+        counts, damaged = job.write_shard(shard, output.plan["shards"], file)
+    note = {"entry": file.entry, "counts": dict(counts), "damaged": list(damaged)}
+    write_atomically(output.note(shard), json.dumps({**note, "settings_sha256": output.digest}))
+    return note["counts"]
+
+
+def _in_worker(make, shard):
+    load_tensorflow()
+    return make(shard)
+
+
+def _make_by_beam(missing, make, options):
+    """Makes shards with a Beam runner, which tries again where a shard fails."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
+    (
+        pipeline
+        | "Missing shards" >> beam.Create(missing)
+        | "One to each worker" >> beam.Reshuffle()
+        | "Make shard" >> beam.Map(make)
+    )
+    result = pipeline.run()
+    try:
+        result.wait_until_finish()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            result.cancel()
+        raise

@@ -1,0 +1,215 @@
+"""The sample data: MNIST digits and Wikipedia articles that come with two packages."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+
+import numpy as np
+
+from pipelines import cached_folder
+from pipelines.command_line import say
+from pipelines.shards.shard_manifest import TEXT_EXAMPLES
+from pipelines.text import tf_text
+from pipelines.text import wordpiece as vocabularies
+from pipelines.text.example_settings import ExampleSettings
+from pipelines.text.word_counts import LEARNING
+
+FORMAT_VERSION = 3  # raise it when the same settings give other data
+
+WIKIPEDIA_FILE = (
+    "gensim",
+    "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
+)
+VALIDATION_IMAGES = 0.1  # of each class
+VALIDATION_DOCUMENTS = 0.08
+SHARDS = 4  # of the training files; validation files are one shard
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """Where prepared data are. The four data sets are glob patterns of TFRecord files."""
+
+    image_train: str
+    image_validation: str
+    text_train: str
+    text_validation: str
+    vocabulary: str
+    num_classes: int
+    folder: str
+
+
+def prepare(
+    cache_dir=None,
+    *,
+    vocabulary_size=2000,
+    max_length=64,
+    max_predictions=10,
+    seed=0,
+    duplication=3,
+):
+    """Prepares the sample data, or finds what an earlier call prepared.
+
+    Any number of processes may call this at once. The folder appears whole or not at all.
+
+    Args:
+        cache_dir: str, a local folder; see `cached_folder.default_cache_dir`.
+        vocabulary_size: int, tokens.
+        max_length: int, tokens of a text example, padding included.
+        max_predictions: int, the most masked tokens in a text example.
+        seed: int, for the splits into training and validation, the pairs, masks and shuffles.
+        duplication: int, passes over the training documents, each with new pairs and masks.
+
+    Returns:
+        `PreparedData`.
+
+    Raises:
+        ValueError: a package is not installed, or the folder cannot be written.
+    """
+    from pipelines.prepare import mnist
+
+    settings = {
+        "format_version": FORMAT_VERSION,
+        "vocabulary_size": vocabulary_size,
+        "max_length": max_length,
+        "max_predictions": max_predictions,
+        "seed": seed,
+        "duplication": duplication,
+    }
+    folder = cached_folder.find_or_build(
+        "sample", settings, lambda temporary: _build(temporary, settings), cache_dir
+    )
+    return PreparedData(
+        image_train=os.path.join(folder, "image-train-*"),
+        image_validation=os.path.join(folder, "image-validation-*"),
+        text_train=os.path.join(folder, "text-train-*"),
+        text_validation=os.path.join(folder, "text-validation-*"),
+        vocabulary=os.path.join(folder, "vocab.txt"),
+        num_classes=mnist.NUM_CLASSES,
+        folder=folder,
+    )
+
+
+def _build(folder, settings):
+    """Writes every file of the sample into `folder`."""
+    started = time.monotonic()
+    with _stage() as report:
+        tf_text.require(LEARNING)  # slow, so it is reported separately
+        report("TensorFlow started")
+    counts = _build_text(folder, settings) | _build_images(folder, settings)
+    with open(os.path.join(folder, "sample.json"), "w") as stream:
+        json.dump({"settings": settings, "counts": counts}, stream, indent=2)
+    say(f"sample: ready after {time.monotonic() - started:.1f} s")
+
+
+def _build_text(folder, settings):
+    from pipelines import package_data
+    from pipelines.prepare import wikipedia
+    from pipelines.shards import tfrecords
+    from pipelines.text import tokenization
+    from pipelines.text.bert_examples import make_examples
+    from pipelines.text.example_encoding import encode_examples
+
+    with _stage() as report:
+        documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
+        words = sum(len(text.split()) for document in documents for text in document.paragraphs)
+        report(f"{len(documents)} documents, {words:,} words")
+
+    held_out = held_out_documents(len(documents), settings["seed"])
+    splits = {
+        "train": [d for index, d in enumerate(documents) if index not in held_out],
+        "validation": [d for index, d in enumerate(documents) if index in held_out],
+    }
+    with _stage() as report:
+        tokens = vocabularies.learn_vocabulary(
+            (text for document in splits["train"] for text in document.paragraphs),
+            settings["vocabulary_size"],
+        )
+        vocabularies.write_vocabulary(os.path.join(folder, "vocab.txt"), tokens)
+        report(f"vocabulary of {len(tokens):,} tokens")
+
+    counts = {"documents": len(documents), "words": words, "vocabulary": len(tokens)}
+    for split, shards in (("train", SHARDS), ("validation", 1)):
+        with _stage() as report:
+            batches = make_examples(
+                tokenization.tokenize_documents(splits[split], tokens),
+                tokens,
+                ExampleSettings(
+                    settings["max_length"],
+                    settings["max_predictions"],
+                    settings["seed"],
+                    settings["duplication"] if split == "train" else 1,
+                ),
+            )
+            records = [record for fields in batches for record in encode_examples(fields)]
+            np.random.default_rng(settings["seed"]).shuffle(records)
+            count = tfrecords.write_shards(
+                records,
+                os.path.join(folder, f"text-{split}"),
+                shards,
+                TEXT_EXAMPLES,
+                {**settings, "lower_case": True},
+                vocabulary_sha256=vocabularies.vocabulary_hash(tokens),
+            )
+            report(f"{count:,} {split} text examples from {len(splits[split])} documents")
+        counts[f"text_{split}"] = count
+    return counts
+
+
+def _build_images(folder, settings):
+    from pipelines.images import image_records
+    from pipelines.prepare import mnist
+
+    images, labels = mnist.read_mnist()
+    chosen = _split_by_class(labels, settings["seed"])
+    counts = {}
+    for split, shards in (("train", SHARDS), ("validation", 1)):
+        with _stage() as report:
+            count = image_records.write_image_records(
+                images[chosen[split]],
+                labels[chosen[split]],
+                os.path.join(folder, f"image-{split}"),
+                shards,
+            )
+            report(f"{count:,} {split} images")
+        counts[f"image_{split}"] = count
+    return counts
+
+
+def held_out_documents(count, seed):
+    """The indices of the validation documents, at least two: pairs need another document.
+
+    Args:
+        count: int, of all documents.
+        seed: int, of the splits.
+
+    Returns:
+        set of int.
+    """
+    held_out = max(2, round(VALIDATION_DOCUMENTS * count))
+    return set(np.random.default_rng((seed, 0)).permutation(count)[:held_out].tolist())
+
+
+def _split_by_class(labels, seed):
+    """Shuffled indices of training and validation images, the same fraction of each class."""
+    random = np.random.default_rng((seed, 1))
+    validation = np.concatenate(
+        [
+            random.permutation(members)[: round(VALIDATION_IMAGES * len(members))]
+            for members in (np.flatnonzero(labels == label) for label in np.unique(labels))
+        ]
+    )
+    train = np.setdiff1d(np.arange(len(labels)), validation)
+    return {"train": random.permutation(train), "validation": random.permutation(validation)}
+
+
+@contextlib.contextmanager
+def _stage():
+    """Yields a function that prints a line of progress with the time since the block began."""
+    started = time.monotonic()
+
+    def report(text):
+        say(f"sample: {text} ({time.monotonic() - started:.1f} s)")
+
+    yield report

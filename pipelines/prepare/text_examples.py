@@ -1,0 +1,133 @@
+"""BERT's pre-training examples from documents; see `pipelines.text_examples`."""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+
+from pipelines.prepare.jobs import ShardJob
+from pipelines.shards.shard_files import shard_prefix
+from pipelines.shards.shard_manifest import TEXT_EXAMPLES
+from pipelines.text import wordpiece
+from pipelines.text.documents import Unit, find_units, read_unit
+from pipelines.text.example_settings import MASKED_RATIO, ExampleSettings
+from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
+
+_SHARD_BYTES = 64_000_000  # of text, counted in each pass: a few minutes of work
+_FORMAT_VERSION = 1  # raise it when the same settings give other examples
+
+
+@dataclasses.dataclass(frozen=True)
+class TextExamplesJob(ShardJob):
+    """Examples from document files: shard s of n makes those of the units s, s + n, s + 2n, ...
+
+    Attributes:
+        documents: str, the glob pattern of the files, for the record.
+        units: tuple of `documents.Unit`.
+        vocabulary: tuple of str.
+        lower_case: bool, as when the vocabulary was learned.
+        examples: `ExampleSettings`.
+    """
+
+    kind, unit = TEXT_EXAMPLES, "tokens"
+
+    documents: str
+    units: tuple[Unit, ...]
+    vocabulary: tuple[str, ...]
+    lower_case: bool
+    examples: ExampleSettings
+
+    @property
+    def vocabulary_sha256(self):
+        return wordpiece.vocabulary_hash(self.vocabulary)
+
+    def size(self):
+        size = sum(part.stop - part.start for unit in self.units for part in unit.parts)
+        automatic = round(size * self.examples.duplication / _SHARD_BYTES)
+        return automatic, len(self.units), "units of text"
+
+    def settings(self):
+        # Without the vocabulary, which the manifest records separately.
+        return {
+            "format_version": _FORMAT_VERSION,
+            "documents": self.documents,
+            "units": len(self.units),
+            "units_sha256": hashlib.sha256(repr(self.units).encode()).hexdigest(),
+            "lower_case": self.lower_case,
+            **dataclasses.asdict(self.examples),
+        }
+
+    def write_shard(self, shard, shards, file):
+        from pipelines.text.bert_examples import make_examples
+        from pipelines.text.example_encoding import encode_examples
+        from pipelines.text.tokenization import tokenize_documents
+
+        counts = dict.fromkeys(("documents", "random_next", "tokens"), 0)
+        damaged = []
+        for unit in range(shard, len(self.units), shards):  # one in memory at a time
+            texts = read_unit(self.units[unit], damaged)
+            documents = tokenize_documents(texts, self.vocabulary, self.lower_case)
+            counts["documents"] += len(documents)
+            batches = make_examples(documents, self.vocabulary, self.examples, unit, shuffle=True)
+            for fields in batches:
+                counts["random_next"] += int(fields["next_sentence_labels"].sum())
+                counts["tokens"] += int(fields["input_mask"].sum())
+                file.write(*encode_examples(fields))
+        return counts, damaged
+
+
+def check_documents(units: tuple[Unit, ...], damaged: list[dict] | None = None) -> None:
+    """Checks that there are two documents with text.
+
+    Args:
+        damaged: see `documents.read_unit`.
+
+    Raises:
+        ValueError: there are fewer, or a line before the second one is damaged.
+    """
+    found = (document for unit in units for document in read_unit(unit, damaged))
+    found = (document for document in found if any(map(str.strip, document.paragraphs)))
+    if (count := len(list(itertools.islice(found, 2)))) < 2:
+        raise ValueError(
+            f"{count} documents with text; two are needed, as a random next sentence comes from "
+            "another document"
+        )
+
+
+def check_case(path: str, vocabulary: list[str], lower_case: bool) -> None:
+    """Checks that a vocabulary has the case asked for; otherwise all would be [UNK].
+
+    Raises:
+        ValueError: they differ.
+    """
+    upper = wordpiece.cased_token(vocabulary)
+    if lower_case == (upper is not None):
+        is_so = f"{upper!r}, so give" if upper else "no upper case, so leave out"
+        raise ValueError(f"{path}: holds {is_so} --cased")
+
+
+def job(values) -> TextExamplesJob:
+    """The job that the flags of the command ask for."""
+    for flag in ("whole_word", "max_predictions"):
+        if values.dynamic_masking and getattr(values, flag):
+            raise ValueError(
+                f"--{flag} has no effect with --dynamic_masking; leave it out, and train with "
+                f"--config.data.text.masking.{flag}"
+            )
+    vocabulary = wordpiece.read_vocabulary(values.vocabulary)
+    check_case(values.vocabulary, vocabulary, not values.cased)
+    units = find_units(values.documents, unit_bytes=round(values.unit_megabytes * 2**20))
+    check_documents(units, [] if values.skip_damaged else None)
+    for file in {part.file for unit in units for part in unit.parts}:
+        if shard_prefix(os.path.realpath(file)) == os.path.realpath(values.output):
+            raise ValueError(f"{values.output}: would overwrite {file}, which is read")
+    room = values.max_length - SPECIALS_PER_EXAMPLE
+    settings = ExampleSettings(
+        max_length=values.max_length,
+        max_predictions=values.max_predictions or max(1, round(MASKED_RATIO * room)),
+        seed=values.seed,
+        duplication=values.duplication,
+        whole_word=values.whole_word,
+        dynamic=values.dynamic_masking,
+    )
+    return TextExamplesJob(values.documents, units, tuple(vocabulary), not values.cased, settings)

@@ -58,7 +58,7 @@ def _images(config, chosen, pictures):
     if views.flip:
         found.append(("", "mirrored at random (off: --config.images.flip=False)"))
     if views.layers:
-        found.append(("", f"then {', '.join(views.layers)}"))
+        found.append(("", f"then {', '.join(layer['class_name'] for layer in views.layers)}"))
     return found
 
 

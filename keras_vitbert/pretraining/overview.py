@@ -55,7 +55,7 @@ def _counts(train, validation):
 def _views(config):
     views = config.data.images
     mirrored = "mirrored at random" if views.flip else "not mirrored"
-    layers = f", then {', '.join(views.layers)}" if views.layers else ""
+    layers = "".join(f", then {layer['class_name']}" for layer in views.layers)
     return f"{overview.crops(views.crop_area)}, {mirrored}{layers}"
 
 

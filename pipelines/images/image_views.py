@@ -21,7 +21,7 @@ class ImageViews:
         randaugment: pair of ints, operations per image and their magnitude, see
             `randaugment.RandAugment`; no operations by default.
         mixup, cutmix: float, alpha of `mixing.mix`; 0 leaves it out.
-        layers: sequence of str, what the training step itself does to the images; if any, batches
+        layers: sequence of dicts, what the training step itself does to the images; if any, batches
             hold the images' numbers, which key its random numbers.
     """
 
@@ -32,7 +32,7 @@ class ImageViews:
     randaugment: tuple[int, int] = (0, 9)
     mixup: float = 0.0
     cutmix: float = 0.0
-    layers: tuple[str, ...] = ()
+    layers: tuple[dict, ...] = ()
 
     @classmethod
     def from_config(cls, image_size, config):

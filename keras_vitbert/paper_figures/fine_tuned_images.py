@@ -12,7 +12,7 @@ from pipelines.images.image_lists import read_bytes
 from pipelines.images.image_record_files import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import own_data, tfds_data
-from pipelines.tasks.image_tables import read_images
+from pipelines.tasks.labelled_images import read_images
 
 
 class FineTunedImages:

@@ -11,7 +11,7 @@ from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.fine_tuning.tasks import Task
 from pipelines.command_line import say
 from pipelines.files import reading
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import own_data, tfds_data

@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from pipelines.digests import sampled_digest
 from pipelines.images import image_sources, jpeg
-from pipelines.images.image_lists import WHOLE_FILE, ImageList, entry_file, entry_name, read_entry
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
+from pipelines.images.image_sources import WHOLE_FILE, ImageList, entry_file, entry_name, read_entry
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.host_shares import host_stream, one_pass, shard, share
 from pipelines.tasks.labelled_rows import image_columns, numbered, whole_rows

@@ -14,7 +14,7 @@ from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning.task_data import cut, open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from pipelines import imagenet
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards

@@ -24,9 +24,6 @@ _JAX = ">=0.10,<0.12"
 JAX = [f"jax{_JAX}"]
 JAX_CUDA = [f"jax[cuda12]{_JAX}; {_WHERE_LIBTPU_IS}"]
 JAX_TPU = [f"jax[tpu]{_JAX}; {_WHERE_LIBTPU_IS}"]
-PARQUET = [
-    "pyarrow>=14,<26",  # reads Parquet; Beam has the same bound
-]
 DATASETS = [
     "datasets>=3,<6",  # reads what Hugging Face's `save_to_disk` writes
 ]
@@ -64,7 +61,6 @@ TEST = [
     *BEAM,
     *AOT,
     *DOCS,
-    *PARQUET,
     *DATASETS,
     *KERAS_CV,  # also an independent RandAugment and its operations
     *NOTEBOOK,
@@ -107,6 +103,7 @@ setup(
         "matplotlib>=3.8,<4",  # draws the pictures in TensorBoard and the paper's figures
         "mwparserfromhell>=0.6.6,<0.8",
         "numpy>=1.26,<3",
+        "pyarrow>=14,<26",  # reads Parquet; tensorflow-datasets needs it, too; Beam's bound
         "rich>=13,<16",  # the bar on a terminal; Keras needs it, too
         "safetensors>=0.4.3,<1",  # Hugging Face's weights
         "scikit-learn>=1.4,<2",  # linear models: what a fine-tuning has to beat, and probes
@@ -132,7 +129,6 @@ setup(
         "docs": DOCS,
         "notebook": NOTEBOOK,
         "parity": PARITY,
-        "parquet": PARQUET,
         "datasets": DATASETS,
         "keras-cv": KERAS_CV,
         "test": TEST,

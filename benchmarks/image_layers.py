@@ -13,9 +13,40 @@ import time
 import tensorflow as tf
 
 from keras_vitbert.training.image_layers import ImageLayers
-from pipelines.images.layer_notation import LAYERS
 
-CHOOSING = ("RandomApply", "RandomChoice", "RandomAugmentationPipeline")
+LAYERS = {
+    "AugMix": {},
+    "AutoContrast": {},
+    "ChannelShuffle": {},
+    "Equalization": {},
+    "Grayscale": {"output_channels": 3},
+    "GridMask": {},
+    "Posterization": {"bits": 4},
+    "RandAugment": {},
+    "RandomBrightness": {"factor": 0.2},
+    "RandomChannelShift": {"factor": 0.2},
+    "RandomColorDegeneration": {"factor": 0.5},
+    "RandomColorJitter": {
+        "brightness_factor": 0.2,
+        "contrast_factor": 0.2,
+        "saturation_factor": [0.4, 0.6],
+        "hue_factor": 0.1,
+    },
+    "RandomContrast": {"factor": 0.2},
+    "RandomCropAndResize": {"crop_area_factor": [0.8, 1.0], "aspect_ratio_factor": [0.75, 1.33]},
+    "RandomCutout": {"height_factor": 0.3, "width_factor": 0.3},
+    "RandomFlip": {},
+    "RandomGaussianBlur": {"kernel_size": 3, "factor": [0.0, 1.0]},
+    "RandomHue": {"factor": 0.1},
+    "RandomJpegQuality": {"factor": [60, 100]},
+    "RandomRotation": {"factor": 0.05},
+    "RandomSaturation": {"factor": [0.4, 0.6]},
+    "RandomSharpness": {"factor": 0.5},
+    "RandomShear": {"x_factor": 0.1, "y_factor": 0.1},
+    "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1},
+    "RandomZoom": {"height_factor": 0.1},
+    "Solarization": {"threshold_factor": [128, 255]},
+}
 
 
 def main():
@@ -30,10 +61,8 @@ def main():
     images = tf.random.stateless_uniform((values.batch, size, size, 3), (0, 1))
     numbers = tf.stack([tf.range(values.batch), tf.zeros(values.batch, tf.int32)], -1)
     print(f"{values.batch} images of {size} pixels, a batch")
-    for name in LAYERS:
-        if name in CHOOSING:
-            continue
-        layers = ImageLayers([name], size, 0, "layers")
+    for name, config in LAYERS.items():
+        layers = ImageLayers([{"class_name": name, "config": config}], size, 0, "layers")
         run = tf.function(lambda images, numbers, layers=layers: layers(images, numbers))
         began = time.monotonic()
         run(images, numbers)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import BadRecord
 

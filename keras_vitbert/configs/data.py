@@ -1,10 +1,39 @@
 """The `data` section of pre-training, and the views of images that fine-tuning shares."""
 
 import dataclasses
+import json
+from typing import Any
 
 from keras_vitbert.configs.sections import Section, choice, ranged
-from pipelines.images import layer_notation
+from pipelines.command_line import meant
 from pipelines.text.casing import CASES
+
+# KerasCV's layers that change neither labels, nor sizes, nor the batch. XLA has no kernels for the
+# projective transformations, JPEG, histograms, crops and gamma variates of the first ones.
+NOT_ON_TPU = (
+    *("AugMix", "Equalization", "GridMask", "RandAugment", "RandomCropAndResize"),
+    *("RandomJpegQuality", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom"),
+)
+IMAGE_LAYERS = (
+    *NOT_ON_TPU,
+    *("AutoContrast", "ChannelShuffle", "Grayscale", "Posterization", "RandomApply"),
+    *("RandomAugmentationPipeline", "RandomBrightness", "RandomChannelShift", "RandomChoice"),
+    *("RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCutout"),
+    *("RandomFlip", "RandomGaussianBlur", "RandomHue", "RandomSaturation", "RandomSharpness"),
+    "Solarization",
+)
+_SAMPLERS = ("ConstantFactorSampler", "NormalFactorSampler", "UniformFactorSampler")
+SET_BY_STEP = ("name", "trainable", "dtype", "seed", "value_range", "target_size")
+
+
+def class_names(value: Any) -> set[str]:
+    """The classes in the serialisation of layers, also of those within others."""
+    if isinstance(value, list | tuple):
+        return set().union(*map(class_names, value))
+    if not isinstance(value, dict):
+        return set()
+    own = {str(value["class_name"])} if "class_name" in value else set()
+    return own.union(*(class_names(one) for name, one in value.items() if name not in SET_BY_STEP))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +47,8 @@ class Views(Section):
     randaugment: tuple[int, int] = (0, 9)  # operations per image, magnitude; not in the paper
     mixup: float = ranged(0.0, "[0, inf)")  # alpha; not in the paper
     cutmix: float = ranged(0.0, "[0, inf)")  # alpha; not in the paper
-    # KerasCV's, such as ("GridMask", "RandomCutout(0.3, 0.3)"); not in the paper.
-    layers: tuple[str, ...] = ()
+    # Of KerasCV, as Keras serialises them: {"class_name": "RandomHue", "config": {"factor": 0.2}}.
+    layers: tuple[dict, ...] = ()  # not in the paper
 
     def __post_init__(self):
         super().__post_init__()
@@ -29,11 +58,17 @@ class Views(Section):
         operations, magnitude = self.randaugment
         fits = operations >= 0 and 0 <= magnitude <= 30
         self.require(fits, "randaugment", "operations from 0 and a magnitude from 0 to 30")
-        for layer in self.layers:
-            try:
-                layer_notation.parse(layer)
-            except ValueError as error:
-                raise ValueError(f"layers: {error}") from error
+        outer = {str(layer.get("class_name")) for layer in self.layers}
+        for name in sorted((outer | class_names(self.layers)).difference(IMAGE_LAYERS, _SAMPLERS)):
+            raise ValueError(
+                f"layers: KerasCV has no layer {name} that keeps labels, sizes and the batch"
+                f"{meant(name, IMAGE_LAYERS)}"
+            )
+        try:  # as `config.json` will give them back
+            layers = tuple(json.loads(json.dumps(self.layers)))
+        except TypeError as error:
+            raise ValueError(f"layers: {error}") from error
+        object.__setattr__(self, "layers", layers)
 
     @property
     def in_pairs(self) -> bool:

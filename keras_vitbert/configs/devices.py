@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from pipelines.images.layer_notation import not_for_xla
+from keras_vitbert.configs.data import NOT_ON_TPU, class_names
 
 DTYPES = ("auto", "float32", "mixed_bfloat16")
 JIT_COMPILE = ("auto", "on", "off")
@@ -22,7 +22,7 @@ class Devices:
     shared: bool = False  # whether a strategy shares batches, even with a single replica
     on_jax: bool = False
 
-    def check(self, sharding: str, layers: tuple[str, ...]) -> None:
+    def check(self, sharding: str, layers: tuple[dict, ...]) -> None:
         """Refuses what the backend or a TPU cannot do.
 
         Raises:
@@ -31,9 +31,9 @@ class Devices:
         if sharding != "replicated" and not self.on_jax:
             raise ValueError(f"sharding={sharding!r}: TensorFlow shards no weights; JAX does")
         if layers and self.on_jax:
-            raise ValueError(f"layers={layers}: KerasCV's layers run on TensorFlow alone")
-        if self.on_tpu and (names := not_for_xla(layers)):
-            raise ValueError(f"layers: XLA cannot compile {', '.join(names)} for a TPU")
+            raise ValueError("layers: KerasCV's layers run on TensorFlow alone")
+        if self.on_tpu and (names := _not_for_xla(layers)):
+            raise ValueError(f"layers: XLA cannot compile {names} for a TPU")
 
     def dtype(self, dtype: str) -> str:
         """The dtype policy: `auto` is bfloat16 on devices that multiply in it."""
@@ -46,7 +46,7 @@ class Devices:
         # A CPU gains nothing, and executions of one step are the quickest to stop.
         return _ON_TPU if self.on_tpu else _ON_GPU if self.gpus else 1
 
-    def jit_compile(self, wanted: str, layers: tuple[str, ...] = (), shapes: bool = False) -> str:
+    def jit_compile(self, wanted: str, layers: tuple[dict, ...] = (), shapes: bool = False) -> str:
         """Whether XLA is to compile the training step: `on` or `off`.
 
         With TensorFlow, `auto` compiles on a single GPU alone: XLA is slower on CPUs, and a TPU's
@@ -66,7 +66,7 @@ class Devices:
             return "on"
         if self.on_tpu or wanted == "off":
             return "off"
-        unfit = ", ".join(not_for_xla(layers))
+        unfit = _not_for_xla(layers)
         if shapes:
             unfit = "steps whose shapes vary, as with packing"
         elif self.shared:
@@ -74,6 +74,11 @@ class Devices:
         if wanted == "on" and unfit:
             raise ValueError(f"jit_compile='on': XLA cannot compile {unfit}")
         return "on" if (wanted == "on" or len(self.gpus) == 1) and not unfit else "off"
+
+
+def _not_for_xla(layers: tuple[dict, ...]) -> str:
+    """The image layers, also those within others, that XLA cannot compile."""
+    return ", ".join(sorted(class_names(layers).intersection(NOT_ON_TPU)))
 
 
 def batch_unit(replicas: int, accumulation: int, in_pairs: bool = False) -> int:

@@ -176,7 +176,7 @@ class ImageTask(FineTuning):
             self.require(self.batch % 2 == 0, "batch", "even to mix images in pairs")
 
     @property
-    def layers(self) -> tuple[str, ...]:
+    def layers(self) -> tuple[dict, ...]:
         return self.images.layers
 
 
@@ -224,7 +224,7 @@ class TextTask(FineTuning):
         self.require(fits, "buckets", "ascending lengths of at least 5 tokens")
 
     @property
-    def layers(self) -> tuple[str, ...]:
+    def layers(self) -> tuple[dict, ...]:
         return ()
 
     def steps_for(self, count: int) -> int:

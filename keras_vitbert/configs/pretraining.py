@@ -136,7 +136,7 @@ class Pretraining(Experiment):
         return self.parts.masks and self.merge.has_masks
 
     @property
-    def layers(self) -> tuple[str, ...]:
+    def layers(self) -> tuple[dict, ...]:
         return self.data.images.layers if self.parts.images else ()
 
     def as_variant(self, name: str) -> Self:

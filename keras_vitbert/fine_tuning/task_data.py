@@ -1,20 +1,29 @@
 """The splits of a downstream task, from TFDS or from a user's own data."""
 
 import dataclasses
+import os
 import unicodedata
+from collections.abc import Callable, Collection
 
 import numpy as np
-import tensorflow as tf
 
-from keras_vitbert.fine_tuning import task_images, task_texts
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.fine_tuning.tasks import Task
 from pipelines.command_line import say
-from pipelines.images.image_record_files import ImageRecordFiles
-from pipelines.tasks import own_data
-from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.files import reading
+from pipelines.images.image_records import ImageRecordFiles
+from pipelines.images.image_views import ImageViews
+from pipelines.shards.records import RecordFiles
+from pipelines.tasks import own_data, tfds_data
+from pipelines.tasks.labelled_images import ImageFiles, LabelledImages, read_images
+from pipelines.tasks.labelled_rows import LabelledRows, numbered, read_rows
 from pipelines.tasks.labelled_texts import LabelledTexts
+from pipelines.text.casing import is_lower
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
 _STRETCHES = 100  # of record files, see `cut`
+
+Split = LabelledImages | LabelledTexts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,27 +31,24 @@ class TaskData:
     """The splits of a task.
 
     Attributes:
-        classes: list of str.
-        train: `LabelledImages` or `LabelledTexts`; None where a trained model is only evaluated.
-        tests: dict of a split's name to a split; the first one gives the result.
+        classes: their names, in the order of the labels.
+        train: None where a trained model is only evaluated.
+        tests: the splits that are reported, by name; the first one gives the result.
         selection: the split that learning rates are picked on, or None to cut one.
-        picked_on: str, its name.
+        picked_on: its name.
     """
 
     classes: list[str]
-    train: LabelledImages | LabelledTexts | None
-    tests: dict[str, LabelledImages | LabelledTexts]
-    selection: LabelledImages | LabelledTexts | None = None
+    train: Split | None
+    tests: dict[str, Split]
+    selection: Split | None = None
     picked_on: str = ""
 
-    def without_selection(self, part):
+    def without_selection(self, part: float) -> tuple[Split, Split]:
         """The training examples for a sweep, and the examples that pick its learning rate.
 
         Args:
-            part: float, the fraction to cut from the training split if there is no `selection`.
-
-        Returns:
-            (training split, selection split).
+            part: the fraction to cut from the training split if there is no `selection`.
 
         Raises:
             ValueError: see `cut`.
@@ -51,14 +57,11 @@ class TaskData:
             return self.train, self.selection
         return cut(self.train, part)
 
-    def tested_on(self, count):
+    def tested_on(self, count: int) -> "TaskData":
         """The same data with smaller splits to report: a fixed part of each, see `cut`.
 
         Args:
-            count: int, the most examples of a split; 0 for all.
-
-        Returns:
-            `TaskData`.
+            count: the most examples of a split; 0 for all.
         """
         large = {n: split for n, split in self.tests.items() if 0 < count < split.count}
         for name, split in large.items():
@@ -68,42 +71,39 @@ class TaskData:
 
 
 def open_task(
-    task,
-    config,
-    vocabulary,
-    max_length,
-    data_dir="",
-    download=False,
-    skip_damaged=0,
-    files=None,
-    classes=None,
-    columns=None,
-    choose=None,
-):
+    task: Task,
+    config: FineTuning,
+    vocabulary: list[str] | None,
+    max_length: int,
+    data_dir: str = "",
+    download: bool = False,
+    skip_damaged: int = 0,
+    files: dict[str, str] | None = None,
+    classes: list[str] | None = None,
+    columns: dict | None = None,
+    choose: Callable | None = None,
+) -> TaskData:
     """Opens the splits of a task.
 
     A user's own data, in `data_dir` or in `files`, take precedence; for TFDS, `data_dir` is its
     data folder. See `pipelines.tasks.own_data`.
 
     Args:
-        task: `keras_vitbert.fine_tuning.tasks.Task`.
-        config: `keras_vitbert.configs.fine_tuning.FineTuning`.
-        vocabulary: list of str, for text.
-        max_length: int, tokens of a text.
-        data_dir: str, local or `gs://`.
-        download: bool, whether TFDS may fetch missing data.
-        skip_damaged: int, how many rows of tables may be left out.
-        files: dict of `train`, `validation` or `test` to a path.
-        classes: list of str, those of a trained model, which needs no training examples.
-        columns: dict, see `task_texts.read_own`.
+        vocabulary, max_length: of text; the most tokens.
+        data_dir: local or `gs://`.
+        download: whether TFDS may fetch missing data.
+        skip_damaged: how many rows of tables may be left out.
+        files: paths of `train`, `validation` or `test`.
+        classes: those of a trained model, which needs no training examples.
+        columns: those of a trained model: `sentences`, one or two names, and `label`. They are read
+            where the config names no others and a table has them.
         choose: function of a store of images that returns the config without open fields.
-
-    Returns:
-        `TaskData`.
 
     Raises:
         ValueError: something is missing, damaged or in an unexpected form.
     """
+    import tensorflow as tf
+
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if not places and not task.tfds:
@@ -114,29 +114,116 @@ def open_task(
         )
     if places and classes is None and "train" not in places:
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
+    builder = None if places else tfds_data.open_builder(task.tfds, data_dir, download)
     if task.kind == "images":
         if places:
-            classes, splits = task_images.open_own(places, config, classes, skip_damaged, choose)
+            stores, classes = _own_images(places, config, classes, skip_damaged)
+            config = config if choose is None else choose(next(iter(stores.values())))
         else:
-            classes, splits = task_images.open_tfds(task, config, data_dir, download)
+            splits = ["train", *task.tests, *([task.selection] if task.selection else [])]
+            classes = tfds_data.class_names(builder)
+            stores = {split: tfds_data.read_images(builder, split) for split in splits}
+        views = ImageViews.from_config(config.image_size, config.images)
+        splits = {split: LabelledImages(store, views) for split, store in stores.items()}
     else:
         if places:
-            classes, rows = task_texts.read_own(
-                places, config, classes, skip_damaged, tuple(files or ()), columns
-            )
+            rows = _own_texts(places, config, skip_damaged, files or (), columns)
         else:
-            classes, rows = task_texts.read_tfds(task, data_dir, download)
-        splits = {
-            split: task_texts.encoded(part, classes, vocabulary, config, max_length)
-            for split, part in rows.items()
-        }
+            classes = tfds_data.class_names(builder)
+            rows = {
+                split: tfds_data.read_rows(builder, split, task.columns)
+                for split in ("train", *task.tests)
+            }
+        splits = {}
+        for split, part in rows.items():
+            labels, classes = numbered(part.labels, classes, part.source)
+            splits[split] = _encoded(part, labels, vocabulary, config, max_length)
     if len(classes) < 2:
         raise ValueError(
             f"{places['train']}: all training examples are of one class, {classes[0]!r}; there is "
             "nothing to learn: add another class"
         )
     _tell_look_alikes(classes)
-    return _task_data(task, config, classes, splits, is_own=bool(places))
+    train, selection, picked_on = splits.pop("train", None), None, ""
+    if places and {"test", "validation"} <= splits.keys():
+        selection, picked_on = splits["validation"], "validation"
+    elif not places and task.selection:
+        selection, picked_on = splits.pop(task.selection), task.selection
+    if not splits:
+        train, held_out = cut(train, config.selection_part)
+        splits = {HELD_OUT: held_out}
+        say(
+            f"there are no validation data: {held_out.count} of the training examples are held out "
+            "for validation"
+        )
+    data = TaskData(classes, train, splits, selection, picked_on)
+    return data.tested_on(config.test_examples)
+
+
+def _own_images(places, config, classes, skip_damaged):
+    """The stores of own images, by split, and the names of the classes."""
+    stores = {}
+    for split, place in places.items():
+        if place.form == own_data.RECORDS:
+            with reading(os.path.join(os.path.dirname(place.paths[0]), "classes.txt")) as (file, _):
+                known = file.read().decode().splitlines()
+            if classes not in (None, known):
+                raise ValueError(f"{place}: its classes differ from those of the training images")
+            records = RecordFiles.find(place.paths[0])
+            stores[split], classes = ImageRecordFiles(records, len(known)), known
+        elif place.form == own_data.FOLDERS:
+            stores[split], classes = ImageFiles.find(place.paths[0], classes)
+        else:
+            columns = config.data.image_column, config.data.label_column
+            stores[split], classes, left_out = read_images(
+                place.tables(), *columns, classes, skip_damaged
+            )
+            skip_damaged -= left_out
+    return stores, classes
+
+
+def _own_texts(
+    places: dict[str, own_data.Place],
+    config: FineTuning,
+    skip_damaged: int,
+    asked_for: Collection[str],
+    columns: dict | None,
+) -> dict[str, LabelledRows]:
+    """The rows of a user's own tables, by split; reports what is left out.
+
+    Splits that are `asked_for` must have labels.
+    """
+    given = [name for name in config.data.sentence_columns.split(",") if name]
+    known = {"sentences": (), "label": "", **(columns or {})}
+    owner, rows = "the trained model", {}
+    for split, place in places.items():
+        tables = place.tables()
+        there = tables[0].columns
+        if rows and known["label"] not in there and split not in asked_for and split == "test":
+            say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
+            continue
+        sentences = given or (known["sentences"] if set(known["sentences"]) <= set(there) else ())
+        label = config.data.label_column or (known["label"] if known["label"] in there else "")
+        found = read_rows(tables, sentences, label, skip_damaged)
+        skip_damaged -= found.left_out
+        if len(known["sentences"]) not in (0, len(found.sentence_columns)):
+            raise ValueError(
+                f"{found.source}: has a different number of sentence columns from {owner}; name "
+                "them in data.sentence_columns"
+            )
+        if not rows:  # the next splits have the columns of the first one, if they are present
+            known = {"sentences": found.sentence_columns, "label": found.label_column}
+            owner = found.source
+        rows[split] = found
+    return rows
+
+
+def _encoded(rows, labels, vocabulary, config, max_length):
+    """Texts as token ids: `LabelledTexts`."""
+    buckets = [*(length for length in config.buckets if length < max_length), max_length]
+    lower = is_lower(config.data.case, vocabulary)
+    texts = LabelledTexts.encode(rows.first, rows.second, labels, vocabulary, buckets, lower)
+    return dataclasses.replace(texts, rows=rows)
 
 
 def _tell_look_alikes(classes):
@@ -150,32 +237,8 @@ def _tell_look_alikes(classes):
             )
 
 
-def _task_data(task, config, classes, splits, is_own):
-    train, selection, picked_on = splits.pop("train", None), None, ""
-    if is_own and {"test", "validation"} <= splits.keys():
-        selection, picked_on = splits["validation"], "validation"
-    elif not is_own and task.selection:
-        selection, picked_on = splits.pop(task.selection), task.selection
-    data = TaskData(classes, train, splits, selection, picked_on)
-    if not data.tests:
-        rest, held_out = cut(data.train, config.selection_part)
-        say(
-            f"there are no validation data: {held_out.count} of the training examples are held out "
-            "for validation"
-        )
-        data = dataclasses.replace(data, train=rest, tests={HELD_OUT: held_out})
-    return data.tested_on(config.test_examples)
-
-
-def cut(split, part):
-    """Cuts a fixed part from a split; it resembles the rest.
-
-    Args:
-        split: `LabelledImages` or `LabelledTexts`.
-        part: float, a fraction of the examples.
-
-    Returns:
-        (the rest, the part).
+def cut(split: Split, part: float) -> tuple[Split, Split]:
+    """Cuts a fixed fraction from a split; it resembles the rest, which comes first.
 
     Raises:
         ValueError: one of them would be empty.

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from keras_vitbert.fine_tuning.task_data import HELD_OUT
 from pipelines.files import printable
-from pipelines.images.image_lists import read_bytes
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
+from pipelines.images.image_sources import read_bytes
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import own_data, tfds_data
-from pipelines.tasks.image_tables import read_images
+from pipelines.tasks.labelled_images import read_images
 
 
 class FineTunedImages:

@@ -38,7 +38,7 @@ def _of_pretraining(run):
             rows.append(_classes(data.classes))
         size = f"resized to {model.image_size} pixels, patches of {model.patch_size} pixels"
         mirrored = "mirrored at random" if views.flip else "not mirrored"
-        layers = f", then {', '.join(map(str, views.layers))}" if views.layers else ""
+        layers = "".join(f", then {layer['class_name']}" for layer in views.layers)
         rows.append(("", f"{size}; {_crops(views)}, {mirrored}{layers}"))
         count = data.images.records.count
         times = passes(config.steps, config.image_batch, count)
@@ -99,7 +99,7 @@ def _images(run):
     if views.flip:
         rows.append(("", "mirrored at random (images.flip=False turns it off)"))
     if views.layers:
-        rows.append(("", f"then {', '.join(map(str, views.layers))}"))
+        rows.append(("", f"then {', '.join(layer['class_name'] for layer in views.layers)}"))
     return rows
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from pipelines.files import natural, walk
 from pipelines.images import SUFFIXES
-from pipelines.images.image_lists import read_bytes
+from pipelines.images.image_sources import read_bytes
 from pipelines.tasks.labelled_rows import SENTENCES, find_columns
 from pipelines.tasks.tables import open_table
 

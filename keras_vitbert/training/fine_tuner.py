@@ -19,8 +19,8 @@ class FineTuner(BaseTrainer):
         label_smoothing: float in [0, 1), the weight of the uniform distribution in the labels.
 
     Batches are dicts of the classifier's inputs and `labels` `(batch,)`; mixed images also have
-    `mix_labels` and `mix_weights`, see `pipelines.images.mixing.mix`; with image layers, training
-    takes `numbers` `(batch, 2)`.
+    `mix_labels` and `mix_weights`, see `pipelines.images.image_views.mix`; with image layers,
+    training takes `numbers` `(batch, 2)`.
     """
 
     def __init__(self, network, clip_norm=1.0, label_smoothing=0.0, **kwargs):

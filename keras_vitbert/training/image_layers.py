@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.util
 import inspect
 import logging
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_vitbert.configs.data import SET_BY_STEP
 from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
 from pipelines.command_line import install, one_line
 from pipelines.images.image_decoding import to_floats
-from pipelines.images.layer_notation import LAYERS, OWN_ARGUMENTS, LayerCall, parse
 
 _LIGHTEST = 255.0  # the value range that all layers of KerasCV have in common is 0 to 255
 
@@ -24,7 +23,8 @@ class ImageLayers:
     What is done to an image depends on the seed and on the image's number in the stream alone.
 
     Args:
-        texts: sequence of str, the layers, see `pipelines.images.layer_notation`.
+        layers: sequence of dicts, as Keras serialises layers of KerasCV; see
+            `keras_vitbert.configs.data.IMAGE_LAYERS`.
         image_size: int, in pixels.
         seed: int in [0, 2**32).
         key: str, the config's key for the layers, for messages.
@@ -33,16 +33,18 @@ class ImageLayers:
         ValueError: KerasCV is missing, or a layer refuses its arguments.
     """
 
-    def __init__(self, texts, image_size, seed, key):
-        if importlib.util.find_spec("keras_cv") is None:
-            raise ValueError(f"KerasCV is not installed; run: {install('keras-cv')}")
+    def __init__(self, layers, image_size, seed, key):
+        try:
+            import keras_cv  # noqa: F401  registers its classes with Keras
+        except ImportError as error:
+            raise ValueError(f"KerasCV is not installed; run: {install('keras-cv')}") from error
         logging.getLogger("tensorflow").addFilter(_is_news)
         self.seed, self.image_size, self.key = seed, image_size, key
-        self._draws, self._texts = KeyedDraws(), texts
+        self._draws = KeyedDraws()
         self._layers = []  # which Keras does not see: they have no weights
-        for text in texts:
-            with self._refusing(text):
-                self._layers.append(_keyed(_build(parse(text), image_size), self._draws))
+        for layer in layers:
+            with self._refusing(layer["class_name"]):
+                self._layers.append(_keyed(_built(layer, image_size), self._draws))
         self._apply = tf.function(self._applied, reduce_retracing=True)
 
     def __call__(self, images, numbers):
@@ -70,8 +72,8 @@ class ImageLayers:
         """
         shape = (2, self.image_size, self.image_size, 3)
         specs = tf.TensorSpec(shape, tf.float32), tf.TensorSpec((2, 2), tf.uint32)
-        for text, layer in zip(self._texts, self._layers, strict=True):
-            with self._refusing(text):
+        for layer in self._layers:
+            with self._refusing(type(layer).__name__):
                 trial = tf.function(functools.partial(self._through, layer, 0))
                 found = trial.get_concrete_function(*specs).structured_outputs.shape
                 if not found.is_compatible_with(shape):
@@ -102,47 +104,41 @@ class ImageLayers:
         return tf.clip_by_value(images, 0.0, _LIGHTEST)
 
     @contextlib.contextmanager
-    def _refusing(self, text):
+    def _refusing(self, name):
         """Names the layer in an error."""
         try:
             yield
         except Exception as error:  # a layer may refuse its arguments in any way
-            raise ValueError(f"{self.key}: {text}: {one_line(error)}") from error
+            raise ValueError(f"{self.key}: {name}: {one_line(error)}") from error
 
 
-def image_layers(texts, image_size, seed, key):
-    """`ImageLayers`, or None where there are none.
+def image_layers(layers, image_size, seed, key):
+    """`ImageLayers`, or None where there are none; the arguments are the same."""
+    return ImageLayers(layers, image_size, seed, key) if layers else None
 
-    Args:
-        texts, image_size, seed, key: see `ImageLayers`.
+
+def _built(value, image_size):
+    """What the serialisation of a layer, or a value in it, stands for.
+
+    KerasCV's layers do not deserialise the layers that they take.
     """
-    return ImageLayers(texts, image_size, seed, key) if texts else None
-
-
-def _build(call, image_size):
-    """A layer of KerasCV, with random numbers of its own."""
-    from keras_cv import layers
-
-    def built(value):
-        if isinstance(value, LayerCall):
-            return _build(value, image_size)
-        return [built(one) for one in value] if isinstance(value, list) else value
-
-    kind = getattr(layers, call.name)
-    names = [name for name in inspect.signature(kind).parameters if name != "kwargs"]
-    given = {"value_range": (0, _LIGHTEST), "target_size": (image_size, image_size)}
-    arguments = {name: value for name, value in given.items() if name in names}
-    places = [name for name in names if name not in OWN_ARGUMENTS]
-    if len(call.positional) > len(places):
-        many = "argument" if len(places) == 1 else "arguments"
-        raise ValueError(f"it takes at most {len(places)} positional {many}: {', '.join(places)}")
-    arguments |= LAYERS[call.name]
-    arguments |= dict(zip(places, map(built, call.positional), strict=False))
-    arguments |= {name: built(value) for name, value in call.named.items()}
-    layer = kind(**arguments, dtype="float32")
+    if isinstance(value, list):
+        return [_built(one, image_size) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kind = keras.saving.get_registered_object(f"keras_cv>{value['class_name']}")
+    given = value.get("config", {}).items()
+    config = {name: _built(one, image_size) for name, one in given if name not in SET_BY_STEP}
+    if issubclass(kind, keras.layers.Layer):
+        config["dtype"] = "float32"
+    own = {"value_range": (0, _LIGHTEST), "target_size": (image_size, image_size)}
+    names = inspect.signature(kind).parameters
+    layer = kind(**config, **{name: one for name, one in own.items() if name in names})
+    if config.get("batchwise") or config.get("auto_vectorize"):
+        raise ValueError("batchwise and auto_vectorize must be false")
     # A fill with noise depends on the other images of the batch, or fails.
-    if call.name in ("GridMask", "RandomCutout") and layer.fill_mode != "constant":
-        raise ValueError(f"fill_mode is {layer.fill_mode!r}; only 'constant' works here")
+    if config.get("fill_mode") == "gaussian_noise":
+        raise ValueError("fill_mode must not be gaussian_noise")
     return layer
 
 

@@ -37,7 +37,8 @@ class JointTrainer(BaseTrainer):
     `masked_ids`, `masked_weights` `(texts, predictions)`, `next_sentence_labels` `(texts,)`. In
     evaluation `image_weights` and `text_weights` may mark padding with 0, so that every example
     counts once. Mixed images come with `image_mix_labels` and `image_mix_weights`, see
-    `pipelines.images.mixing.mix`; with image layers, training takes `image_numbers` `(images, 2)`.
+    `pipelines.images.image_views.mix`; with image layers, training takes `image_numbers`
+    `(images, 2)`.
 
     Raises:
         ValueError: `distillation_ratio` is above 0 and there are no teachers.

@@ -5,7 +5,16 @@ import dataclasses
 import tensorflow as tf
 
 from pipelines.cores import available_cores
-from pipelines.images import image_decoding, mixing
+from pipelines.images.image_decoding import (
+    BOX_CENTER,
+    FIRST_GAMMA,
+    MIX_SWITCH,
+    SECOND_GAMMA,
+    central_crop,
+    derived_key,
+    random_crop,
+    to_floats,
+)
 from pipelines.images.randaugment import RandAugment
 
 
@@ -20,8 +29,8 @@ class ImageViews:
         central_crop: float, the fraction of each side that validation keeps.
         randaugment: pair of ints, operations per image and their magnitude, see
             `randaugment.RandAugment`; no operations by default.
-        mixup, cutmix: float, alpha of `mixing.mix`; 0 leaves it out.
-        layers: sequence of str, what the training step itself does to the images; if any, batches
+        mixup, cutmix: float, alpha of `mix`; 0 leaves it out.
+        layers: sequence of dicts, what the training step itself does to the images; if any, batches
             hold the images' numbers, which key its random numbers.
     """
 
@@ -32,7 +41,7 @@ class ImageViews:
     randaugment: tuple[int, int] = (0, 9)
     mixup: float = 0.0
     cutmix: float = 0.0
-    layers: tuple[str, ...] = ()
+    layers: tuple[dict, ...] = ()
 
     @classmethod
     def from_config(cls, image_size, config):
@@ -61,7 +70,7 @@ class ImageViews:
         Returns:
             `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
             `(batch,)` int32 from 0. If images are mixed, they are float32 in [0, 1], and there are
-            also `image_mix_labels` and `image_mix_weights`, see `mixing.mix`. With `layers`, there
+            also `image_mix_labels` and `image_mix_weights`, see `mix`. With `layers`, there
             are also `image_numbers` `(batch, 2)` int32, the low and the high word of each image's
             number in the stream.
         """
@@ -71,9 +80,7 @@ class ImageViews:
         def example(number, item):
             encoded, label = store.read(item)
             key = tf.stack([tf.cast(seed, tf.int64), number])
-            image = image_decoding.random_crop(
-                encoded, key, self.image_size, self.crop_area, self.flip
-            )
+            image = random_crop(encoded, key, self.image_size, self.crop_area, self.flip)
             if randaugment is not None:
                 image = randaugment(image, key)
             return {"images": image, "image_labels": label, "numbers": number}
@@ -82,10 +89,8 @@ class ImageViews:
             numbers = batch.pop("numbers")
             batch["image_labels"] = store.to_labels(batch["image_labels"])
             if self.mixup or self.cutmix:
-                images = image_decoding.to_floats(batch["images"])
-                batch |= mixing.mix(
-                    images, batch["image_labels"], numbers, seed, self.mixup, self.cutmix
-                )
+                images = to_floats(batch["images"])
+                batch |= mix(images, batch["image_labels"], numbers, seed, self.mixup, self.cutmix)
             if self.layers:
                 batch["image_numbers"] = tf.bitcast(numbers, tf.int32)
             return batch
@@ -108,7 +113,103 @@ class ImageViews:
 
         def example(item):
             encoded, label = store.read(item)
-            image = image_decoding.central_crop(encoded, self.image_size, self.central_crop)
+            image = central_crop(encoded, self.image_size, self.central_crop)
             return {"images": image, "image_labels": store.to_labels(label)}
 
         return store.in_order(begin, end).map(example, available_cores(), deterministic=True)
+
+
+def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
+    """Mixes the neighbours of a batch: the first with the second, the third with the fourth, ...
+
+    MixUp (Zhang et al. 2018) averages the two images. CutMix (Yun et al. 2019) puts a box of each
+    into the other. With both, every pair gets either with probability 1/2. The share of a pair is
+    drawn from Beta(alpha, alpha), keyed by `seed` and the number of its first example alone, so
+    splitting a batch between pairs changes nothing.
+
+    Args:
+        images: float32 tensor `(batch, size, size, 3)`; the batch must be even.
+        labels: int32 tensor `(batch,)`.
+        numbers: int64 tensor `(batch,)`, the examples' numbers in the stream.
+        seed: int.
+        mixup_alpha: float, 0 for no MixUp.
+        cutmix_alpha: float, 0 for no CutMix; one of the two is above 0.
+
+    Returns:
+        Dict of `images`; `image_labels`, as given; `image_mix_labels`, those of the partners; and
+        `image_mix_weights` `(batch,)` float32, the share of the image's own label, 0.5 to 1.
+        Partners have the same weight. For CutMix it is the area that is kept.
+    """
+    height, width = images.shape[1:3]
+
+    def mixed_pair(arguments):
+        pair, number = arguments
+        key = tf.stack([tf.cast(seed, tf.int64), number])
+        one, other = tf.unstack(tf.reshape(pair, (2, height, width * 3)))
+        difference = one - other
+
+        def by_mixup():
+            share = _share(key, mixup_alpha)
+            share = tf.maximum(share, 1 - share)
+            return difference * (1 - share), share
+
+        def by_cutmix():
+            top, bottom, left, right = _box(key, _share(key, cutmix_alpha), height, width)
+            rows = tf.cast((tf.range(height) >= top) & (tf.range(height) < bottom), tf.float32)
+            places = tf.range(width * 3) // 3
+            columns = tf.cast((places >= left) & (places < right), tf.float32)
+            area = tf.cast((bottom - top) * (right - left), tf.float32) / (height * width)
+            # Partners swap the box or, if it is more than half of the area, what is around it.
+            around = tf.cast(area > 0.5, tf.float32)
+            swapped = tf.abs(around - rows[:, None] * columns)
+            return difference * swapped, tf.maximum(area, 1 - area)
+
+        if not cutmix_alpha:
+            moved, share = by_mixup()
+        elif not mixup_alpha:
+            moved, share = by_cutmix()
+        else:
+            choice = tf.random.stateless_uniform((), derived_key(key, MIX_SWITCH))
+            moved, share = tf.cond(choice < 0.5, by_mixup, by_cutmix)
+        return tf.reshape(tf.stack([one - moved, other + moved]), (2, height, width, 3)), share
+
+    pairs = tf.reshape(images, (-1, 2, height, width, 3))
+    mixed, shares = tf.map_fn(
+        mixed_pair,
+        (pairs, numbers[::2]),
+        fn_output_signature=(
+            tf.TensorSpec((2, height, width, 3), tf.float32),
+            tf.TensorSpec((), tf.float32),
+        ),
+    )
+    return {
+        "images": tf.reshape(mixed, tf.shape(images)),
+        "image_labels": labels,
+        "image_mix_labels": tf.reshape(tf.reverse(tf.reshape(labels, (-1, 2)), [1]), (-1,)),
+        "image_mix_weights": tf.repeat(shares, 2),
+    }
+
+
+def _share(key, alpha):
+    """A sample of Beta(alpha, alpha)."""
+    first, second = (
+        tf.random.stateless_gamma((), derived_key(key, name), alpha)
+        for name in (FIRST_GAMMA, SECOND_GAMMA)
+    )
+    # If alpha is tiny, both may be the smallest float, although one should be nearly everything.
+    return tf.where(first == second, 1.0, first / (first + second))
+
+
+def _box(key, share, height, width):
+    """A box of `1 - share` of the area around a random pixel, clipped at the edges.
+
+    Returns:
+        int32 tensors: top, bottom, left, right.
+    """
+    center = tf.random.stateless_uniform((2,), derived_key(key, BOX_CENTER))
+    edges = []
+    for middle, side in zip(tf.unstack(center), (height, width), strict=True):
+        half = tf.sqrt(1 - share) * side / 2
+        low, high = middle * side - half, middle * side + half
+        edges += [tf.clip_by_value(tf.cast(tf.round(e), tf.int32), 0, side) for e in (low, high)]
+    return edges

@@ -13,8 +13,8 @@ from typing import Any
 from pipelines.cores import available_cores
 from pipelines.files import write_atomically
 from pipelines.images import jpeg
-from pipelines.images.image_lists import StoredList, entry_name, read_entry
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
+from pipelines.images.image_sources import StoredList, entry_name, read_entry
 from pipelines.prepare.jobs import ShardJob
 from pipelines.shards import tfrecords
 from pipelines.shards.shard_manifest import IMAGES
@@ -111,7 +111,7 @@ class ListedImagesJob(ImageShardsJob):
     """The images of a list that is stored in a file, in the order of the list.
 
     Attributes:
-        stored: `image_lists.StoredList`.
+        stored: `StoredList`.
         digest: str, of the list.
         classes, count: see `ImageShardsJob`.
         made_by: dict, the settings that determined the list, for the manifest.

@@ -1,4 +1,4 @@
-"""Labelled sentences from tables: which columns hold them, and which hold their classes."""
+"""Labelled examples of tables: which columns hold them, and which hold their classes."""
 
 import dataclasses
 import os
@@ -29,6 +29,14 @@ SENTENCES = (
             *("utterance", "question", "title"),
         )
     ),
+)
+# Columns of images: their bytes, or their paths.
+IMAGES = tuple(
+    (name,)
+    for name in (
+        *("image", "img", "image_path", "img_path", "image_file", "image_name", "path"),
+        *("file_path", "filepath", "file", "file_name", "filename"),
+    )
 )
 
 
@@ -90,10 +98,10 @@ def read_rows(
     Raises:
         ValueError: a column is missing, a row is damaged or has no label, or there is no row.
     """
-    sentences, label = choose_columns(tables[0], sentence_columns, label_column)
+    sentences, label = _text_columns(tables[0], sentence_columns, label_column)
 
     def columns(table):
-        choose_columns(table, sentences, label)  # refuses a table that lacks one
+        _text_columns(table, sentences, label)  # refuses a table that lacks one
         return [*sentences, label]
 
     def problem(table, texts):
@@ -153,20 +161,41 @@ def _problem(label):
     return f"the label is {label!r}, expected a word"
 
 
-def choose_columns(
-    table: Table, sentence_columns: Sequence[str] = (), label_column: str = ""
-) -> tuple[list[str], str]:
+def numbered(
+    labels: Sequence[str], classes: list[str] | None, source: str
+) -> tuple[list[int], list[str]]:
+    """The class numbers of labels, and the classes: those of the labels unless they are given.
+
+    Raises:
+        ValueError: a label is not among `classes`; names `source`, where they come from.
+    """
+    classes = sorted(set(labels), key=_class_order) if classes is None else classes
+    numbers = {name: number for number, name in enumerate(classes)}
+    for label in labels:
+        if label not in numbers:
+            raise ValueError(
+                f"{source}: {label!r} is not one of the {len(classes):,} classes of the training "
+                "examples"
+            )
+    return [numbers[label] for label in labels], classes
+
+
+def _class_order(name):
+    """Sort key for the names of classes: numbers by value, and before words."""
+    is_number = re.fullmatch("-?[0-9]{1,4300}", name) is not None  # Python reads no longer ones
+    return not is_number, int(name) if is_number else 0, name
+
+
+def _text_columns(table, sentence_columns=(), label_column=""):
     """The columns of sentences, one or two, and of classes; empty arguments mean the usual names.
 
     If there are two columns, and only one of the two roles has a usual name, the other column takes
     the other role.
-
-    Raises:
-        ValueError: a column is missing, or is both.
     """
     columns = table.columns
-    label = [label_column] if label_column else _usual(columns, LABELS)
-    sentences = list(sentence_columns) or _usual([c for c in columns if [c] != label], SENTENCES)
+    label = [label_column] if label_column else usual_columns(columns, LABELS)
+    rest = [name for name in columns if [name] != label]
+    sentences = list(sentence_columns) or usual_columns(rest, SENTENCES)
     if len(columns) == 2 and bool(label) != bool(sentences) and len(sentences) < 2:
         [other] = [name for name in columns if name not in (label or sentences)][:1] or [""]
         label, sentences = label or [other], sentences or [other]
@@ -175,6 +204,20 @@ def choose_columns(
     if label in sentences:
         raise ValueError(f"{table.path}: {label!r} is the label and a sentence")
     return sentences, label
+
+
+def image_columns(table: Table, image_column: str = "", label_column: str = "") -> list[str]:
+    """The columns of images and of classes; empty arguments mean the usual names.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    usual = [(name,) for name in table.image_columns] or IMAGES
+    wanted = [image_column] if image_column else []
+    [image] = find_columns(table, wanted, usual, "data.image_column")
+    rest = [name for name in table.columns if name != image]
+    wanted = [label_column] if label_column else rest if len(rest) == 1 else []
+    return [image, *find_columns(table, wanted, LABELS, "data.label_column")]
 
 
 def find_columns(
@@ -188,7 +231,7 @@ def find_columns(
     Raises:
         ValueError: a column is missing.
     """
-    found = list(wanted) or _usual(table.columns, usual)
+    found = list(wanted) or usual_columns(table.columns, usual)
     missing = [repr(name) for name in found if name not in table.columns]
     if missing or not found:
         known = ", ".join(" + ".join(names) for names in usual)
@@ -199,16 +242,10 @@ def find_columns(
     return found
 
 
-def _usual(columns, usual):
+def usual_columns(columns: Sequence[str], usual: Iterable[tuple[str, ...]]) -> list[str]:
     """The first usual columns that are all present, spelled as in `columns`; else empty."""
     written = {name.strip().lower(): name for name in reversed(columns)}
     for names in usual:
         if {name.lower() for name in names} <= written.keys():
             return [written[name.lower()] for name in names]
     return []
-
-
-def class_order(name: str) -> tuple:
-    """Sort key for the names of classes: numbers by value, and before words."""
-    is_number = re.fullmatch("-?[0-9]{1,4300}", name) is not None  # Python reads no longer ones
-    return not is_number, int(name) if is_number else 0, name

@@ -16,9 +16,8 @@ import re
 
 from pipelines.files import json_object, reading
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
-from pipelines.tasks.labelled_rows import SENTENCES
-from pipelines.tasks.saved_datasets import open_saved
-from pipelines.tasks.tables import SUFFIXES, Table, is_table, open_table
+from pipelines.tasks import labelled_rows
+from pipelines.tasks.tables import SUFFIXES, Table, is_table, open_saved, open_table
 
 FOLDERS, RECORDS, TABLES, SAVED = "folders", "records", "tables", "saved"
 IMAGES, TEXT = "images", "text"
@@ -33,14 +32,6 @@ _NAMES = {
     "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
 }
 USUAL_NAMES = frozenset(name for names in _NAMES.values() for name in names)
-# Columns of images: their bytes, or their paths.
-IMAGE_COLUMNS = tuple(
-    (name,)
-    for name in (
-        *("image", "img", "image_path", "img_path", "image_file", "image_name", "path"),
-        *("file_path", "filepath", "file", "file_name", "filename"),
-    )
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +93,16 @@ def kind_of(splits: dict[str, Place]) -> str:
     place = next(iter(splits.values()))
     if place.form in (FOLDERS, RECORDS):
         return IMAGES
-    if place.form == SAVED:
-        return _kind_of_saved(place.paths[0])
-    return _kind_of_table(place.paths[0])
+    table = place.tables()[0]
+    if table.image_columns:
+        return IMAGES
+    paths = labelled_rows.usual_columns(table.columns, labelled_rows.IMAGES)
+    first = next(table.read(paths), None) if paths else None
+    if first is None or first.damage or not str(first.values[0]).lower().endswith(IMAGE_SUFFIXES):
+        return TEXT
+    if labelled_rows.usual_columns(table.columns, labelled_rows.SENTENCES):
+        raise ValueError(f"{place}: has images and texts; name the task, images or texts")
+    return IMAGES
 
 
 def nothing_found(data_dir: str) -> str:
@@ -121,16 +119,13 @@ def nothing_found(data_dir: str) -> str:
 def _in_folder(folder, anything):
     """The splits in a folder: dict of a name to a `Place`."""
     names = _names(folder)
-    if "dataset_dict.json" in names and (saved := _saved_splits(folder)):
-        return saved
+    if "dataset_dict.json" in names and (saved := _by_split(folder, _saved_splits(folder))):
+        return {split: Place(SAVED, paths) for split, paths in saved.items()}
     if _is_saved(names):
         return {TRAIN: Place(SAVED, (folder,))}
-    folders = {}
-    for split, usual in _NAMES.items():
-        known = [name for name in names if name.lower() in usual]
-        known = [name for name in known if _is_folder(os.path.join(folder, name))]
-        if known:
-            folders[split] = _of_one_split(os.path.join(folder, _only(known, folder)))
+    usual = [name for name in names if name.lower() in USUAL_NAMES]
+    inner = [name for name in usual if _is_folder(os.path.join(folder, name))]
+    folders = {split: _of_one_split(*paths) for split, paths in _by_split(folder, inner).items()}
     if TRAIN in folders:
         return folders
     records = {
@@ -140,41 +135,35 @@ def _in_folder(folder, anything):
     }
     if TRAIN in records:
         return records
-    names_of_tables = [name for name in names if is_table(name)]
-    if found := _tables(folder, names_of_tables) or folders:
-        return found
-    loose = [name for name in names_of_tables if not name.endswith(".json")]  # may be anything
-    if anything and len(loose) == 1:
+    tables = [name for name in names if is_table(name)]
+    if found := _by_split(folder, tables):
+        return {split: Place(TABLES, paths) for split, paths in found.items()}
+    loose = [name for name in tables if not name.endswith(".json")]  # may be anything
+    if folders or not anything:
+        return folders
+    if len(loose) == 1:
         return {TRAIN: Place(TABLES, (os.path.join(folder, loose[0]),))}
-    if anything and not loose and _is_flat(folder, names):
-        return {TRAIN: Place(FOLDERS, (folder,))}
-    return {}
+    return {TRAIN: Place(FOLDERS, (folder,))} if not loose and _is_flat(folder, names) else {}
 
 
-def _tables(folder, names):
-    """The tables in a folder, by the split that their names give."""
+def _by_split(folder, names):
+    """The paths of those that are named after a split; the shards of a table belong together."""
     splits = {}
     for split, usual in _NAMES.items():
-        forms = {}
+        groups = {}
         for name in sorted(names):
-            form = re.sub(r"-\d+(-of-\d+\.\w+)$", r"\1", name.lower())  # of all shards of a table
-            if re.sub(r"(-of-\d+)?\.\w+$", "", form) in usual:
-                forms.setdefault(form, []).append(name)
-        if forms:
-            _only([found[0] for found in forms.values()], folder)
-            [found] = forms.values()
-            splits[split] = Place(TABLES, tuple(os.path.join(folder, name) for name in found))
+            whole = re.sub(r"-\d+(-of-\d+\.\w+)$", r"\1", name)
+            stem = re.sub(r"(-of-\d+)?\.\w+$", "", whole) if is_table(name) else name
+            if stem.lower() in usual:
+                groups.setdefault(whole, []).append(name)
+        if len(groups) > 1:
+            both = " and ".join(sorted(group[0] for group in groups.values()))
+            raise ValueError(
+                f"{folder}: holds both {both}; keep one, or name the files of each split"
+            )
+        for group in groups.values():
+            splits[split] = tuple(os.path.join(folder, name) for name in group)
     return splits
-
-
-def _only(names, folder):
-    """The only one of several names of one split."""
-    if len(names) > 1:
-        raise ValueError(
-            f"{folder}: holds both {' and '.join(sorted(names))}; keep one, or name the files of "
-            "each split"
-        )
-    return names[0]
 
 
 def _of_one_split(path):
@@ -190,13 +179,17 @@ def _is_saved(names):
 
 
 def _saved_splits(folder):
-    stored = _read_json(os.path.join(folder, "dataset_dict.json"), "splits", list)
-    splits = {}
-    for split, usual in _NAMES.items():
-        known = [name for name in map(str, stored) if name.lower() in usual]
-        if known:
-            splits[split] = Place(SAVED, (os.path.join(folder, _only(known, folder)),))
-    return splits
+    """The names in a file that `datasets` wrote."""
+    path = os.path.join(folder, "dataset_dict.json")
+    with reading(path) as (file, _):
+        content = file.read()
+    try:
+        found = json_object(content)["splits"]
+    except (ValueError, KeyError):
+        found = None
+    if not isinstance(found, list):
+        raise ValueError(f"{path}: names no splits; save the data set again")
+    return [name for name in found if isinstance(name, str)]
 
 
 def _is_flat(folder, names):
@@ -207,40 +200,6 @@ def _is_flat(folder, names):
         for path in filter(_is_folder, paths)
         for inner in _names(path)
     )
-
-
-def _kind_of_saved(folder):
-    features = _read_json(os.path.join(folder, "dataset_info.json"), "features", dict).values()
-    kinds = [each.get("_type") for each in features if isinstance(each, dict)]
-    return IMAGES if "Image" in kinds else TEXT
-
-
-def _read_json(path, key, kind):
-    """A list or dict in a file that `datasets` wrote."""
-    with reading(path) as (file, _):
-        content = file.read()
-    try:
-        found = json_object(content).get(key)
-    except ValueError:
-        found = None
-    if not isinstance(found, kind):
-        raise ValueError(f"{path}: names no {key}; save the data set again")
-    return found
-
-
-def _kind_of_table(path):
-    table = open_table(path)
-    if table.image_columns:
-        return IMAGES
-    written = {name.strip().lower(): name for name in table.columns}
-    paths = [written[name] for (name,) in IMAGE_COLUMNS if name in written]
-    sentences = any({name.lower() for name in names} <= written.keys() for names in SENTENCES)
-    first = next(iter(table.read(paths[:1])), None) if paths else None
-    if first is None or first.damage or not str(first.values[0]).lower().endswith(IMAGE_SUFFIXES):
-        return TEXT
-    if sentences:
-        raise ValueError(f"{path}: has images and texts; name the task, images or texts")
-    return IMAGES
 
 
 def _is_folder(path):

@@ -1,21 +1,20 @@
-"""Tables of examples in common formats: TSV, CSV, JSON lines and Parquet.
+"""Tables of examples in common formats: TSV, CSV, JSON lines and Parquet, and saved data sets.
 
 | file | is read as |
 | --- | --- |
 | `.tsv` | fields separated by tabs, not quoted: a quotation mark is part of its field, as in GLUE |
 | `.csv` | RFC 4180; if the first line has no comma, semicolons separate |
 | `.jsonl`, `.ndjson`, `.json` | one object per line, or one list of objects |
-| `.parquet` | with `pyarrow` |
+| `.parquet` | by `pyarrow` |
+| a folder | by Hugging Face's `datasets`, whose `save_to_disk` wrote it |
 
 The first line of a TSV or CSV file names its columns.
 """
 
 import collections
-import contextlib
 import csv
 import dataclasses
-import functools
-import io
+import itertools
 import json
 import math
 import os
@@ -28,7 +27,7 @@ from pipelines.files import reading
 from pipelines.text_tables import csv_reader
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
-ROWS_AT_ONCE = 1_000  # of Arrow's tables
+_ROWS_AT_ONCE = 1_000  # of Arrow's tables
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one; UTF-8 cannot
 
 
@@ -37,8 +36,7 @@ class Row:
     """A row of a table.
 
     Attributes:
-        number: from 1: its line in the file, or its place among the rows of a JSON list, a Parquet
-            file or a saved data set; see `Table.unit`.
+        number: from 1: its line in the file, or its place among the rows; see `Table.unit`.
         values: str, bytes or None (nothing is there), one for each column asked for.
         damage: what is wrong with the row; empty if nothing is.
     """
@@ -55,15 +53,26 @@ class Table:
     Attributes:
         columns: their names.
         unit: what a row's number counts: `line` or `row`.
-        read: yields a `Row` of some columns for each row.
+        rows: for some columns, yields each row's number and its values, or what is wrong with it.
         image_columns: the columns whose values are encoded images.
     """
 
     path: str
     columns: list[str]
     unit: str
-    read: Callable[[list[str]], Iterator[Row]]
+    rows: Callable[[list[str]], Iterator[tuple[int, list[Any] | str]]]
     image_columns: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        for name, count in collections.Counter(self.columns).items():
+            if count > 1:
+                raise ValueError(f"{self.path}: has {count} columns {name!r}")
+
+    def read(self, names: list[str]) -> Iterator[Row]:
+        """Yields some columns of each row."""
+        for number, values in self.rows(names):
+            row = Row(number, [], values) if isinstance(values, str) else None
+            yield row or _row(number, values, names)
 
 
 def is_table(path: str) -> bool:
@@ -75,186 +84,104 @@ def open_table(path: str) -> Table:
     """Opens a table, local or `gs://`.
 
     Raises:
-        ValueError: it is of another form, cannot be read, names a column twice, or needs a package
-            that is not installed.
+        ValueError: it is of another form, cannot be read, or names a column twice.
     """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix == ".parquet":
-        table = _open_parquet(path)
-    elif suffix == ".tsv":
-        table = _open_tsv(path)
-    elif suffix == ".csv":
-        table = _open_csv(path)
-    elif suffix in SUFFIXES:
-        table = _open_json(path)
-    else:
+    if suffix not in SUFFIXES:
         raise ValueError(f"{path}: is not a table, which ends with {', '.join(SUFFIXES)}")
-    for name, count in collections.Counter(table.columns).items():
-        if count > 1:
-            raise ValueError(f"{path}: has {count} columns {name!r}")
-    return table
-
-
-def arrow_table(path: str, schema, batches: Callable, features: dict) -> Table:
-    """A table from Arrow data.
-
-    Args:
-        path: where it comes from, for messages.
-        schema: `pyarrow.Schema`.
-        batches: function of a list of column names that yields a `pyarrow.RecordBatch` of them for
-            each part of the rows.
-        features: what Hugging Face's `datasets` says about each column, which may name its classes.
-    """
-    classes = {
-        name: feature["names"]
-        for name, feature in features.items()
-        if isinstance(feature, dict) and isinstance(feature.get("names"), list)
-    }
-    images = [field.name for field in schema if _is_image(field.type)]
-
-    def read(names):
-        number = 0
-        for batch in batches(names):
-            try:
-                columns = [batch.column(name).to_pylist() for name in names]
-            except (ValueError, OverflowError) as error:  # not UTF-8, or a date that Python lacks
-                raise ValueError(
-                    f"{path}, after row {number}: {' and '.join(names)} cannot be read "
-                    f"({one_line(error)})"
-                ) from error
-            for values in zip(*columns, strict=True):
-                number += 1
-                named = (
-                    _named(value, classes.get(n)) for n, value in zip(names, values, strict=True)
-                )
-                yield _row(number, named, names)
-
-    return Table(path, schema.names, "row", read, images)
-
-
-def _read_text(path):
+    if suffix == ".parquet":
+        return _open_parquet(path)
     with reading(path) as (stream, _):
         content = stream.read()
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {number}: not valid UTF-8") from error
+    return (_separated if suffix in (".tsv", ".csv") else _json)(path, text)
 
 
-def _open_tsv(path):
-    # Not `splitlines`: sentences hold characters that it takes for line ends.
-    header, *lines = [line.removesuffix("\r") for line in _read_text(path).split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    columns = header.split("\t")
+def open_saved(folder: str) -> Table:
+    """Opens a saved data set of one split; its rows stay on disk until they are read.
 
-    def read(names):
+    Raises:
+        ValueError: it cannot be read, or `datasets` is not installed.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            f"{folder}: reading it needs datasets; run: {install('datasets')}"
+        ) from error
+    try:
+        saved = datasets.load_from_disk(folder)
+        arrow = saved.with_format("arrow")[:]
+    except Exception as error:  # of any damage: it fails in many ways
+        raise ValueError(f"{folder}: {type(error).__name__}: {one_line(error)[:200]}") from error
+
+    def batches(names):
+        return arrow.select(names).to_batches(max_chunksize=_ROWS_AT_ONCE)
+
+    return _arrow(folder, arrow.schema, batches, saved.features.to_dict())
+
+
+def _separated(path, text):
+    if path.lower().endswith(".tsv"):
+        # Not `splitlines`: sentences hold characters that it takes for line ends.
+        lines = [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
+
+        def numbered():
+            return ((number, line.split("\t")) for number, line in enumerate(lines, 1))
+
+    else:
+        header = text.partition("\n")[0]
+        delimiter = ";" if ";" in header and "," not in header else ","
+        if delimiter == ";":
+            say(f"{path}: its columns are separated by semicolons")
+
+        def numbered():
+            reader = csv_reader(text, delimiter=delimiter, strict=True)
+            last = 0
+            try:
+                for fields in reader:
+                    if fields:  # not an empty line
+                        yield last + 1, fields
+                    last = reader.line_num
+            except csv.Error as error:  # of quotation marks
+                raise ValueError(f"{path}, line {last + 1}: {error}") from error
+
+    columns = next(numbered(), (1, [""]))[1]
+    expected = f"fields, expected {len(columns)} ({', '.join(columns)})"
+
+    def rows(names):
         places = [columns.index(name) for name in names]
-        for number, line in enumerate(lines, 2):
-            yield _fields(number, line.split("\t"), columns, places)
+        for number, fields in itertools.islice(numbered(), 1, None):
+            whole = len(fields) == len(columns)
+            yield number, [fields[n] for n in places] if whole else f"{len(fields)} {expected}"
 
-    return Table(path, columns, "line", read)
-
-
-def _open_csv(path):
-    text = _read_text(path)
-    header = text.partition("\n")[0]
-    delimiter = "," if "," in header else ";" if ";" in header else ","
-    if delimiter == ";":
-        say(f"{path}: its columns are separated by semicolons")
-
-    def rows():
-        reader = csv_reader(text, delimiter=delimiter, strict=True)
-        last = 0
-        try:
-            for fields in reader:
-                if fields:  # not an empty line
-                    yield last + 1, fields
-                last = reader.line_num
-        except csv.Error as error:  # of quotation marks
-            raise ValueError(f"{path}, line {last + 1}: {error}") from error
-
-    columns = next(rows(), (1, [""]))[1]
-
-    def read(names):
-        places = [columns.index(name) for name in names]
-        lines = rows()
-        next(lines, None)
-        for number, fields in lines:
-            yield _fields(number, fields, columns, places)
-
-    return Table(path, columns, "line", read)
+    return Table(path, columns, "line", rows)
 
 
-def _open_json(path):
-    text = _read_text(path)
+def _json(path, text):
     if text.lstrip()[:1] == "[":
         try:
             objects = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: is not JSON ({one_line(error)})") from error
-        unit, numbered = "row", functools.partial(enumerate, objects, 1)
+        unit, numbered = "row", lambda: enumerate(objects, 1)
     else:
         unit, lines = "line", text.split("\n")
 
         def numbered():
             return ((n, _parsed(line)) for n, line in enumerate(lines, 1) if line.strip())
 
-    first = next((each for _, each in numbered() if isinstance(each, dict)), {})
-
-    def read(names):
+    def rows(names):
         for number, each in numbered():
-            if isinstance(each, dict):
-                yield _row(number, [each.get(name) for name in names], names)
-            else:
-                yield Row(number, [], "is not a JSON object")
+            is_object = isinstance(each, dict)
+            yield number, [*map(each.get, names)] if is_object else "is not a JSON object"
 
-    return Table(path, list(first), unit, read)
-
-
-def _open_parquet(path):
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError(
-            f"{path}: reading Parquet needs pyarrow; run: {install('parquet')}"
-        ) from error
-
-    @contextlib.contextmanager
-    def opened():
-        try:
-            with reading(path) as (file, _):
-                if "://" in path:  # Arrow needs more than TensorFlow's files have
-                    file = io.BytesIO(file.read())
-                yield pyarrow.parquet.ParquetFile(file)
-        except pyarrow.ArrowException as error:
-            raise ValueError(
-                f"{path}: is not a Parquet file, or is damaged ({one_line(error)})"
-            ) from error
-
-    def batches(names):
-        with opened() as parquet:
-            yield from parquet.iter_batches(ROWS_AT_ONCE, columns=names)
-
-    with opened() as parquet:
-        schema = parquet.schema_arrow
-    try:
-        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        features = stored["info"]["features"]
-    except (ValueError, KeyError, TypeError):  # other programs write no such thing
-        features = {}
-    return arrow_table(path, schema, batches, features if isinstance(features, dict) else {})
-
-
-def _is_image(kind):
-    """Whether values are images as Hugging Face's `datasets` stores them, or bytes."""
-    from pyarrow import types
-
-    if types.is_struct(kind):
-        return "bytes" in [kind.field(place).name for place in range(kind.num_fields)]
-    return types.is_binary(kind) or types.is_large_binary(kind)
+    first = next((each for _, each in numbered() if isinstance(each, dict)), {})
+    return Table(path, list(first), unit, rows)
 
 
 def _parsed(line):
@@ -264,6 +191,65 @@ def _parsed(line):
         return None
 
 
+def _open_parquet(path):
+    import pyarrow.parquet
+
+    with reading(path) as (file, _):
+        # Arrow needs more than TensorFlow's files have.
+        source = pyarrow.BufferReader(file.read()) if "://" in path else path
+    try:
+        parquet = pyarrow.parquet.ParquetFile(source)
+    except pyarrow.ArrowException as error:
+        raise ValueError(
+            f"{path}: is not a Parquet file, or is damaged ({one_line(error)})"
+        ) from error
+    schema = parquet.schema_arrow
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):  # other programs write no such thing
+        features = ()
+
+    def batches(names):
+        return parquet.iter_batches(_ROWS_AT_ONCE, columns=names)
+
+    return _arrow(path, schema, batches, dict(features))
+
+
+def _arrow(path, schema, batches, features):
+    """A table of Arrow's `schema`; `batches(names)` yields parts of the rows.
+
+    `features` is what Hugging Face's `datasets` says about columns, which may name their classes.
+    """
+    from pyarrow import ArrowException, types
+
+    classes = {
+        name: feature["names"]
+        for name, feature in features.items()
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+    }
+
+    def rows(names):
+        number = 0
+        try:
+            for batch in batches(names):
+                columns = [batch.column(name).to_pylist() for name in names]
+                for values in zip(*columns, strict=True):
+                    number += 1
+                    pairs = zip(values, names, strict=True)
+                    yield number, [_named(value, classes.get(name)) for value, name in pairs]
+        except (ArrowException, ValueError, OverflowError) as error:  # also dates that Python lacks
+            where = f"{path}, after row {number}: {' and '.join(names)}"
+            raise ValueError(f"{where} cannot be read ({one_line(error)})") from error
+
+    def is_image(kind):  # as `datasets` stores them, or bytes
+        if types.is_struct(kind):
+            return "bytes" in [kind.field(place).name for place in range(kind.num_fields)]
+        return types.is_binary(kind) or types.is_large_binary(kind)
+
+    images = [field.name for field in schema if is_image(field.type)]
+    return Table(path, schema.names, "row", rows, images)
+
+
 def _named(value, names):
     """The name that a class number stands for; -1 is a missing label."""
     if names is None or not isinstance(value, int):
@@ -271,15 +257,8 @@ def _named(value, names):
     return names[value] if 0 <= value < len(names) else None
 
 
-def _fields(number, fields, columns, places):
-    if len(fields) != len(columns):
-        wrong = f"{len(fields)} fields, expected {len(columns)} ({', '.join(columns)})"
-        return Row(number, [], wrong)
-    return Row(number, [fields[place] for place in places])
-
-
 def _row(number, values, names):
-    """Converts a row of JSON or Arrow values to str, bytes or None."""
+    """A row of str, bytes or None, from values of JSON or Arrow."""
     texts = []
     for name, value in zip(names, values, strict=True):
         if isinstance(value, dict) and "bytes" in value:  # an image

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from pipelines.command_line import one_line
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks.labelled_rows import LabelledRows
 

@@ -43,7 +43,7 @@ _VALUES = """
 steps=0 seed=-1 dtype=float16
 optimizer.clip_norm=0 optimizer.learning_rate=nan model.dropout=1
 merge.name=pcgrd data.images.crop_area=(0.9,0.8) data.images.randaugment=(2,31)
-data.images.layers=GridMsk
+data.images.layers={"class_name":"GridMsk"}
 """.split()
 # What fits no other field; the culprit is the last one.
 _RELATIONS = [
@@ -79,7 +79,7 @@ _FINE_TUNING = {
     "--task=pets --config.grid=()": "grid",
     "--task=pets '--config.grid=(0.1,0.1)'": "grid",
     "--task=pets --config.steps_per_epoch=100 --config.evaluation_interval=101": "evaluation_interval",
-    "--task=pets '--config.images.layers=(\"MixUp\",)'": "MixUp",
+    '--task=pets \'--config.images.layers={"class_name":"MixUp"}\'': "MixUp",
     "--task=sst2 '--config.buckets=(64,32)'": "buckets",
     "--task=sst2 --config.data.sentence_columns=a,b,c": "data.sentence_columns",
     "--task=sst2 --checkpoint=rand": "vocabulary",
@@ -151,7 +151,7 @@ _DEVICES = {
     "--tpu=grpc://a:8470,grpc://a:8470": "a:8470",
     "--tpu_address=localhost:8470": "tpu_address",
     "--tpu=local --config.data.packing=True": "data.packing",
-    "--tpu=local '--config.data.images.layers=(\"GridMask\",)'": "GridMask",
+    '--tpu=local \'--config.data.images.layers={"class_name":"GridMask"}\'': "GridMask",
     "--backend=jax --tpu=v3-8": "v3-8",
     "--backend=jax --profile=2,3": "profile",
     "--backend=jax --config.jit_compile=off": "jit_compile",

@@ -40,7 +40,7 @@ def test_the_part_of_an_operation(name, part):
 def test_every_part_of_a_joint_step_is_named(sources):
     """Layers and scopes that were renamed would be `other` without a word."""
     flags = ("--config.model.dropout=0.1", "--config.model.num_layers=2")
-    config = config_of(sources, *flags, "--config.data.images.layers=('RandomFlip',)")
+    config = config_of(sources, *flags, "--config.data.images.layers={'class_name': 'RandomFlip'}")
     strategy = tf.distribute.get_strategy()
     program = step_programs.pretraining_programs(config, strategy).steps[1]
     graph = tf.function(program.step, autograph=False).get_concrete_function(program.batch).graph

@@ -22,7 +22,7 @@ from tests.marks import slow
     [
         [],
         slow(["--config.data.images.mixup=0.2"]),
-        ["--config.data.images.layers=('RandomFlip',)"],
+        ["--config.data.images.layers={'class_name': 'RandomFlip'}"],
     ],
 )
 def test_the_batches_are_those_of_the_streams(sources, mixing):
@@ -64,7 +64,9 @@ def fine_tuning_batches(task, folder, model, **changes):
     return (train.batch, given), (evaluate.batch, evaluated)
 
 
-@pytest.mark.parametrize("views", [{}, {"images.mixup": 0.2}, {"images.layers": ("RandomFlip",)}])
+@pytest.mark.parametrize(
+    "views", [{}, {"images.mixup": 0.2}, {"images.layers": ({"class_name": "RandomFlip"},)}]
+)
 def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, views):
     model = config_of(sources).model.to_dict()
     changes = {"image_size": 12, **views}

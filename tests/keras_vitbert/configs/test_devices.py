@@ -34,8 +34,8 @@ def test_the_dtype_that_is_left_to_the_devices(on_tpu, gpus, dtype):
         ("auto", {"gpus": (UNKNOWN,)}, {}, "on"),
         ("auto", {"gpus": (AMPERE, AMPERE), "shared": True}, {}, "off"),
         ("auto", {"gpus": (AMPERE,), "shared": True}, {}, "off"),  # one of several machines
-        ("auto", {"gpus": (AMPERE,)}, {"layers": ("GridMask",)}, "off"),
-        ("auto", {"gpus": (AMPERE,)}, {"layers": ("RandomHue(0.1)",)}, "on"),
+        ("auto", {"gpus": (AMPERE,)}, {"layers": ({"class_name": "GridMask"},)}, "off"),
+        ("auto", {"gpus": (AMPERE,)}, {"layers": ({"class_name": "RandomHue"},)}, "on"),
         ("auto", {"gpus": (AMPERE,)}, {"shapes": True}, "off"),
         ("auto", {}, {}, "off"),
         ("on", {}, {}, "on"),

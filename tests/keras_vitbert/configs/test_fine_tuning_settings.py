@@ -57,7 +57,7 @@ def test_what_gpus_get():
     assert config.for_devices(Devices(gpus=older)).dtype == "float32"
     shared = config.for_devices(Devices(gpus=newer * 2, shared=True))
     assert (shared.dtype, shared.jit_compile) == ("mixed_bfloat16", "off")
-    config = config.with_values({"images.layers": ("GridMask",)})
+    config = config.with_values({"images.layers": ({"class_name": "GridMask"},)})
     assert config.for_devices(Devices(gpus=newer)).jit_compile == "off"
     with pytest.raises(ValueError, match="^jit_compile.*GridMask"):
         config.with_values({"jit_compile": "on"}).for_devices(Devices(gpus=newer))

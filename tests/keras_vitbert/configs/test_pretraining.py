@@ -11,6 +11,7 @@ from keras_vitbert.configs.sections import flatten
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
 
 AMPERE, VOLTA = (8, 0), (7, 0)
+GRID_MASK = "--config.data.images.layers={'class_name': 'GridMask'}"
 # What design and paper give: base model, ImageNet-1k, 4,096 images and 512 documents, 1M steps.
 PAPER = {
     "model.num_layers": 12,
@@ -112,7 +113,7 @@ def test_a_file_that_gives_no_config_is_refused(tmp_path, content):
         *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
         *("data.images.crop_area=(1,1)", "validation_interval=100", "checkpoint_interval=1"),
         *("data.images.randaugment=(1,30)", "data.images.mixup=0.2"),
-        *("data.images.layers=()", "data.images.layers=('GridMask', 'RandomHue(0.1)')"),
+        *("data.images.layers=()", "data.images.layers={'class_name': 'GridMask'}"),
         *("inspection.activation_interval=0", "inspection.gradient_interval=0"),
         *("inspection.activation_examples=1", "inspection.gradient_interval=7"),
         *("model.embedding_scale=1000", "data.images.mixup=0", "steps_per_execution=10"),
@@ -257,8 +258,8 @@ def test_what_gpus_get(argv, gpus, shared, found):
         (["--config.jit_compile=off"], Devices(on_jax=True), "jit_compile"),
         (["--config.data.packing=True"], Devices(on_tpu=True), "data.packing"),
         (["--config.data.packing=True"], Devices(on_jax=True), "data.packing"),
-        (["--config.data.images.layers=('GridMask',)"], Devices(on_tpu=True), "layers"),
-        (["--config.data.images.layers=('RandomHue',)"], Devices(on_jax=True), "layers"),
+        ([GRID_MASK], Devices(on_tpu=True), "layers"),
+        ([GRID_MASK], Devices(on_jax=True), "layers"),
         (["--config.sharding=fsdp"], Devices(), "sharding"),
         (["--config.image_batch=100"], Devices(replicas=3), "image_batch"),
         (["--config.text_batch=48", "--config.accumulation=5"], Devices(), "image_batch"),

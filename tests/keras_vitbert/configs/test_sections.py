@@ -55,8 +55,12 @@ def test_json_of_another_config_is_refused(change, culprit):
         ("data.images.crop_area", "(0.25, 1)", (0.25, 1.0)),
         ("data.images.crop_area", "0.25,1", (0.25, 1.0)),
         ("data.images.randaugment", "[2, 9]", (2, 9)),
-        ("data.images.layers", "('GridMask', 'RandomHue(0.1)')", ("GridMask", "RandomHue(0.1)")),
-        ("data.images.layers", "RandomCutout(0.3, 0.3)", ("RandomCutout(0.3, 0.3)",)),
+        (
+            "data.images.layers",
+            '[{"class_name": "RandomHue", "config": {"factor": 0.1}}]',
+            ({"class_name": "RandomHue", "config": {"factor": 0.1}},),
+        ),
+        ("data.images.layers", '{"class_name": "GridMask"}', ({"class_name": "GridMask"},)),
         ("data.images.layers", "()", ()),
         ("data.text.train", "a b/*", "a b/*"),
         ("data.vocabulary", "12", "12"),
@@ -80,7 +84,8 @@ def test_texts_become_values_of_the_type(field, text, value):
         *(("optimizer.learning_rate", "fast"), ("remat", "maybe"), ("remat", "")),
         *(("data.images.crop_area", "a,b"), ("data.images.randaugment", "2")),
         *(("data.images.randaugment", "2,9,1"), ("data.images.randaugment", "2.0,9")),
-        *(("data.images.layers", "(1,)"), ("merge", "mask"), ("steps.few", "1"), ("step", "1")),
+        *(("data.images.layers", "(1,)"), ("data.images.layers", "GridMask"), ("merge", "mask")),
+        *(("steps.few", "1"), ("step", "1")),
     ],
 )
 def test_other_texts_are_refused(field, text):

@@ -11,8 +11,7 @@ from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 from keras_vitbert.fine_tuning import linear_baseline as baseline
 from keras_vitbert.fine_tuning.report import table
 from pipelines.images.image_views import ImageViews
-from pipelines.tasks.image_stores import ImageFiles
-from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
 from pipelines.tasks.labelled_rows import LabelledRows
 from pipelines.tasks.labelled_texts import LabelledTexts
 from tests.keras_vitbert.tiny_runs import VOCABULARY

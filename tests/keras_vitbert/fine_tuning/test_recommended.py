@@ -6,7 +6,7 @@ import pytest
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.fine_tuning import recommended
-from pipelines.tasks.image_stores import ImageFiles
+from pipelines.tasks.labelled_images import ImageFiles
 from tests.keras_vitbert.tiny_tasks import IMAGES, write_images
 
 SAMPLE = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}

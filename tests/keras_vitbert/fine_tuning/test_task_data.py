@@ -14,7 +14,7 @@ from keras_vitbert.configs import fine_tuning
 from keras_vitbert.fine_tuning.task_data import cut, open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from pipelines import imagenet
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
@@ -252,15 +252,15 @@ def test_a_part_that_leaves_nothing(tmp_path, part):
 
 
 def test_flowers_have_a_split_to_pick_on(tmp_path, monkeypatch):
-    from keras_vitbert.fine_tuning import task_images
+    from keras_vitbert.fine_tuning import task_data
 
     write_images(tmp_path, counts={"train": 9, "validation": 6, "test": 5})
     stores = {}
     for split in ("train", "validation", "test"):
-        stores[split], classes = task_images.ImageFiles.find(str(tmp_path / split))
-    monkeypatch.setattr(task_images.tfds_data, "open_builder", lambda *_: None)
-    monkeypatch.setattr(task_images.tfds_data, "class_names", lambda _: classes)
-    monkeypatch.setattr(task_images.tfds_data, "read_images", lambda _, split: stores[split])
+        stores[split], classes = task_data.ImageFiles.find(str(tmp_path / split))
+    monkeypatch.setattr(task_data.tfds_data, "open_builder", lambda *_: None)
+    monkeypatch.setattr(task_data.tfds_data, "class_names", lambda _: classes)
+    monkeypatch.setattr(task_data.tfds_data, "read_images", lambda _, split: stores[split])
     data = open_data("flowers", "")
     assert {name: split.count for name, split in data.tests.items()} == {"test": 5}
     rest, selection = data.without_selection(0.1)

@@ -14,7 +14,7 @@ from keras_vitbert.paper_figures import drawing, qualitative_figure
 from keras_vitbert.paper_figures.drawing import draw_figures
 from keras_vitbert.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
 from keras_vitbert.paper_figures.finished_runs import open_runs
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.tasks import tfds_data

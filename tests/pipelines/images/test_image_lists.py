@@ -3,7 +3,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.images.image_lists import (
+from pipelines.images.image_sources import (
     WHOLE_FILE,
     ImageList,
     entry_file,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.images.image_record_files import ImageRecordFiles
+from pipelines.images.image_records import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.images.image_lists import entry_name, read_entry
 from pipelines.images.image_sources import (
+    entry_name,
     find_images,
     list_folder,
     list_train_tar,
     list_validation_tar,
+    read_entry,
 )
 from tests.pipelines.image_fixtures import tar, train_tar
 

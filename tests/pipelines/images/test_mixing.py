@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.images.mixing import mix
+from pipelines.images.image_views import mix
 from tests.marks import slow
 
 

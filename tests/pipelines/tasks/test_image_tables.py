@@ -4,7 +4,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pipelines.tasks.image_tables import read_images
+from pipelines.tasks.labelled_images import read_images
 from pipelines.tasks.tables import open_table
 
 

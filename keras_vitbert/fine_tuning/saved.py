@@ -13,7 +13,7 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.loading import open_source
 from keras_vitbert.trained.sources import FINE_TUNED
-from keras_vitbert.trained.tensors import require_finite
+from keras_vitbert.trained.weight_names import require_finite
 from pipelines.files import write_atomically
 from pipelines.status import doing
 from pipelines.text.casing import case_name, case_of

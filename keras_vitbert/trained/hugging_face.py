@@ -13,9 +13,20 @@ import numpy as np
 import safetensors
 import tensorflow as tf
 
-from keras_vitbert.trained.architectures import BERTS, HALF, VITS, checked_bert, checked_vit
-from keras_vitbert.trained.sources import read_json
-from keras_vitbert.trained.tensors import renamed
+from keras_vitbert.trained import weight_names
+from keras_vitbert.trained.architectures import (
+    BERT_CONFIG,
+    BERTS,
+    HALF,
+    VIT_CONFIG,
+    VITS,
+    Imported,
+    add_zero_biases,
+    arguments_of,
+    require,
+    square,
+)
+from keras_vitbert.trained.sources import Source, read_json
 from pipelines.command_line import one_line, say
 from pipelines.text import wordpiece
 
@@ -35,22 +46,6 @@ _NEW_VIT_NAMES = (
     (r"\.mlp\.fc1\.", ".intermediate.dense."),
     (r"\.mlp\.fc2\.", ".output.dense."),
 )
-# A DistilBERT is a BERT under other names.
-_DISTILBERT_NAMES = (
-    (r"^distilbert\.transformer\.", "bert.encoder."),
-    (r"^distilbert\.", "bert."),
-    (r"\.attention\.q_lin\.", ".attention.self.query."),
-    (r"\.attention\.k_lin\.", ".attention.self.key."),
-    (r"\.attention\.v_lin\.", ".attention.self.value."),
-    (r"\.attention\.out_lin\.", ".attention.output.dense."),
-    (r"\.sa_layer_norm\.", ".attention.output.LayerNorm."),
-    (r"\.ffn\.lin1\.", ".intermediate.dense."),
-    (r"\.ffn\.lin2\.", ".output.dense."),
-    (r"\.output_layer_norm\.", ".output.LayerNorm."),
-    (r"^vocab_transform\.", "cls.predictions.transform.dense."),
-    (r"^vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
-    (r"^vocab_projector\.", "cls.predictions.decoder."),
-)
 _DISTILBERT_KEYS = {
     "dim": "hidden_size",
     "n_layers": "num_hidden_layers",
@@ -61,15 +56,8 @@ _DISTILBERT_KEYS = {
 }
 
 
-def read(source):
-    """Reads a BERT, DistilBERT, ViT or DeiT.
-
-    Args:
-        source: `sources.Source`.
-
-    Returns:
-        `architectures.Weights`.
-    """
+def read(source: Source) -> Imported:
+    """Reads a BERT, DistilBERT, ViT or DeiT."""
     [name, *_] = source.config.get("architectures") or [None]
     if name in BERTS:
         return _read_bert(source, name)
@@ -79,29 +67,61 @@ def read(source):
 
 
 def _read_bert(source, architecture):
-    config, tensors = source.config, read_tensors(source.path)
+    config, prefix, rules = source.config, "bert", weight_names.BERT
     if architecture.startswith("DistilBert"):
         config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
         config |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
-        tensors = renamed(_with_prefix(tensors, "distilbert"), _DISTILBERT_NAMES)
-    tensors = renamed(_with_prefix(tensors, "bert"), _OLD_BERT_NAMES)
-    return checked_bert(
-        *(config, tensors, architecture, read_vocabulary(source.path)),
+        prefix, rules = "distilbert", weight_names.DISTILBERT
+    tensors = _renamed(_with_prefix(read_tensors(source.path), prefix), _OLD_BERT_NAMES)
+    kinds, name = {}, weight_names.name_of
+    decoder = tensors.get(name("mlm_head/logits/kernel", rules))
+    words = tensors.get(name("text_embedding/word_embedding/embeddings", rules))
+    tied = decoder is None or np.array_equal(decoder, words)
+    # As in transformers: a stored decoder that differs from the embedding is not tied.
+    if "mlm" in BERTS[architecture] and not (tied and config.get("tie_word_embeddings", True)):
+        kinds["mlm"] = "bert_untied"
+    if "cls.predictions.decoder.bias" in tensors:
+        tensors["cls.predictions.bias"] = tensors.pop("cls.predictions.decoder.bias")
+    return Imported(
+        *(architecture, arguments_of(config, BERT_CONFIG), tensors, rules, True),
+        ignored=r"\w+\.embeddings\.position_ids",
+        kinds=kinds,
+        problem=config.get("problem_type"),
+        vocabulary=read_vocabulary(source.path),
         lower_case=_lower_case(source),
         labels=_labels(source),
     )
 
 
 def _read_vit(source, architecture):
-    model_type = "deit" if architecture.startswith("DeiT") else "vit"
-    tensors = renamed(read_tensors(source.path), _NEW_VIT_NAMES)
+    config, is_deit = source.config, architecture.startswith("DeiT")
+    rules = weight_names.DEIT if is_deit else weight_names.VIT
+    if architecture.endswith("WithTeacher"):
+        rules = weight_names.DEIT_WITH_TEACHER
+    arguments = arguments_of(config, VIT_CONFIG)
+    for key in ("image_size", "patch_size"):
+        arguments[key] = square(key, arguments[key])
     content = read_json(os.path.join(source.path, "preprocessor_config.json"))
-    mean, std = _mean_and_std(content, model_type)
-    return checked_vit(
-        *(source.config, _with_prefix(tensors, model_type), architecture, mean, std),
+    arguments["image_mean"], arguments["image_std"] = _mean_and_std(content, is_deit)
+    tensors = _renamed(read_tensors(source.path), _NEW_VIT_NAMES)
+    tensors = _with_prefix(tensors, "deit" if is_deit else "vit")
+    if not config.get("qkv_bias", True):
+        add_zero_biases(tensors, rules, arguments, ("query", "key", "value"))
+    if not VITS[architecture]:
+        pooler_act = config.get("pooler_act", "tanh")  # of transformers 5
+        require(pooler_act == "tanh", "pooler_act", pooler_act)
+    return Imported(
+        *(architecture, arguments, tensors, rules, True),
+        ignored=r"\w+\.embeddings\.mask_token",
+        problem=config.get("problem_type"),
         labels=_labels(source),
         central_crop=_central_crop(content or {}),
     )
+
+
+def _renamed(tensors, patterns):
+    """The same tensors under the names that `re.sub` makes by each pattern."""
+    return {weight_names.name_of(name, patterns): value for name, value in tensors.items()}
 
 
 def _lower_case(source):
@@ -202,13 +222,13 @@ def _with_prefix(tensors, model_type):
     """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
     common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
     inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|transformer|pooler|layernorm)\.)"
-    return renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
+    return _renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
 
 
-def _mean_and_std(content, model_type):
+def _mean_and_std(content, is_deit):
     """The mean and std that normalise images in [0, 1]: two tuples of three floats."""
     if content is None:
-        return _IMAGENET if model_type == "deit" else (HALF, HALF)
+        return _IMAGENET if is_deit else (HALF, HALF)
     if content.get("do_normalize", True):
         mean, std = content.get("image_mean", HALF), content.get("image_std", HALF)
     else:
@@ -219,9 +239,8 @@ def _mean_and_std(content, model_type):
     mean, std = (tuple(float(value) / scale for value in values) for values in (mean, std))
     if len(mean) != 3 or len(std) != 3 or not all(std) or not np.isfinite([mean, std]).all():
         raise ValueError(
-            f"preprocessor_config.json has image_mean={content.get('image_mean')}, "
-            f"image_std={content.get('image_std')} and rescale_factor={factor}; image_mean "
-            "needs three numbers, image_std three non-zero ones, rescale_factor a non-zero one"
+            "preprocessor_config.json: image_mean and image_std need three numbers each, image_std "
+            "and rescale_factor no zeros"
         )
     return mean, std
 

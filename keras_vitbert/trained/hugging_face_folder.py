@@ -13,33 +13,31 @@ import numpy as np
 import safetensors.numpy
 
 from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead
-from keras_vitbert.trained import layout
-from keras_vitbert.trained.architectures import BERTS, VITS
+from keras_vitbert.trained import weight_names
+from keras_vitbert.trained.architectures import BERT_CONFIG, BERTS, VIT_CONFIG, VITS
+from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
 
-_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}  # the others have the same names
 _BILINEAR = 2  # Pillow's constant
-_PARTS = {"text": "head", "image": "image_head", "mlm": "mlm_head", "nsp": "nsp_head"}
+_PATHS = {"text": "head", "image": "image_head", "mlm": "mlm_head", "nsp": "nsp_head"}
 
 
 class HuggingFaceModel:
     """A trained model in the form of transformers.
 
-    Args:
-        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-
     Attributes:
-        architecture: str, such as `BertForPreTraining`.
-        left_out: list of str, what it cannot hold, in words.
+        architecture: such as `BertForPreTraining`.
+        left_out: what it cannot hold, in words.
 
     Raises:
         ValueError: transformers have no such architecture.
     """
 
-    def __init__(self, trained):
-        self._trained = trained
-        backbone = trained.backbone
-        self.left_out = []
+    architecture: str
+    left_out: list[str]
+
+    def __init__(self, trained: TrainedModel):
+        self._trained, backbone = trained, trained.backbone
         self._is_bert = backbone.norm == "post"
         if self._is_bert and backbone.embedding_scale != 1:
             raise ValueError(
@@ -53,175 +51,134 @@ class HuggingFaceModel:
                 f"{trained.path}: norm={backbone.norm} with the {other} side only, which no model "
                 "of transformers has; write a preset of keras-hub"
             )
-        if sides[other] is not None:
-            self.left_out.append(f"the {other} side")
-        self._heads = self._fitting()
-        kinds = {name: head.kind for name, head in self._heads.items() if name != "pooler"}
-        self.architecture = self._named(kinds)
-        self._config = self._sizes()
-        if "pooler" in self._heads:
-            kinds["pooler"] = "bert"
-        classes = next(
-            (self._heads[name].num_classes for name in ("text", "image") if name in self._heads),
-            None,
-        )
-        self._tensors = layout.tensors_of(self._config, kinds, classes)
+        self.left_out = [] if sides[other] is None else [f"the {other} side"]
+        self._type = "bert" if self._is_bert else "vit" if backbone.prefix_tokens == 1 else "deit"
+        self._heads = {name: head for name, head in self._all_heads().items() if self._fits(head)}
+        self._choose()
 
-    def write(self, folder):
-        """Writes all files but the model card.
-
-        Args:
-            folder: str, an empty folder.
-        """
-        values = self.tensors()
-        safetensors.numpy.save_file(
-            values, os.path.join(folder, "model.safetensors"), {"format": "pt"}
-        )
-        self._json(folder, "config.json", self._full_config())
-        if self._is_bert:
-            self._write_tokenizer(folder)
-        else:
-            self._json(folder, "preprocessor_config.json", self._processor())
-
-    @staticmethod
-    def _json(folder, name, content):
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-
-    def _fitting(self):
-        """The heads that transformers can hold, by name."""
-        trained, network = self._trained, self._trained.network
-        heads = {n: head for n, head in trained.heads.items() if (n == "image") != self._is_bert}
-        for name in ("nsp", "pooler"):
-            head = getattr(network, f"{name}_head" if name == "nsp" else name, None)
-            if head is not None and (self._is_bert or name == "pooler"):
-                heads[name] = head
-        fitting = {}
+    def _all_heads(self):
+        """The heads of the side that is kept, by name; notes those that are of another kind."""
+        heads = {n: h for n, h in self._trained.heads.items() if (n != "image") == self._is_bert}
+        nsp = getattr(self._trained.network, "nsp_head", None)
+        if self._is_bert and nsp is not None:
+            heads["nsp"] = nsp
         for name, head in heads.items():
-            if name == "pooler" or self._fits(head):
-                fitting[name] = head
-            else:
-                self.left_out.append(f"the {name} head, which is {_described(head)}")
-        return fitting
+            if not self._fits(head):
+                kind = _base(head.kind)
+                what = "the paper's" if kind == "paper" else f"of the kind {kind}"
+                self.left_out.append(f"the {name} head, which is {what}")
+        return heads
 
     def _fits(self, head):
-        kind, backbone = head.kind, self._trained.backbone
+        """Whether transformers have this kind of head."""
         if isinstance(head, BertMaskedLMHead):
-            return (head.activation, head.layer_norm_epsilon) == (
-                backbone.activation,
-                backbone.layer_norm_epsilon,
-            )
-        return kind == "bert" if self._is_bert else kind in ("vit", "deit")
+            names = ("activation", "layer_norm_epsilon")
+            return all(getattr(head, n) == getattr(self._trained.backbone, n) for n in names)
+        return head.kind in (("bert",) if self._is_bert else ("vit", "deit"))
 
-    def _named(self, kinds):
-        """The architecture that has the most of the model's heads; drops the other heads."""
-        known = BERTS if self._is_bert else VITS
-        prefix = self._prefix()
-        found = {
+    def _choose(self):
+        """Chooses the architecture that has the most of the heads, and drops the others."""
+        kinds = {name: _base(head.kind) for name, head in self._heads.items()}
+        fitting = {
             name: heads
-            for name, heads in known.items()
-            if name.lower().startswith(prefix)
-            and all(_base(kinds.get(head)) == kind for head, kind in heads.items())
+            for name, heads in {**BERTS, **VITS}.items()
+            if name.lower().startswith(self._type) and heads.items() <= kinds.items()
         }
-        name = max(found, key=lambda name: len(found[name]))
-        for head in [*kinds]:
-            if head not in found[name]:
-                self.left_out.append(f"the {head} head")
-                del kinds[head], self._heads[head]
-        if not name.endswith("Model") and self._heads.pop("pooler", None) is not None:
+        self.architecture = max(fitting, key=lambda name: len(fitting[name]))
+        for name in kinds.keys() - fitting[self.architecture].keys():
+            self.left_out.append(f"the {name} head")
+            del self._heads[name]
+        pooler = getattr(self._trained.network, "pooler", None)
+        if pooler is not None and self.architecture.endswith("Model"):
+            self._heads["pooler"] = pooler
+        elif pooler is not None:
             self.left_out.append("the pooler")
-        return name
 
-    def _prefix(self):
-        if self._is_bert:
-            return "bert"
-        return "vit" if self._trained.backbone.prefix_tokens == 1 else "deit"
+    def write(self, folder: str) -> None:
+        """Writes all files but the model card into an empty folder."""
+        safetensors.numpy.save_file(
+            self.tensors(), os.path.join(folder, "model.safetensors"), {"format": "pt"}
+        )
+        files = {"config.json": self._config()}
+        if not self._is_bert:
+            files["preprocessor_config.json"] = self._processor()
+        elif self._trained.vocabulary is not None:
+            files["tokenizer_config.json"] = self._tokenizer()
+            with open(os.path.join(folder, "vocab.txt"), "w", encoding="utf-8") as file:
+                file.writelines(f"{token}\n" for token in self._trained.vocabulary)
+        for name, content in files.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2, ensure_ascii=False)
+                file.write("\n")
 
-    def _sizes(self):
-        backbone = self._trained.backbone
-        config = {
-            "model_type": self._prefix(),
-            "hidden_size": backbone.hidden_dim,
-            "num_hidden_layers": backbone.num_layers,
-            "num_attention_heads": backbone.num_heads,
-            "intermediate_size": backbone.intermediate_dim,
-            "hidden_act": _ACTIVATIONS.get(backbone.activation, backbone.activation),
-            "layer_norm_eps": backbone.layer_norm_epsilon,
-            "hidden_dropout_prob": backbone.dropout,
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The tensors to store, by the names of transformers."""
+        backbone, width = self._trained.backbone, self._trained.backbone.hidden_dim
+        other = "image_embedding/" if self._is_bert else "text_embedding/"
+        found = {v.path: v for v in backbone.weights if not v.path.startswith(other)}
+        for name, head in self._heads.items():
+            prefix = _PATHS.get(name, name)
+            found |= {f"{prefix}/{v.path.split('/', 1)[1]}": v for v in head.weights}
+        values = {path: np.asarray(v.value, np.float32) for path, v in found.items()}
+        # What the backbone lacks is 0. A ViT has no factor of its positions.
+        if self._is_bert and not backbone.num_segments:
+            values["text_embedding/segment_embedding/embeddings"] = np.zeros((2, width))
+        if not self._is_bert:
+            values["image_embedding/position_embedding"] *= np.float32(backbone.embedding_scale)
+            values.setdefault("image_embedding/patch_projection/bias", np.zeros(width))
+        rules = {"bert": weight_names.BERT, "vit": weight_names.VIT, "deit": weight_names.DEIT}
+        of_type = rules[self._type]
+        if self.architecture.endswith("WithTeacher"):
+            of_type = weight_names.DEIT_WITH_TEACHER
+        tensors = weight_names.named(values, of_type)
+        if "cls.predictions.decoder.weight" in tensors:  # the bias has two names then
+            tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].copy()
+        if self.architecture.endswith("Model"):
+            return {name.removeprefix(f"{self._type}."): value for name, value in tensors.items()}
+        return tensors
+
+    def _config(self):
+        trained, backbone = self._trained, self._trained.backbone
+        table = BERT_CONFIG if self._is_bert else VIT_CONFIG
+        config: dict[str, Any] = {
+            "architectures": [self.architecture],
+            "model_type": self._type,
+            **{theirs: getattr(backbone, ours) for ours, (theirs, _) in table.items()},
             "attention_probs_dropout_prob": backbone.blocks[0].attention_dropout,
+            "dtype": "float32",
+            "torch_dtype": "float32",  # for transformers 4
         }
+        if backbone.activation == "gelu_tanh":  # other activations have the same names
+            config["hidden_act"] = "gelu_pytorch_tanh"
         if self._is_bert:
-            vocabulary = self._trained.vocabulary or []
-            return config | {
-                "vocab_size": backbone.vocabulary_size,
-                "max_position_embeddings": backbone.max_sequence_length,
-                "type_vocab_size": backbone.num_segments or 2,  # zeros if there are none
+            vocabulary, mlm = trained.vocabulary or [], self._heads.get("mlm")
+            config |= {
+                "type_vocab_size": backbone.num_segments or 2,
                 "pad_token_id": vocabulary.index(PAD) if PAD in vocabulary else 0,
                 "is_decoder": False,
+                "tie_word_embeddings": mlm is None or mlm.tied,
             }
-        return config | {
-            "image_size": backbone.image_size,
-            "patch_size": backbone.patch_size,
-            "num_channels": 3,
-            "qkv_bias": True,
-        }
-
-    def _full_config(self):
-        config: dict[str, Any] = {"architectures": [self.architecture], **self._config}
-        config["dtype"] = config["torch_dtype"] = "float32"  # the latter for transformers 4
-        if self._is_bert:
-            mlm = self._heads.get("mlm")
-            config["tie_word_embeddings"] = mlm is None or mlm.tied
-        classifiers = [self._heads[name] for name in ("text", "image") if name in self._heads]
-        if classifiers:
-            count = classifiers[0].num_classes
-            names = self._trained.classes or [f"LABEL_{number}" for number in range(count)]
+        else:
+            config |= {"num_channels": 3, "qkv_bias": True}
+        for name in self._heads.keys() & {"text", "image"}:
+            count = self._heads[name].num_classes
+            names = trained.classes or [f"LABEL_{number}" for number in range(count)]
             config["id2label"] = {str(number): name for number, name in enumerate(names)}
             config["label2id"] = {name: number for number, name in enumerate(names)}
         if "text" in self._heads:
             config["problem_type"] = "single_label_classification"
         return config
 
-    def tensors(self):
-        """The tensors to store: dict of a name of transformers to a float32 array."""
-        backbone = self._trained.backbone
-        found = {v.path: np.asarray(v.value, np.float32) for v in backbone.variables}
-        if not self._is_bert:  # a ViT has no such factor; it applies to the positions alone
-            found["image_embedding/position_embedding"] *= np.float32(backbone.embedding_scale)
-        for name, head in self._heads.items():
-            for variable in head.weights:
-                rest = variable.path.split("/", 1)[1]
-                found[f"{_PARTS.get(name, name)}/{rest}"] = np.asarray(variable.value, np.float32)
-        # Tensors that the backbone lacks are zeros.
-        for tensor in self._tensors:
-            if tensor.ours not in found:
-                found[tensor.ours] = np.zeros(tensor.shape, np.float32)
-        values = layout.read(found, self._tensors)
-        if "mlm" in self._heads and not self._heads["mlm"].tied:  # the bias has two names then
-            values["cls.predictions.decoder.bias"] = values["cls.predictions.bias"].copy()
-        if self.architecture.endswith("Model"):
-            prefix = f"{self._prefix()}."
-            return {name.removeprefix(prefix): value for name, value in values.items()}
-        return values
-
-    def _write_tokenizer(self, folder):
-        trained = self._trained
-        if trained.vocabulary is None:
-            return
-        text = "".join(f"{token}\n" for token in trained.vocabulary)
-        with open(os.path.join(folder, "vocab.txt"), "w", encoding="utf-8") as file:
-            file.write(text)
-        special = dict(zip(("pad", "unk", "cls", "sep", "mask"), (PAD, UNKNOWN, CLS, SEP, MASK)))  # noqa: B905
-        content = {
+    def _tokenizer(self):
+        special = {"pad": PAD, "unk": UNKNOWN, "cls": CLS, "sep": SEP, "mask": MASK}
+        return {
             "tokenizer_class": "BertTokenizer",
-            "do_lower_case": trained.lower_case,
+            "do_lower_case": self._trained.lower_case,
             "strip_accents": None,
             "tokenize_chinese_chars": True,
-            "model_max_length": trained.backbone.max_sequence_length,
+            "model_max_length": self._trained.backbone.max_sequence_length,
             **{f"{name}_token": token for name, token in special.items()},
         }
-        self._json(folder, "tokenizer_config.json", content)
 
     def _processor(self):
         """The config of an image processor that sees what `image_decoding.central_crop` does.
@@ -250,8 +207,3 @@ def _base(kind):
     """The kind of a head, as in the tables of architectures."""
     kind = kind["kind"] if isinstance(kind, dict) else kind
     return "bert" if kind == "bert_untied" else kind
-
-
-def _described(head):
-    kind = _base(head.kind)
-    return "the paper's" if kind == "paper" else f"of the kind {kind}"

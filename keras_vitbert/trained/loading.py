@@ -6,21 +6,21 @@ import keras
 
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.classifier import Classifier, build_classifier
+from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.input_digests import names_digest
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained import readers, sources
+from keras_vitbert.trained import google, hugging_face, keras_hub_presets, sources
 from keras_vitbert.trained.finding import find
 from keras_vitbert.trained.image_classifier import ViTBertImageClassifier
 from keras_vitbert.trained.presets import load_preset
 from keras_vitbert.trained.text_classifier import ViTBertTextClassifier
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
-from pipelines.command_line import say
+from pipelines.command_line import one_line, say
 from pipelines.digests import check_sums
-from pipelines.text.casing import AUTO, is_lower
+from pipelines.text.casing import is_lower
 from pipelines.text.wordpiece import read_vocabulary
 
 
@@ -219,32 +219,21 @@ def _open_preset(source):
     )
 
 
+_READERS = {
+    sources.HUGGING_FACE: hugging_face.read,
+    sources.PRESET: keras_hub_presets.read,
+    sources.GOOGLE_BERT: google.read_bert,
+    sources.GOOGLE_VIT: google.read_vit,
+}
+
+
 def _import(source, dtype):
     """The `TrainedModel` of a BERT or ViT of another project."""
-    name = os.path.basename(os.path.normpath(source.label))
-    weights = readers.read(source)
-    network = weights.network(dtype)
-    heads, vocabulary, lower_case = {}, weights.vocabulary, weights.lower_case
-    if isinstance(network, Classifier):
-        heads["text"] = network.head
-    else:
-        heads |= {"image": network.image_head, "mlm": network.mlm_head}
-    if lower_case is None:
-        lower_case = vocabulary is None or is_lower(AUTO, vocabulary)
-    what = "BERT" if vocabulary else "ViT"
-    origin = (
-        f"Those of the {what} `{name}` of another project, which states its data and licence. No "
-        "run of this project has changed them."
-    )
-    return TrainedModel(
-        source.label,
-        name,
-        network.backbone,
-        {name: head for name, head in heads.items() if head is not None},
-        weights.labels,
-        vocabulary,
-        lower_case,
-        weights.central_crop,
-        origin=origin,
-        network=network,
-    )
+    try:
+        return _READERS[source.kind](source).opened(source, dtype)
+    # Where a file is damaged or has another content, libraries raise many kinds of errors.
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(
+            f"{source.label}: cannot be read as {source.kind}: {kind}{one_line(error)[:400]}"
+        ) from error

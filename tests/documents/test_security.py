@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from keras_vitbert.inspection.value_files import read_values
-from keras_vitbert.trained import finding, hugging_face, readers
+from keras_vitbert.trained import finding, hugging_face
+from keras_vitbert.trained.loading import open_source
 from keras_vitbert.trained.sources import GOOGLE_VIT, PRESET, Source
 from pipelines.images.image_sources import list_validation_tar
 from pipelines.prepare.wikipedia_dump import Page, read_pages
@@ -36,7 +37,7 @@ def test_arrays_are_not_unpickled(tmp_path):
     (tmp_path / "inspection").mkdir()
     os.link(tmp_path / "model.npz", tmp_path / "inspection" / "masks-00000001.npz")
     with pytest.raises(ValueError, match="allow_pickle"):
-        readers.read(Source(GOOGLE_VIT, str(tmp_path / "model.npz"), "model.npz"))
+        open_source(Source(GOOGLE_VIT, str(tmp_path / "model.npz"), "model.npz"))
     with pytest.raises(ValueError, match="allow_pickle"):
         read_values(str(tmp_path), "masks")
     assert not (tmp_path / "ran").exists()
@@ -66,7 +67,7 @@ def test_presets_run_nothing(tmp_path, number):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     source = Source(PRESET, str(tmp_path), "preset", task)
     with pytest.raises(ValueError, match="^preset: "):
-        readers.read(source)
+        open_source(source)
     assert not (tmp_path / "ran").exists()
 
 

@@ -82,8 +82,8 @@ def real(states, batch):
 
 
 def values_of(network):
-    """The values of all variables of a network by their paths."""
-    return {variable.path: np.asarray(variable.value) for variable in network.variables}
+    """The values of all weights of a network by their paths."""
+    return {variable.path: np.asarray(variable.value) for variable in network.weights}
 
 
 def has_float32_products(logits):

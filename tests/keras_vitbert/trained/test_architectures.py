@@ -4,6 +4,7 @@ The fixtures are made by `make_fixtures.py`, with Hugging Face's transformers.
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,9 +12,7 @@ import safetensors.numpy
 
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from keras_vitbert.trained import hugging_face, loading
-from keras_vitbert.trained.architectures import checked_bert, checked_vit
-from keras_vitbert.trained.finding import find
+from keras_vitbert.trained import loading
 from tests.keras_vitbert.trained.stored_models import (
     FIXTURES,
     assert_close,
@@ -30,8 +29,26 @@ MOODS = ["bad", "so so", "good"]
 ANIMALS = ["tench, Tinca tinca", "Great_White-Shark", "hen"]
 
 
-def weights(name):
-    return hugging_face.read(find(str(FIXTURES / name)))
+@pytest.fixture
+def changed(copy, tmp_path):
+    """`changed(name, config, tensors) -> TrainedModel` of a stored model; None leaves out."""
+
+    def changed(name, config=None, tensors=None):
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+        folder = copy(name)
+        content = json.loads((folder / "config.json").read_text()) | (config or {})
+        (folder / "config.json").write_text(json.dumps(content))
+        path = folder / "model.safetensors"
+        found = {**safetensors.numpy.load_file(path), **(tensors or {})}
+        found = {name: value for name, value in found.items() if value is not None}
+        safetensors.numpy.save_file(found, path)
+        return loading.load(str(folder))
+
+    return changed
+
+
+def stored_tensor(name, tensor):
+    return safetensors.numpy.load_file(FIXTURES / name / "model.safetensors")[tensor]
 
 
 def close(found, wanted):
@@ -85,14 +102,11 @@ def test_tokens_of_a_vit_without_a_head():
 
 
 def test_logits_of_a_vit_with_its_own_mean_and_deviation():
-    read = weights("vit")
-    assert (read.mean, read.std) == ((0.41, 0.52, 0.33), (0.21, 0.32, 0.17))
-    network = read.network()
-    backbone = network.backbone
-    assert (backbone.image_mean, backbone.image_std) == (read.mean, read.std)
+    backbone = opened("vit").backbone
+    assert backbone.image_mean == (0.41, 0.52, 0.33) and backbone.image_std == (0.21, 0.32, 0.17)
     tokens, wanted = image_tokens(backbone, "vit")
-    logits = tokens[:, 0] @ read.tensors["classifier.weight"].T + read.tensors["classifier.bias"]
-    close(logits, wanted["image_logits"])
+    weight, bias = (stored_tensor("vit", f"classifier.{name}") for name in ("weight", "bias"))
+    close(tokens[:, 0] @ weight.T + bias, wanted["image_logits"])
 
 
 # --- what it is --------------------------------------------------------------------------------
@@ -140,36 +154,27 @@ def test_a_vit_is_a_backbone_that_normalises_before_its_blocks(name, prefix_toke
     ],
 )
 def test_its_heads(name, heads):
-    read = weights(name)
-    assert read.heads == heads
-    wanted = {"image": 3, "text": 3}
-    assert read.num_classes == next((wanted[head] for head in heads if head in wanted), None)
+    network = opened(name).network
+    if isinstance(network, Classifier):
+        assert {"text": network.head_kind} == heads and network.num_classes == 3
+    else:
+        assert network.heads == heads
+        assert network.num_classes == (3 if "image" in heads else None)
 
 
-def test_labels():
+def test_labels(changed):
     for name in ("vit", "deit_teacher"):
         assert opened(name).classes == ANIMALS
-    assert weights("bert_classifier").labels == MOODS
-
-
-def test_labels_of_what_is_no_classifier():
-    """Configs keep those of an earlier model."""
-    read = weights("bert")
-    bare = checked_bert(read.config, read.tensors, "BertModel", TOKENS, labels=["LABEL", "x", "y"])
-    assert bare.labels is None
-    assert "id2label" in find(str(FIXTURES / "vit_model")).config
-    assert opened("vit_model").classes is None
-
-
-def test_a_model_without_class_names_has_as_many_classes_as_its_classifier_rows():
-    read = weights("vit")
-    vit = checked_vit(read.config, read.tensors, "ViTForImageClassification")
-    assert (vit.labels, vit.num_classes) == (None, 3)
-    assert vit.network().num_classes == 3
+    assert opened("bert_classifier").classes == MOODS
+    # Without them there are as many classes as the classifier has rows.
+    vit = changed("vit", {"id2label": None})
+    assert (vit.classes, vit.network.num_classes) == (None, 3)
+    # Configs of what is no classifier keep those of an earlier model.
+    assert changed("bert", {"id2label": {"0": "LABEL", "1": "x"}}).classes is None
 
 
 def test_the_network_is_of_the_dtype_that_is_asked_for():
-    network = weights("vit_model").network("bfloat16")
+    network = opened("vit_model", "bfloat16").network
     assert isinstance(network, PreTrainingNetwork)
     assert {weight.dtype for weight in network.weights} == {"bfloat16"}
     assert opened("bert_model", "mixed_bfloat16").backbone.compute_dtype == "bfloat16"
@@ -178,85 +183,57 @@ def test_the_network_is_of_the_dtype_that_is_asked_for():
 # --- what it takes of a checkpoint -------------------------------------------------------------
 
 
-def bert(config=None, without=(), architecture="BertForPreTraining", tokens=TOKENS, **changes):
-    read = weights("bert")
-    tensors = {name: value for name, value in read.tensors.items() if name not in without}
-    config = {**read.config, **(config or {})}
-    return checked_bert(config, tensors | changes, architecture, tokens)
-
-
-def test_what_a_bare_bert_leaves_out():
+def test_what_a_bare_bert_leaves_out(changed):
     """Heads that its architecture does not have, and what older versions stored beside."""
+    bare = {"architectures": ["BertModel"]}
     more = {"bert.embeddings.position_ids": np.arange(19)[None]}
-    read = bert(architecture="BertModel", **more)
-    assert "nsp" in read.heads and "mlm" not in read.heads
-    assert not any("predictions" in name for name in read.tensors)
-    without = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")
-    assert bert(architecture="BertModel", without=without).heads == {"pooler": "bert"}
-    pooler = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
-    read = bert(architecture="BertModel", without=(*without, *pooler))
-    assert read.heads == {} and read.network().heads == {}
+    assert changed("bert", bare, more).network.heads == {"nsp": "bert"}
+    without = dict.fromkeys(("cls.seq_relationship.weight", "cls.seq_relationship.bias"))
+    assert changed("bert", bare, without).network.heads == {"pooler": "bert"}
+    pooler = dict.fromkeys(("bert.pooler.dense.weight", "bert.pooler.dense.bias"))
+    assert changed("bert", bare, without | pooler).network.heads == {}
 
 
-def test_a_decoder_is_tied_unless_it_differs():
-    word = weights("bert").tensors["bert.embeddings.word_embeddings.weight"]
-    decoder = "cls.predictions.decoder.weight"
-    assert bert(**{decoder: word.copy()}).heads["mlm"] == "bert"
-    assert bert(**{decoder: 2 * word}).heads["mlm"] == "bert_untied"
-    untied = {"tie_word_embeddings": False}
-    assert bert(untied, **{decoder: word}).heads["mlm"] == "bert_untied"
-    with pytest.raises(ValueError, match=r"it lacks 1 tensor: cls\.predictions\.decoder\.we"):
-        bert(untied)
+def test_a_decoder_is_tied_unless_it_differs(changed):
+    word = stored_tensor("bert", "bert.embeddings.word_embeddings.weight")
+    decoder, untied = "cls.predictions.decoder.weight", {"tie_word_embeddings": False}
+    for config, value, tied in (({}, word, True), ({}, 2 * word, False), (untied, word, False)):
+        head = changed("bert", config, {decoder: value}).heads["mlm"]
+        assert head.tied == tied
+        if not tied:
+            np.testing.assert_array_equal(np.transpose(head.logits.kernel), value)
+    with pytest.raises(ValueError, match=r"lacks 1 tensor: cls\.predictions\.decoder\.we"):
+        changed("bert", untied)
 
 
-def test_the_bias_of_words_may_be_stored_as_the_decoder_s():
-    name, bias = "cls.predictions.bias", np.arange(37, dtype=np.float32)
-    read = bert(without=(name,), **{"cls.predictions.decoder.bias": bias})
-    np.testing.assert_array_equal(read.tensors[name], bias)
-    np.testing.assert_array_equal(read.network().mlm_head.logits.bias, bias)
+def test_the_bias_of_words_may_be_stored_as_the_decoder_s(changed):
+    bias = np.arange(37, dtype=np.float32)
+    tensors = {"cls.predictions.bias": None, "cls.predictions.decoder.bias": bias}
+    np.testing.assert_array_equal(changed("bert", {}, tensors).heads["mlm"].logits.bias, bias)
 
 
-def test_more_rows_than_words_are_taken_and_fewer_are_not():
-    assert bert(tokens=TOKENS[:-3]).vocabulary == TOKENS[:-3]
-    with pytest.raises(ValueError, match="38 tokens, its config vocab_size=37"):
-        bert(tokens=[*TOKENS, "more"])
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("hidden_act", value) for value in ("quick_gelu", None, 3)),
-        *(("is_decoder", True), ("type_vocab_size", 1)),
-    ],
-)
-def test_variants_of_bert_are_refused(key, value):
-    with pytest.raises(ValueError, match=f"^its config has {key}={value!r}; "):
-        bert({key: value})
+@pytest.mark.parametrize(("count", "taken"), [(34, True), (38, False)])
+def test_more_rows_than_words_are_taken_and_fewer_are_not(copy, count, taken):
+    folder, tokens = copy("bert"), [*TOKENS, "more"][:count]
+    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    if taken:
+        assert loading.load(str(folder)).vocabulary == tokens
+        return
+    with pytest.raises(ValueError, match="vocabulary"):
+        loading.load(str(folder))
 
 
 def test_biases_that_a_vit_does_not_have_are_0():
-    read = weights("vit_half")
-    biases = [f"vit.encoder.layer.1.attention.attention.{n}.bias" for n in ("query", "value")]
-    for name in biases:
-        assert read.tensors[name].shape == (15,) and not read.tensors[name].any()
+    attention = opened("vit_half").backbone.blocks[1]._self_attention_layer
+    for layer in (attention.query_dense, attention.value_dense):
+        assert not np.any(layer.bias) and np.any(layer.kernel)
 
 
-def test_the_activation_of_a_pooler_that_is_not_used_does_not_matter():
-    read = weights("vit")
-    checked_vit({**read.config, "pooler_act": "gelu"}, read.tensors, "ViTForImageClassification")
-    read = weights("vit_model")
-    checked_vit({**read.config, "pooler_act": "tanh"}, read.tensors, "ViTModel")
-
-
-def test_sizes_of_images_may_be_pairs():
-    read = weights("vit")
-    for sizes in ({"image_size": [9, 9]}, {"patch_size": [3, 3]}):
-        vit = checked_vit({**read.config, **sizes}, read.tensors, "ViTForImageClassification")
-        assert (vit.config["image_size"], vit.config["patch_size"]) == (9, 3)
-    with pytest.raises(ValueError, match=r"image_size=\[9, 12\]"):
-        checked_vit(
-            {**read.config, "image_size": [9, 12]}, read.tensors, "ViTForImageClassification"
-        )
+def test_keys_of_a_vit_s_config(changed):
+    assert changed("vit", {"pooler_act": "gelu"}).heads  # it has no pooler
+    assert changed("vit_model", {"pooler_act": "tanh"}).network.pooler
+    sizes = changed("vit", {"image_size": [9, 9], "patch_size": [3, 3]}).backbone
+    assert (sizes.image_size, sizes.patch_size) == (9, 3)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from keras_vitbert.configs.devices import Devices
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.model import SIZES
 from keras_vitbert.fine_tuning.pretrained import RANDOM, Pretrained
+from keras_vitbert.fine_tuning.recommended import with_intervals
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.fine_tuning.trials import TaskStream
 from keras_vitbert.runs.loop import fit
@@ -114,7 +115,7 @@ class _Ours:
         values = {"dtype": "float32", "batch": batch, "steps": steps * rounds}
         values |= {"steps_per_epoch": steps, "evaluation_interval": 0}
         config = fine_tuning.get_config("texts", "text").with_values(values)
-        config = config.for_devices(Devices()).with_intervals(texts.count, 0)
+        config = with_intervals(config.for_devices(Devices()), texts.count, 0)
         strategy = tf.distribute.get_strategy()
         self._trainer, _ = build_fine_tuner(config, pretrained, 2, 0, strategy)
         config = config.with_values({"steps": steps})  # of a round

@@ -19,9 +19,6 @@ from pipelines.text.casing import CASES
 
 IMAGES, TEXTS = "images", "texts"  # the tasks of a user's own data
 METRICS = ("accuracy", "f1", "mcc")
-_POINTS = 20  # points of a curve: at least for training, at most for evaluation
-_LONGEST_EPOCH = 100  # steps
-_OF_EVALUATION = 0.03  # share of the model's work; under 5 % with decoding and measures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,37 +81,6 @@ class FineTuning(Experiment):
     def steps_for(self, count: int) -> int:
         """The training steps with so many training examples."""
         return self.steps
-
-    def with_intervals(self, count: int, evaluated: int, most_executed: int = 1) -> Self:
-        """The config with the numbers of steps that follow from the data.
-
-        A `steps_per_epoch` of 0 gives a curve of `_POINTS` points or more. An `evaluation_interval`
-        of -1 evaluates as often as the share `_OF_EVALUATION` of the work allows, or never.
-
-        Args:
-            count: training examples.
-            evaluated: examples that are evaluated during training.
-            most_executed: see `Devices.most_executed`.
-        """
-        steps, interval, epoch = (
-            self.steps_for(count),
-            self.evaluation_interval,
-            self.steps_per_epoch,
-        )
-        if not epoch:
-            executed = max(self.steps_per_execution, 1)
-            longest = max(min(steps // _POINTS, _LONGEST_EPOCH), executed)
-            lengths = range(executed, longest + 1, executed)
-            epoch = max(n for n in lengths if interval < 1 or interval % n == 0)
-        epoch = min(epoch, steps)
-        if interval < 0:
-            # A training step costs as much as evaluating its examples three times; the last batch
-            # of an evaluation is padded.
-            each = -(-evaluated // self.evaluation_batch) * self.evaluation_batch
-            points = min(int(_OF_EVALUATION * 3 * steps * self.batch / each), _POINTS)
-            interval = epoch * -(-(steps // epoch) // points) if points else 0
-        found = {"steps": steps, "steps_per_epoch": epoch, "evaluation_interval": interval}
-        return self.with_values(found).with_executions(most_executed)
 
     def check_batch(self, replicas: int, in_pairs: bool = False) -> None:
         """Refuses a batch that the replicas cannot share evenly."""

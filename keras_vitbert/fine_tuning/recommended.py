@@ -30,6 +30,9 @@ _TEXT_RATE = 0.06
 _TEXTS_READ = 12_000
 _TEXT_PASSES = 3, 20  # at least, as for BERT; at most
 _LOOKED_AT = 64  # images
+_POINTS = 20  # points of a curve: at least for training, at most for evaluation
+_LONGEST_EPOCH = 100  # steps
+_OF_EVALUATION = 0.03  # share of the model's work; under 5 % with decoding and measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,3 +136,38 @@ def _image_size(model, side):
     patch, own = model["patch_size"], model["image_size"]
     wanted = min(side, round(own * _FINER))
     return max(own, -(-wanted // patch) * patch)
+
+
+def with_intervals(
+    config: FineTuning, count: int, evaluated: int, most_executed: int = 1
+) -> FineTuning:
+    """A config with the numbers of steps that follow from the data.
+
+    A `steps_per_epoch` of 0 gives a curve of `_POINTS` points or more. An `evaluation_interval` of
+    -1 evaluates as often as the share `_OF_EVALUATION` of the work allows, or never.
+
+    Args:
+        config: without open fields.
+        count: training examples.
+        evaluated: examples that are evaluated during training.
+        most_executed: see `Devices.most_executed`.
+    """
+    steps, interval, epoch = (
+        config.steps_for(count),
+        config.evaluation_interval,
+        config.steps_per_epoch,
+    )
+    if not epoch:
+        executed = max(config.steps_per_execution, 1)
+        longest = max(min(steps // _POINTS, _LONGEST_EPOCH), executed)
+        lengths = range(executed, longest + 1, executed)
+        epoch = max(n for n in lengths if interval < 1 or interval % n == 0)
+    epoch = min(epoch, steps)
+    if interval < 0:
+        # A training step costs as much as evaluating its examples three times; the last batch of an
+        # evaluation is padded.
+        each = -(-evaluated // config.evaluation_batch) * config.evaluation_batch
+        points = min(int(_OF_EVALUATION * 3 * steps * config.batch / each), _POINTS)
+        interval = epoch * -(-(steps // epoch) // points) if points else 0
+    found = {"steps": steps, "steps_per_epoch": epoch, "evaluation_interval": interval}
+    return config.with_values(found).with_executions(most_executed)

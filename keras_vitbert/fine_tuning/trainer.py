@@ -12,7 +12,7 @@ def build_fine_tuner(config, pretrained, num_classes, seed, strategy):
     """Builds and compiles a `FineTuner`.
 
     Args:
-        config: `FineTuning`, as `with_intervals` returns it.
+        config: `FineTuning`, as `recommended.with_intervals` returns it.
         pretrained: `keras_vitbert.fine_tuning.pretrained.Pretrained`.
         num_classes: int.
         seed: int.

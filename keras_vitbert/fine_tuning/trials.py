@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from keras_vitbert.fine_tuning import evaluation, metrics, summaries
 from keras_vitbert.fine_tuning.prediction_files import FILE, prediction_rows
+from keras_vitbert.fine_tuning.recommended import with_intervals
 from keras_vitbert.fine_tuning.trainer import build_fine_tuner, step_flops
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.runs import divergence
@@ -133,7 +134,7 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     first = next(iter(tests.values()))
     config = run.config.with_values({"optimizer.learning_rate": trial.learning_rate})
     most = run.machine.devices.most_executed
-    config = config.with_intervals(train.count, first.count, most)
+    config = with_intervals(config, train.count, first.count, most)
     with doing("building the model"):
         trainer, transferred = build_fine_tuner(
             config, run.pretrained, len(classes), trial.seed, run.strategy

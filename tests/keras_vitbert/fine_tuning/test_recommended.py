@@ -107,3 +107,49 @@ def test_choices_for_texts_that_are_given_or_recorded_stay():
     config, _ = chosen_for_texts(SAMPLE, 1_000)
     again, keys = chosen_for_texts(PAPER, 9, recorded=config.to_dict())
     assert flatten(again) == flatten(config) and len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "expected"),
+    [
+        ({}, 1, (25, 1)),
+        ({}, 10, (25, 5)),  # divides 500 steps, epochs of 25 and checkpoints every 1,000
+        ({"steps": 10_000}, 100, (100, 100)),
+        ({"steps": 10_000, "checkpoint_interval": 30}, 100, (100, 10)),
+        ({"steps": 17}, 10, (1, 1)),
+        ({"steps_per_epoch": 20}, 10, (20, 10)),
+        ({"steps_per_epoch": 30, "evaluation_interval": 60}, 100, (30, 10)),
+        # One that is given: epochs are multiples of it.
+        ({"steps_per_execution": 4}, 1, (24, 4)),
+        ({"steps_per_execution": 100}, 1, (100, 100)),
+        ({"steps_per_execution": 4, "evaluation_interval": 20}, 1, (20, 4)),
+    ],
+)
+def test_steps_of_an_execution(given, most, expected):
+    config = fine_tuning.get_config("pets", "images").with_values(given)
+    found = recommended.with_intervals(config, 3_000, 1_000, most)
+    executed = found.steps_per_execution
+    assert (found.steps_per_epoch, executed) == expected
+    for key in ("steps", "steps_per_epoch", "checkpoint_interval", "evaluation_interval"):
+        assert found.value(key) % executed == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "evaluated", "expected"),
+    [
+        ({}, 1000, (25, 25)),  # 20 evaluations of 1,000 are under 3 % of 500 * 512 updates
+        ({}, 10_000, (25, 250)),  # 2 evaluations
+        ({}, 40_000, (25, 0)),  # none
+        ({"steps": 10_000}, 10_000, (100, 500)),
+        ({"steps": 17}, 100, (1, 6)),  # 100 take a batch of 256
+        ({"steps_per_epoch": 100}, 1000, (100, 100)),
+        ({"steps_per_epoch": 900}, 1000, (500, 500)),
+        ({"evaluation_interval": 0}, 1000, (25, 0)),
+        ({"evaluation_interval": 30}, 1000, (15, 30)),  # its ends are ends of epochs
+        ({"evaluation_interval": 200, "steps_per_epoch": 40}, 10**6, (40, 200)),
+    ],
+)
+def test_points_of_the_curves(given, evaluated, expected):
+    config = fine_tuning.get_config("pets", "images").with_values(given)
+    found = recommended.with_intervals(config, 3_000, evaluated)
+    assert (found.steps_per_epoch, found.evaluation_interval) == expected

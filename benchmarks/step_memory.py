@@ -5,9 +5,8 @@
                                      [--together] [--layers=N]
 
 A setting is a number of parts, `remat`, or both with a `+`. Each is a process of its own.
-TensorFlow's allocator counts the tensors of a step, on CPU the allocator for GPUs. Beside its count
-is what `ahead_of_time.lifetimes` predicts from the graph alone, as `aot --gpu` does. The
-passes of text and images are in turn, as on a GPU; with `--together` they are not.
+TensorFlow's allocator counts the tensors of a step, on CPU the allocator for GPUs. The passes of
+text and images are in turn, as on a GPU; with `--together` they are not.
 """
 
 import functools
@@ -19,7 +18,6 @@ import sys
 import tensorflow as tf
 
 from benchmarks.steps import compiled_trainer, in_turns, sized, step_parser
-from keras_vitbert.ahead_of_time.lifetimes import peak_of
 from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.joint_trainer import JointTrainer
@@ -48,18 +46,17 @@ def main():
             done = subprocess.run(
                 command, check=True, capture_output=True, text=True, env=environment
             )
-            before, tensors, predicted, seconds = map(float, done.stdout.split()[-4:])
+            before, tensors, seconds = map(float, done.stdout.split()[-3:])
             first = first or seconds
             print(
                 f"{size:<8}{setting:<10}{before / 1e9:5.2f} GB before a step, {tensors / 1e9:5.2f} "
-                f"GB more in it ({predicted / 1e9:.2f} by lifetimes); {seconds / first:.2f} times "
-                "the first setting's time",
+                f"GB more in it; {seconds / first:.2f} times the first setting's time",
                 flush=True,
             )
 
 
 def _measured(arguments):
-    """Bytes before a step, its tensors' peak, the same by lifetimes, and seconds of a step."""
+    """Bytes before a step, its tensors' peak, and seconds of a step."""
     device = (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0]
     layers = {"num_layers": arguments.layers} if arguments.layers else {}
     config, network, batch = sized(arguments, arguments.dtype, **layers)
@@ -75,7 +72,6 @@ def _measured(arguments):
     if not arguments.together:
         trainer.as_on_gpu()
     step = tf.function(trainer.train_step, autograph=False)
-    predicted = peak_of(step.get_concrete_function(batch).graph).allocated
 
     def run(batch):
         step(batch)["gradient_norm"].numpy()
@@ -85,7 +81,7 @@ def _measured(arguments):
     before = tf.config.experimental.get_memory_info(device.name)["current"]
     rounds = list(in_turns({"step": run}, batch, arguments.rounds))
     most = tf.config.experimental.get_memory_info(device.name)["peak"]
-    return before, most - before, predicted, statistics.median(r["step"] for r in rounds)
+    return before, most - before, statistics.median(r["step"] for r in rounds)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Where the time of a joint step goes on this machine: by kind of operation, and by part.
+"""Where the time of a joint step goes on this machine: by kind of operation, and by its name.
 
     python -m benchmarks.step_profile [--size=base] [--images=8] [--texts=1] [--rounds=2]
                                       [--dtype=mixed_bfloat16] [--dropout=0.1]
 
 Times are those of operations on all threads, from TensorFlow's profiler. On CPU several run at
-once, so they add up to more than the step. The step's parts are those of `aot --explain`.
+once, so they add up to more than the step. Blocks and copies of a layer count as one.
 """
 
 import collections
@@ -16,7 +16,6 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks.steps import compiled_trainer, sized, step_parser
-from keras_vitbert.ahead_of_time.explanation import part_of, unnumbered
 from keras_vitbert.configs.merges import Merge
 from keras_vitbert.merging import get_merge
 
@@ -45,7 +44,7 @@ def main():
 
 
 def _print(space, rounds):
-    kinds, names, parts = collections.Counter(), collections.Counter(), collections.Counter()
+    kinds, names = collections.Counter(), collections.Counter()
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
@@ -53,12 +52,10 @@ def _print(space, rounds):
                 if not re.fullmatch(r"\w+", kind) or kind.startswith("__inference"):
                     continue  # of the executor
                 kinds[kind] += event.duration_ps
-                names[unnumbered(name)] += event.duration_ps
+                names[re.sub(r"(?:_\d+)+(?=/|$)", "", name)] += event.duration_ps
     total = sum(kinds.values())
-    for name, spent in names.items():
-        parts[part_of(name)] += spent
     print(f"{total / rounds / 1e12:.2f} s of operations a step")
-    for title, found in (("kind", kinds), ("part", parts), ("operation", names)):
+    for title, found in (("kind", kinds), ("operation", names)):
         print(f"by {title}:")
         for name, spent in found.most_common(_SHOWN):
             print(f"{spent / total:7.1%}  {name}")

@@ -55,9 +55,7 @@ def main(argv):
     print(f"keras_vitbert {keras_vitbert.__version__}: ViT-BERT in Keras 3\n")
     for name, line in found.items():
         print(f"python -m {name:{width}}  {line}")
-    print(
-        "\nEach answers --help. python -m keras_vitbert.doctor says whether training can run here."
-    )
+    print("\nEach answers --help.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Checks the addresses of TPUs before TensorFlow connects to them.
+"""Finds a TPU, and checks its addresses before TensorFlow connects to them.
 
 TensorFlow waits forever for an address that is dead or not a TPU's. Here every check has a time
 limit.
@@ -16,12 +16,15 @@ import time
 import urllib.error
 import urllib.request
 
+from tpu.slices import Slice, find_slice
+
 SERVER_SECONDS = 9  # for a server: name resolution, connection and answer together
 METADATA_SECONDS = 3
 NODE_SECONDS = 5  # for a TPU's name: all requests together
 PORT = 8470  # of TensorFlow's server on the hosts of a TPU
 TPU_API = "https://tpu.googleapis.com/v2"
 CHIPS = ("/dev/accel*", "/dev/vfio/[0-9]*")
+NO_CHIPS = f"no TPU chips in this machine ({', '.join(CHIPS)})"
 
 
 class NotFound(Exception):
@@ -143,6 +146,104 @@ def _fields(message):
 
     fields = unknown_fields.UnknownFieldSet(empty_pb2.Empty.FromString(message))
     return [(field.field_number, field.data) for field in fields]
+
+
+def find_tpu(
+    tpu: str | None, slice_: Slice | None = None, tpu_address: str = ""
+) -> tuple[str, Slice | None]:
+    """Finds a TPU without TensorFlow, within seconds; see `tpu.strategy.get_strategy`.
+
+    Args:
+        tpu: as the user named it.
+        slice_: what that stands for, if it is an accelerator type.
+        tpu_address: of all hosts of that slice.
+
+    Returns:
+        Its address, `local` or `grpc://...`, and its slice, None if its type is unknown.
+
+    Raises:
+        ValueError: there is no such TPU.
+    """
+    if slice_:
+        return _find_accelerator(slice_, tpu_address)
+    if tpu_address or tpu is None:
+        raise ValueError(f"tpu_address {tpu_address!r}: needs the TPU's accelerator type (v3-128)")
+    if tpu == "local":
+        return _local_chips()
+    if tpu.startswith("grpc://"):
+        return _servers(tpu)
+    return _find_name(tpu)
+
+
+def _servers(text, slice_=None):
+    """The result of `find_tpu` for the addresses of servers, which must answer."""
+    hosts = [part.removeprefix("grpc://") for part in text.split(",")]
+    for host in hosts:
+        if problem := address_problem(host):
+            raise ValueError(f"TPU address {text!r}: {problem}; give grpc://HOST:8470")
+    check_servers(hosts)
+    if slice_ and len(hosts) != slice_.hosts:
+        raise ValueError(
+            f"tpu {slice_.accelerator_type!r}: has {slice_.hosts} hosts, but there are addresses "
+            f"of {len(hosts)}"
+        )
+    return ",".join(f"grpc://{host}" for host in hosts), slice_
+
+
+def _find_accelerator(slice_, tpu_address):
+    if tpu_address:
+        return _servers(tpu_address, slice_)
+    tpu = slice_.accelerator_type
+    try:
+        found, hosts = find_vm()
+        if found != tpu:
+            raise ValueError(f"tpu {tpu!r}: this machine belongs to a {found}")
+        return ("local", slice_) if slice_.hosts == 1 else _servers(",".join(hosts), slice_)
+    except NotFound as error:
+        reason = str(error)
+    chips = find_chips()
+    if chips and slice_.hosts == 1:
+        return "local", slice_
+    # A part of a slice would wait forever for the other parts.
+    here = f"{len(chips)} chips of {slice_.chips} in this machine" if chips else NO_CHIPS
+    raise ValueError(
+        f"tpu {tpu!r}: not found: {reason}; {here}; give its address, or run on the TPU VM"
+    )
+
+
+def _find_name(tpu):
+    if not re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", tpu):
+        raise ValueError(
+            f"tpu {tpu!r}: must be an accelerator type (v3-128), grpc://HOST:8470, local, or a "
+            "TPU's name"
+        )
+    try:
+        accelerator_type, hosts = find_node(tpu)
+    except NotFound as error:
+        raise ValueError(f"tpu {tpu!r}: cannot be looked up by name: {error}") from error
+    slice_ = find_slice(accelerator_type)
+    if slice_.hosts == 1 and _vm_or_nothing()[1] == hosts:
+        return "local", slice_
+    return _servers(",".join(hosts), slice_)
+
+
+def _local_chips():
+    if not find_chips():
+        raise ValueError(f"tpu 'local': {NO_CHIPS}")
+    accelerator_type, hosts = _vm_or_nothing()
+    if len(hosts) > 1:
+        raise ValueError(
+            f"tpu 'local': this machine is one of the {len(hosts)} hosts of a {accelerator_type}; "
+            "give that type"
+        )
+    return "local", None
+
+
+def _vm_or_nothing():
+    try:
+        return find_vm()
+    except NotFound:
+        return None, []
 
 
 def find_vm():

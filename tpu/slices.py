@@ -61,12 +61,16 @@ def find_slice(name: str) -> Slice:
     raise ValueError(f"tpu {name!r}: not an accelerator type of a TPU{close}; known are {known}")
 
 
-def is_accelerator_type(name: str) -> bool:
-    """Whether a text looks like an accelerator type, right or wrong.
+def slice_of(name: str) -> Slice | None:
+    """The slice that a text stands for if it looks like an accelerator type, right or wrong.
 
     A TPU's own name may also begin like that, but `v3-12x` is far more likely to be a typo.
+
+    Raises:
+        ValueError: there is no such type.
     """
-    return bool(re.fullmatch(r"v?\d+[a-z]*(\W*_?\d\w*)?\W?", name.strip(), re.IGNORECASE))
+    pattern = r"v?\d+[a-z]*(\W*_?\d\w*)?\W?"
+    return find_slice(name) if re.fullmatch(pattern, name.strip(), re.IGNORECASE) else None
 
 
 def _known_types():

@@ -1,12 +1,12 @@
 """Compiles a program for a TPU without having one, with the compiler for TPUs (libtpu).
 
-    python -m keras_vitbert.ahead_of_time.compiler PROGRAM.mlir ACCELERATOR_TYPE [whole]
+    python -m keras_vitbert.ahead_of_time.compiler ACCELERATOR_TYPE [whole] < PROGRAM.mlir
 
 prints one line of JSON. It is a separate program: libtpu and TensorFlow do not work well in one
 process, and its end frees the memory of the compilation. JAX has the bindings.
 """
 
-import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -14,11 +14,11 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
-from keras_vitbert.ahead_of_time.explanation import summed
-from keras_vitbert.ahead_of_time.hlo import collectives_of, work_of
+from keras_vitbert.ahead_of_time.collectives import collectives_of
 from pipelines.command_line import install
-from tpu.slices import find_slice
+from tpu.slices import Slice, find_slice
 
 ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process may use it
     "JAX_PLATFORMS": "cpu",
@@ -28,7 +28,6 @@ ENVIRONMENT = {  # else libtpu looks for a TPU for minutes, and only one process
     "TPU_STDERR_LOG_LEVEL": "3",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-_INSTALL = f"run: {install('aot')}, on Linux with an x86-64 processor"
 _SIZE = r"([\d.]+)([KMGT]?)"
 _OUT_OF_MEMORY = (
     re.compile(rf"Used {_SIZE} of {_SIZE} hbm"),
@@ -46,68 +45,53 @@ module @too_large {
 """
 
 
-def check_installed():
-    """Checks that the compiler is installed.
+def check_installed() -> None:
+    """Refuses to begin without the compiler.
 
     Raises:
         ValueError: jax or libtpu is missing.
     """
-    import importlib.util
-
     for package in ("jax", "libtpu"):
         if importlib.util.find_spec(package) is None:
-            raise ValueError(f"the TPU's compiler is missing (package {package}); {_INSTALL}")
+            raise ValueError(
+                f"the TPU's compiler needs the package {package}; run: {install('aot')}, on Linux "
+                "with an x86-64 processor"
+            )
 
 
-@contextlib.contextmanager
-def compiling(path, slice_, is_whole=False):
-    """Compiles a program in a process of its own, which is killed if the block ends first.
+def compile_apart(program: bytes, slice_: Slice, is_whole: bool = False) -> dict[str, Any]:
+    """The result of `compile_program`, in a process of its own.
 
-    Args:
-        path: str, a file with a serialised StableHLO module.
-        slice_, is_whole: see `compile_program`.
-
-    Yields:
-        function that waits for the end and returns the result of `compile_program`. It raises
-        `RuntimeError` if the compiler fails for a reason other than memory.
+    Raises:
+        ValueError: the compiler fails for another reason than the TPU's memory.
     """
-
-    def result():
-        output, errors = process.communicate()
-        if process.returncode == -signal.SIGKILL:
-            raise RuntimeError("killed, most likely because this machine has too little memory")
-        if process.returncode:
-            lines = [line for line in errors.splitlines() if line.strip()] or ["no message"]
-            raise RuntimeError(f"status {process.returncode}: {lines[-1]}")
-        return json.loads(output.splitlines()[-1])
-
-    with subprocess.Popen(
-        [sys.executable, "-m", __name__, path, slice_.accelerator_type, *["whole"] * is_whole],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, slice_.accelerator_type, *["whole"] * is_whole],
+        input=program,
+        capture_output=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    ) as process:
-        try:
-            yield result
-        finally:
-            process.kill()
+    )
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+    if done.returncode == -signal.SIGKILL:
+        said = ["killed, most likely because this machine has too little memory"]
+    raise ValueError(f"the compiler for {slice_.accelerator_type} fails: {said[-1][:500]}")
 
 
-def compile_program(program, slice_, is_whole=False):
+def compile_program(program: bytes | str, slice_: Slice, is_whole: bool = False) -> dict[str, Any]:
     """Compiles a program for a slice.
 
     Args:
-        program: bytes or str, a StableHLO module.
-        slice_: `tpu.slices.Slice`.
-        is_whole: bool, whether it is for all replicas, as JAX's are, or for one.
+        program: a StableHLO module.
+        slice_: where it is to run.
+        is_whole: whether it is for all replicas, as JAX's are, or for one.
 
     Returns:
-        dict with `fits`, `seconds`, and `available`, the bytes of memory that a program may use on
-        one replica. If it does not fit, `needed` bytes. If it does, for one step on one replica:
-        `peak`, `arguments`, `outputs`, `aliased` (of both), `temporaries`, `code` in bytes;
-        `operations` (floating-point), `bytes` moved to and from memory; `collectives`, see
-        `hlo.collectives_of`; and `work`, see `explanation.summed`.
+        `fits`, `seconds`, and `available`, the bytes of memory that a program may use on one
+        replica. If it does not fit, `needed` bytes. If it does, for one step on one replica:
+        `peak`, `arguments` and `temporaries` in bytes; `operations` (floating-point); `bytes` moved
+        to and from memory; and `collectives`, see `collectives_of`.
     """
     began = time.time()
     try:
@@ -118,36 +102,21 @@ def compile_program(program, slice_, is_whole=False):
         return {"fits": False, "seconds": seconds, "needed": needed, "available": available}
     seconds = round(time.time() - began, 1)
     memory, cost = executable.get_compiled_memory_stats(), executable.cost_analysis()
-    program = executable.hlo_modules()[0].to_string()
     return {
         "fits": True,
         "seconds": seconds,
         "available": available_memory(slice_),
         "peak": memory.peak_memory_in_bytes,
         "arguments": memory.argument_size_in_bytes,
-        "outputs": memory.output_size_in_bytes,
-        "aliased": memory.alias_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
-        "code": memory.generated_code_size_in_bytes,
         "operations": cost["flops"],
         "bytes": cost["bytes accessed"],
-        "collectives": collectives_of(program),
-        "work": summed(work_of(program)),
+        "collectives": collectives_of(executable.hlo_modules()[0].to_string()),
     }
 
 
-def available_memory(slice_):
-    """The bytes of memory that a program may use on one replica.
-
-    Args:
-        slice_: `tpu.slices.Slice`.
-
-    Returns:
-        int.
-
-    Raises:
-        RuntimeError: the compiler accepts a program of any size.
-    """
+def available_memory(slice_: Slice) -> int:
+    """The bytes of memory that a program may use on one replica."""
     try:
         _compile(_TOO_LARGE, slice_)
     except Exception as error:
@@ -155,17 +124,11 @@ def available_memory(slice_):
     raise RuntimeError(f"{slice_.accelerator_type} takes a program of 4 TiB")
 
 
-def parse(program):
-    """Parses a StableHLO module of TensorFlow for other compilers.
+def parse(program: bytes | str) -> Any:
+    """Parses a StableHLO module of TensorFlow for other compilers: `jaxlib.mlir.ir.Module`.
 
     TensorFlow's bridge marks returned values with `mhlo.copy`, which is the identity. It also draws
     random numbers with Philox, while a TPU's own bridge lets the TPU choose; see `_let_tpu_choose`.
-
-    Args:
-        program: bytes or str.
-
-    Returns:
-        `jaxlib.mlir.ir.Module`.
     """
     from jax._src.interpreters import mlir
     from jaxlib.mlir import ir
@@ -222,16 +185,8 @@ def _let_tpu_choose(generator):
     generator.erase()
 
 
-def topology_options(slice_):
-    """Describes a slice for the compile-only client of libtpu.
-
-    Args:
-        slice_: `tpu.slices.Slice`.
-
-    Returns:
-        dict, keyword arguments of `jax.experimental.topologies.get_topology_desc`, for the right
-        hosts and replicas.
-    """
+def topology_options(slice_: Slice) -> dict[str, Any]:
+    """The arguments of `jax.experimental.topologies.get_topology_desc` that describe a slice."""
     options = {
         "topology_name": f"{slice_.generation}:{slice_.topology_name}",
         "chips_per_host_bounds": (*slice_.topology, 1)[:3] if slice_.hosts == 1 else (2, 2, 1),
@@ -273,7 +228,7 @@ def _refusal(error):
 
 
 if __name__ == "__main__":
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with open(sys.argv[1], "rb") as file:
-        print(json.dumps(compile_program(file.read(), find_slice(sys.argv[2]), len(sys.argv) > 3)))
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    name, *whole = sys.argv[1:]
+    print(json.dumps(compile_program(sys.stdin.buffer.read(), find_slice(name), bool(whole))))

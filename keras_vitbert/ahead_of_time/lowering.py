@@ -6,45 +6,29 @@ of this machine's CPU. The TPU's compiler divides it among the TPU's devices.
 
 import os
 
+import jax
+from jax._src.interpreters import mlir
+
 from keras_vitbert.ahead_of_time.compiler import ENVIRONMENT
+from keras_vitbert.ahead_of_time.programs import Programs, StepProgram
+from tpu.jax_strategy import JaxStrategy
+from tpu.slices import Slice
 
 
-def lowering_strategy(slice_, sharding):
+def lowering_strategy(slice_: Slice, sharding: str) -> JaxStrategy:
     """A strategy for building and lowering a model, not for running it.
 
     Call it before JAX has looked for devices.
-
-    Args:
-        slice_: `tpu.slices.Slice`.
-        sharding: see `tpu.jax_strategy.JaxStrategy`.
-
-    Returns:
-        `tpu.jax_strategy.JaxStrategy`.
     """
     os.environ.update(ENVIRONMENT)
-    import jax
-
-    from tpu.jax_strategy import JaxStrategy
-
     if jax.config.jax_num_cpu_devices != slice_.replicas:
         jax.config.update("jax_num_cpu_devices", slice_.replicas)  # raises if that is too late
     jax.config.update("jax_platforms", "cpu")
     return JaxStrategy(jax.devices(), sharding)
 
 
-def stablehlo(strategy, programs, program):
-    """Lowers a program.
-
-    Args:
-        strategy: of `lowering_strategy`.
-        programs: `keras_vitbert.ahead_of_time.programs.Programs`.
-        program: `StepProgram`, one of them.
-
-    Returns:
-        bytes, a serialised StableHLO module.
-    """
-    import jax
-    from jax._src.interpreters import mlir
+def stablehlo(strategy: JaxStrategy, programs: Programs, program: StepProgram) -> bytes:
+    """Lowers one of the programs to a serialised StableHLO module."""
 
     def of_variables(variables):
         return [

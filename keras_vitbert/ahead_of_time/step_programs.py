@@ -3,11 +3,13 @@
 They are the same functions that `fit` and the evaluation run; `keras_vitbert.aot` compiles them.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
 from keras_vitbert.ahead_of_time.programs import Programs, StepProgram
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.fine_tuning.evaluation import Evaluator
 from keras_vitbert.fine_tuning.pretrained import Pretrained
@@ -33,69 +35,57 @@ def pretraining_programs(config: Pretraining, strategy: tf.distribute.Strategy) 
     trainer = build_trainer(config, strategy, Teachers(**teachers))
     _as_on_devices(trainer)
     replicas = strategy.num_replicas_in_sync
-    training, validation = {}, {}
+    batch, training, validation = {}, {}, {}
     if variant.images:
+        batch["images"] = config.image_batch
         size, views = config.image_batch // replicas, config.data.images
-        mixed, layers = views.in_pairs, views.layers
-        validation |= _image_batch(size, model.image_size, prefix="image_")
-        training |= _image_batch(size, model.image_size, mixed, "image_", layers)
+        training = _images(size, model.image_size, views.in_pairs, "image_", views.layers)
+        validation = _images(size, model.image_size, prefix="image_")
+        validation["image_weights"] = _numbers(size)  # the last batch is padded
     if variant.text:
-        masking, length = config.data.text.masking, model.max_sequence_length
-        predictions = min(masking.max_predictions, round(masking.ratio * length))
-        texts = _text_batch(config.text_batch // replicas, length)
-        texts |= _masked_batch(config.text_batch // replicas, predictions)
+        batch["texts"] = config.text_batch
+        size, masking = config.text_batch // replicas, config.data.text.masking
+        predictions = round(masking.ratio * model.max_sequence_length)
+        texts = _texts(size, model.max_sequence_length)
+        texts |= _masks(size, min(masking.max_predictions, predictions))
         training |= texts
-        validation |= texts
-
+        validation |= {**texts, "text_weights": _numbers(size)}
     steps = [StepProgram("train", trainer.train_step, training)]
     if variant.images and variant.text:
         name = "mask update" if trainer.merge.mask else "probe"
-        steps.append(
-            StepProgram(name, lambda batch: trainer.train_step(batch, probing=True), training)
-        )
-    for labels, weights in (
-        ("image_labels", "image_weights"),
-        ("next_sentence_labels", "text_weights"),
-    ):
-        if labels in validation:  # its last batches are padded
-            validation[weights] = tf.TensorSpec(validation[labels].shape, tf.float32)
+        probing = functools.partial(trainer.train_step, probing=True)
+        steps.append(StepProgram(name, probing, training))
     steps.append(StepProgram("validate", trainer.test_step, validation))
     taught = [variable for network in teachers.values() for variable in network.variables]
-    return Programs(steps, [*_variables(trainer), *taught], trainer)
+    variables = [*_variables(trainer), *taught]
+    return Programs(steps, variables, batch, trainer, model.max_sequence_length, config.steps)
 
 
 def fine_tuning_programs(
     config: FineTuning, pretrained: Pretrained, num_classes: int, strategy: tf.distribute.Strategy
 ) -> Programs:
-    """The programs of `keras_vitbert.fine_tuning.trials.run_trial`.
-
-    Args:
-        config: `steps` is set, and texts have one length.
-        pretrained: what the trial begins with.
-        num_classes: of the task.
-        strategy: of the slice.
-    """
-    kind = config.kind
+    """The programs of `keras_vitbert.fine_tuning.trials.run_trial`; texts have one length."""
     trainer, _ = build_fine_tuner(config, pretrained, num_classes, config.seed, strategy)
     _as_on_devices(trainer)
     evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
-    replicas = strategy.num_replicas_in_sync
-
-    def batch(size, mixed=False, layers=()):
-        if kind == "images":
-            return _image_batch(size, config.image_size, mixed, layers=layers)
-        length = pretrained.fine_tuned_model(kind, config)["max_sequence_length"]
-        return _text_batch(size, length) | {"labels": tf.TensorSpec((size,), tf.int32)}
-
-    mixed = kind == "images" and config.value("images").in_pairs
-    training = batch(config.batch // replicas, mixed, config.layers)
-    evaluated = batch(evaluator.batch // replicas)
+    replicas, length = strategy.num_replicas_in_sync, 0
+    size, evaluated_size = config.batch // replicas, evaluator.batch // replicas
+    if isinstance(config, ImageTask):
+        views = config.images
+        training = _images(size, config.image_size, views.in_pairs, "", views.layers)
+        evaluated = _images(evaluated_size, config.image_size)
+    else:
+        length = pretrained.fine_tuned_model(config.kind, config)["max_sequence_length"]
+        training = {**_texts(size, length), "labels": _numbers(size, tf.int32)}
+        evaluated = _texts(evaluated_size, length)
+        evaluated["labels"] = _numbers(evaluated_size, tf.int32)
     evaluated["numbers"] = evaluated["labels"]
     steps = [
         StepProgram("train", trainer.train_step, training),
         StepProgram("evaluate", evaluator.predict_step, evaluated, trainer.network),
     ]
-    return Programs(steps, _variables(trainer), trainer)
+    batch = {"texts" if length else "images": config.batch}
+    return Programs(steps, _variables(trainer), batch, trainer, length, config.steps)
 
 
 def _as_on_devices(trainer):
@@ -104,7 +94,11 @@ def _as_on_devices(trainer):
         trainer.as_on_gpu()
 
 
-def _image_batch(size, image_size, mixed=False, prefix="", layers=()):
+def _numbers(size, dtype=tf.float32):
+    return tf.TensorSpec((size,), dtype)
+
+
+def _images(size, image_size, mixed=False, prefix="", layers=()):
     """The specs of `size` images and labels.
 
     Mixed images are floats, each with a second label. With layers, each image has a number.
@@ -112,29 +106,29 @@ def _image_batch(size, image_size, mixed=False, prefix="", layers=()):
     dtype = tf.float32 if mixed else tf.uint8
     specs = {
         "images": tf.TensorSpec((size, image_size, image_size, 3), dtype),
-        f"{prefix}labels": tf.TensorSpec((size,), tf.int32),
+        f"{prefix}labels": _numbers(size, tf.int32),
     }
     if mixed:
-        specs[f"{prefix}mix_labels"] = tf.TensorSpec((size,), tf.int32)
-        specs[f"{prefix}mix_weights"] = tf.TensorSpec((size,), tf.float32)
+        specs[f"{prefix}mix_labels"] = _numbers(size, tf.int32)
+        specs[f"{prefix}mix_weights"] = _numbers(size)
     if layers:
         specs[f"{prefix}numbers"] = tf.TensorSpec((size, 2), tf.int32)
     return specs
 
 
-def _text_batch(size, length):
+def _texts(size, length):
     """The specs of `size` texts."""
     names = ("token_ids", "segment_ids", "padding_mask")
     return {name: tf.TensorSpec((size, length), tf.int32) for name in names}
 
 
-def _masked_batch(size, predictions):
+def _masks(size, predictions):
     """The additional specs of pre-training texts."""
     return {
         "masked_positions": tf.TensorSpec((size, predictions), tf.int32),
         "masked_ids": tf.TensorSpec((size, predictions), tf.int32),
         "masked_weights": tf.TensorSpec((size, predictions), tf.float32),
-        "next_sentence_labels": tf.TensorSpec((size,), tf.int32),
+        "next_sentence_labels": _numbers(size, tf.int32),
     }
 
 

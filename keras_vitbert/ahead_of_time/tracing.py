@@ -12,6 +12,8 @@ It uses private names of TensorFlow 2.19 to 2.21.
 """
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -24,23 +26,13 @@ from tensorflow.python.tpu.ops import tpu_ops
 from tensorflow.python.tpu.tpu_function import tpu_shard_context
 from tensorflow.python.tpu.tpu_system_metadata import TPUSystemMetadata
 
+from pipelines.command_line import one_line
+
 _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 
 
-class Untraceable(Exception):
-    """A step holds an operation that no TPU can run."""
-
-
-def tracing_strategy(replicas, replicas_per_host=8):
-    """A strategy for building and tracing a model, not for running it.
-
-    Args:
-        replicas: int.
-        replicas_per_host: int.
-
-    Returns:
-        `tf.distribute.TPUStrategy`.
-    """
+def tracing_strategy(replicas: int, replicas_per_host: int = 8) -> tf.distribute.TPUStrategy:
+    """A strategy for building and tracing a model, not for running it."""
     strategy = tf.distribute.TPUStrategy(_Resolver(replicas, replicas_per_host))
     extended = strategy.extended
     # One copy of each variable, in the memory of this machine.
@@ -53,13 +45,15 @@ def tracing_strategy(replicas, replicas_per_host=8):
     return strategy
 
 
-def stablehlo(strategy, step, arguments):
+def stablehlo(
+    strategy: tf.distribute.TPUStrategy, step: Callable, arguments: Any
+) -> tuple[bytes, list]:
     """Traces the program of one replica.
 
     Args:
         strategy: of `tracing_strategy`.
-        step: callable that runs on a replica and returns tensors.
-        arguments: nested structure of `tf.TensorSpec`, the arguments of `step` on one replica.
+        step: what a replica runs; returns tensors.
+        arguments: nested `tf.TensorSpec`, the arguments of `step` on one replica.
 
     Returns:
         (bytes, a serialised StableHLO module; list of the handles of the variables that it uses).
@@ -68,7 +62,7 @@ def stablehlo(strategy, step, arguments):
         `mhlo.input_output_alias` says which of them belongs to which argument.
 
     Raises:
-        Untraceable: the step holds what no TPU can run, such as strings or Python functions.
+        ValueError: the step holds what no TPU can run, such as strings or Python functions.
     """
 
     @tf.function(jit_compile=True, autograph=False)
@@ -82,7 +76,7 @@ def stablehlo(strategy, step, arguments):
         try:
             program = run.experimental_get_compiler_ir(*zeros)(stage="stablehlo_serialized")
         except (ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-            raise Untraceable(str(error)) from error
+            raise ValueError(f"cannot run on a TPU: {one_line(error)[:500]}") from error
     return program, list(traced.captured_inputs)
 
 

@@ -170,7 +170,7 @@ _AOT = {
     "--tpu=v3-8 --compare=jint": "jint",
     "--tpu=v3-8 --task=texts": "num_classes",
     "--tpu=v3-128 --config.image_batch=4000": "image_batch",
-    "--gpu=16 --backend=jax --config=sample": "gpu",
+    "--tpu=v3-8 --architecture=paper": "architecture",
 }
 # Of files that hold something else meanwhile: bytes, or changes of JSON by dotted keys.
 _RUN = f"{_PREDICT}--checkpoint=run --text='the [MASK]'"

@@ -76,11 +76,11 @@ import sys
 from keras_vitbert import pretrain
 from pipelines import command_line
 from tpu import addresses
-from tpu.strategy import find_tpu
+from tpu.strategy import get_strategy
 addresses.CHIPS = ()
 for tpu in ("v3-100", "v3-8", "grpc://{places["plain"]}"):
     try:
-        find_tpu(tpu)
+        get_strategy(tpu)
     except ValueError as error:
         print("tensorflow" in sys.modules)
 """

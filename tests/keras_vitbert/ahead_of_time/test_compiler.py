@@ -9,11 +9,8 @@ from tpu.slices import find_slice
 
 @needs_compiler
 @pytest.mark.slow
-def test_a_program_that_does_not_fit(tmp_path):
-    path = tmp_path / "program.mlir"
-    path.write_text(compiler._TOO_LARGE)
-    with compiler.compiling(str(path), find_slice("v6e-8")) as result:
-        found = result()
+def test_a_program_that_does_not_fit():
+    found = compiler.compile_apart(compiler._TOO_LARGE.encode(), find_slice("v6e-8"))
     assert not found["fits"] and found["needed"] >= 2**42
     assert found["available"] == pytest.approx(31.25 * GIB, rel=1e-3)
 
@@ -30,3 +27,16 @@ def test_what_the_compiler_says_of_memory(text, expected):
     assert found == pytest.approx([GIB * x for x in expected])
     with pytest.raises(ValueError, match="of another kind"):
         compiler._refusal(ValueError("of another kind"))
+
+
+@pytest.mark.parametrize(
+    "script, culprit",
+    [("echo no such chip >&2; exit 1", "no such chip"), ("kill -KILL $$", "memory")],
+)
+def test_a_compiler_that_fails(monkeypatch, tmp_path, script, culprit):
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(compiler.sys, "executable", str(path))
+    with pytest.raises(ValueError, match=f"v3-8.*{culprit}"):
+        compiler.compile_apart(b"", find_slice("v3-8"))

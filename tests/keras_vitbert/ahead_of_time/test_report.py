@@ -1,5 +1,7 @@
 """The report: whether programs fit, how fast they can be, and how they differ."""
 
+import dataclasses
+
 import pytest
 
 from keras_vitbert.ahead_of_time import report
@@ -9,8 +11,8 @@ from tpu.slices import find_slice
 
 def test_the_roofline():
     """A core of a v3 has half of 123 TFLOP/s and of 900 GB/s."""
-    work = {"images": 4096, "tokens": 512 * 512, "steps": 1_000_000}
-    found = report.roofline(compiled(), find_slice("v3-128"), **work)
+    counts, steps = {"images": 4096, "tokens": 512 * 512}, 1_000_000
+    found = report.roofline(compiled(), find_slice("v3-128"), counts, steps)
     assert found["compute_seconds"] == pytest.approx(0.1)
     assert found["memory_seconds"] == pytest.approx(0.2) and found["bound"] == "memory"
     assert found["at"]["100%"] == pytest.approx(
@@ -23,7 +25,7 @@ def test_the_roofline():
     )
     assert found["at"]["50%"]["days"] == pytest.approx(0.4e6 / 86_400)
     # A chip of a v5e has 197 TFLOP/s and 819 GB/s, and is one replica.
-    found = report.roofline(compiled(bytes=8.19e9), find_slice("v5litepod-16"), **work)
+    found = report.roofline(compiled(bytes=8.19e9), find_slice("v5litepod-16"), counts, steps)
     assert found["bound"] == "compute" and found["memory_seconds"] == pytest.approx(0.01)
     assert found["compute_seconds"] == pytest.approx(6.15 / 197)
 
@@ -54,16 +56,9 @@ def test_the_table_says_what_is_sent_beside_sums():
     gathers = {"count": 12, "bytes": 834_000_000}
     outcome = {
         "what": "joint",
-        "tpu": {
-            "type": "v4-8",
-            "cores": 8,
-            "chips": 4,
-            "hosts": 1,
-            "topology": "2x2x1",
-            "replicas": 4,
-        },
+        "tpu": dataclasses.asdict(find_slice("v4-8")),
         "batch": {"images": 32},
-        "replica_batch": {"images": 8},
+        "steps": 0,
         "programs": {
             "train": compiled(collectives={"all-gather": gathers, **compiled()["collectives"]}),
             "validate": compiled(),

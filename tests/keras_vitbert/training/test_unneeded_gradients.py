@@ -5,12 +5,12 @@ import math
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.ahead_of_time.lifetimes import executed
 from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.flops import classifier_flops, head_flops
 from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.optimizers import build_optimizer
+from tests.keras_vitbert.training.graphs import executed
 from tests.keras_vitbert.training.joint_steps import ADAMW
 
 BATCH, CLASSES, RANK, WIDTH, LAYERS = 3, 7, 2, 24, 3

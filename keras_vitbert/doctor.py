@@ -20,7 +20,7 @@ import sys
 import keras_vitbert
 from pipelines.command_line import run
 from pipelines.flags import parse_flags
-from pipelines.memory import all_memory, available_memory
+from pipelines.memory import available_memory
 
 _DISTRIBUTION = "keras-vitbert"
 _INSTALL = 'pip install --upgrade -e ".'
@@ -164,11 +164,10 @@ def try_imports():
 
 
 def _print_space():
-    free, every = available_memory(), all_memory()
+    free = available_memory()
     memory = "unknown" if math.isinf(free) else f"{free / 2**30:.1f} GiB"
-    total = "" if math.isinf(every) else f" of {every / 2**30:.1f}"
     disk = shutil.disk_usage(".")
-    print(f"free memory {memory}{total}, free disk here {disk.free / 2**30:.1f} GiB", flush=True)
+    print(f"free memory {memory}, free disk here {disk.free / 2**30:.1f} GiB", flush=True)
 
 
 def _version(name):

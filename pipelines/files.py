@@ -1,7 +1,6 @@
 """Finds and reads files, local or `gs://`, and writes them whole or not at all."""
 
 import contextlib
-import glob
 import json
 import os
 import re
@@ -193,22 +192,6 @@ def require_end(path: str):
         kind = os.stat(path).st_mode
         if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind):
             raise ValueError(f"{path}: is a pipe or a device, which may have no end")
-
-
-def require_files(path: str):
-    """Refuses a pipe or a device among files that libraries read, which would wait there.
-
-    Args:
-        path: a folder or the beginning of the files' names; nothing is done if it is remote.
-    """
-    if "://" in path:
-        return
-    if os.path.isdir(path):
-        files = (os.path.join(folder, name) for folder, _, names in walk(path) for name in names)
-    else:
-        files = glob.glob(f"{glob.escape(path)}*")
-    for file in files:
-        require_end(file)
 
 
 @contextlib.contextmanager

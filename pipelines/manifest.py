@@ -6,6 +6,7 @@
 """
 
 import concurrent.futures
+import functools
 import itertools
 import os
 import sys
@@ -26,7 +27,7 @@ from pipelines.shards.shard_manifest import (
 from pipelines.text import documents
 
 
-def describe(prefix: str, files: list[str]):
+def describe(prefix: str, files: list[str]) -> None:
     """Writes the manifest for all files of a prefix, which have none; reads and checks every byte.
 
     Raises:
@@ -41,11 +42,12 @@ def describe(prefix: str, files: list[str]):
         )
     make_folder(os.path.dirname(prefix) or ".")
     with concurrent.futures.ThreadPoolExecutor() as threads:
+        list(threads.map(_check_records, files))
         entries = list(threads.map(_entry, files))
     write_manifest(prefix, _kind(prefix, files), entries, {})
 
 
-def check(prefix: str, files: list[str]):
+def check(prefix: str, files: list[str]) -> None:
     """Checks every byte of the files of a prefix against their manifest.
 
     Raises:
@@ -55,52 +57,54 @@ def check(prefix: str, files: list[str]):
     if manifest is None:
         raise ValueError(f"{path}: does not exist; leave out --check to write it")
     folder = os.path.dirname(prefix)
-    entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
-    for file in sorted(set(files) ^ set(entries)):
+    listed = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
+    for file in sorted(set(files) ^ set(listed)):
         what = "is not listed" if file in files else "is missing, but listed"
         raise ValueError(f"{file} {what} in {path}")
+    entry_of = functools.partial(_entry, lines=manifest["kind"] == DOCUMENTS)
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        for file, (digest, size) in zip(files, threads.map(whole_digest, files), strict=True):
-            entry = entries[file]
-            if digest != entry["sha256"]:
+        for file, entry in zip(files, threads.map(entry_of, files), strict=True):
+            if entry["sha256"] != listed[file]["sha256"]:
                 raise ValueError(f"{file} is not what was written")
-            count, places = _places(file, manifest["kind"])
-            index_is_right = all(places.get(n, 0) == offset for n, offset in entry["index"])
-            if (count, size, True) != (entry["records"], entry["bytes"], index_is_right):
-                raise ValueError(f"{path}: does not match {file}, which holds {count} records")
+            if entry != listed[file]:
+                raise ValueError(
+                    f"{path}: does not match {file}, which holds {entry['records']} records"
+                )
 
 
-def _places(file, kind):
-    """How many records a file holds, and where some of them begin."""
-    if kind == DOCUMENTS:
-        with reading(file) as (stream, _):
-            places = dict(enumerate(offset for offset, _ in documents.placed_lines(stream, 0)))
-        return len(places), places
-    from pipelines.shards.records import scan
-
-    run, _ = scan(file)
-    return run.count, dict(run.index)
-
-
-def _entry(file):
+def _check_records(file):
+    """Reads all records, which compares their checksums."""
     import tensorflow as tf
 
     from pipelines.shards.damage import reason_of
-    from pipelines.shards.records import scan
 
     try:
-        for _ in tf.data.TFRecordDataset(file):  # which compares all checksums
+        for _ in tf.data.TFRecordDataset(file):
             pass
     except tf.errors.DataLossError as error:
         raise ValueError(f"{file}: {reason_of(error)}") from error
-    run, _ = scan(file)
+
+
+def _entry(file, lines=False):
+    """What the writer of a file of records or lines puts into the manifest."""
+    from pipelines.shards.records import scan
+
+    count, index = 0, []
+    if lines:
+        with reading(file) as (stream, _):
+            for count, (place, _) in enumerate(documents.placed_lines(stream, 0), 1):
+                if not index or place - index[-1][1] >= shard_files.INDEX_BYTES:
+                    index.append([count - 1, place])
+    else:
+        run, _ = scan(file)
+        count, index = run.count, list(map(list, run.index))
     digest, size = whole_digest(file)
     return {
         "name": os.path.basename(file),
-        "records": run.count,
+        "records": count,
         "bytes": size,
         "sha256": digest,
-        "index": run.index,
+        "index": index or [[0, 0]],
     }
 
 
@@ -118,11 +122,7 @@ def _kind(prefix, files):
 
 
 def main(argv):
-    """The command: writes the manifests of some files, or checks the files against them.
-
-    Args:
-        argv: list of str, without the program's name.
-    """
+    """The command, with its arguments without the program's name."""
     values = define_flags(
         ("files", None, "Pattern of the files, local or gs://."),
         ("check", False, "Compare the files with their manifest."),

@@ -1,60 +1,31 @@
-"""How much memory this machine has, and how much of it is free."""
+"""How much memory is free."""
 
 import math
+import pathlib
 
 _MEMINFO = "/proc/meminfo"
-# Of a container: its limit, what it uses, and what that consists of; control groups 2 and 1.
-_CONTAINERS = (
-    tuple(f"/sys/fs/cgroup/memory.{name}" for name in ("max", "current", "stat")),
-    tuple(
-        f"/sys/fs/cgroup/memory/memory.{name}"
-        for name in ("limit_in_bytes", "usage_in_bytes", "stat")
-    ),
-)
+_CONTAINER = "/sys/fs/cgroup"
 
 
-def available_memory():
+def available_memory() -> float:
     """Bytes that can still be allocated; infinite if nothing says.
 
-    A container's limit counts if it leaves less.
+    A container's limit counts if it leaves less; what it caches makes room.
     """
-    system = _fields(_MEMINFO).get("MemAvailable", math.inf) * 1024
-    return min([system, *(_left(*paths) for paths in _CONTAINERS)])
-
-
-def all_memory():
-    """The most bytes that a process can have, swap included; infinite if nothing says.
-
-    A container's limit counts if it is lower.
-    """
-    system = _fields(_MEMINFO)
-    total = system.get("MemTotal", math.inf) * 1024
-    limits = (_number(limit) for limit, *_ in _CONTAINERS)
-    return min([total, *limits]) + system.get("SwapTotal", 0) * 1024
-
-
-def _left(limit, usage, stat):
-    """Bytes that a container can still allocate; cached files make room."""
-    limit, usage = _number(limit), _number(usage)
-    if math.isinf(limit) or math.isinf(usage):
-        return math.inf
-    parts = _fields(stat)
-    return max(0, limit - usage + parts.get("active_file", 0) + parts.get("inactive_file", 0))
+    free = _fields(_MEMINFO).get("MemAvailable", math.inf) * 1024
+    limit, used = (_fields(f"{_CONTAINER}/memory.{name}").get("") for name in ("max", "current"))
+    if limit is None or used is None:
+        return free
+    stat = _fields(f"{_CONTAINER}/memory.stat")
+    cached = stat.get("active_file", 0) + stat.get("inactive_file", 0)
+    return min(free, max(0, limit - used + cached))
 
 
 def _fields(path):
-    """Name to number, of a file with one of them on a line."""
+    """Name to number, of a file with one of them on a line; a number alone has no name."""
     try:
-        with open(path) as lines:
-            fields = (line.split() for line in lines)
-            return {name.rstrip(":"): int(count) for name, count, *_ in fields}
-    except (OSError, ValueError):
+        lines = [line.split() for line in pathlib.Path(path).read_text().splitlines()]
+    except OSError:
         return {}
-
-
-def _number(path):
-    try:
-        with open(path) as file:
-            return int(file.read())
-    except (OSError, ValueError):  # it does not exist, or says `max`
-        return math.inf
+    pairs = (line[:2] if len(line) > 1 else ["", *line] for line in lines)
+    return {name.rstrip(":"): int(number) for name, number in pairs if number.isdigit()}

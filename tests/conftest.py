@@ -10,7 +10,7 @@ import filelock
 import pytest
 
 from pipelines import status
-from pipelines.memory import all_memory
+from pipelines.memory import available_memory
 from tests.traces import forget_lines
 
 # As in commands, which set it before they import TensorFlow.
@@ -22,7 +22,7 @@ _MOST_PROCESSES, _BYTES_OF_PROCESS = 3, 7e9  # a third keeps two cores busy whil
 
 def pytest_xdist_auto_num_workers():
     """As many test processes as memory has room for: the slow tests of one fill these bytes."""
-    return int(max(1, min(_MOST_PROCESSES, all_memory() // _BYTES_OF_PROCESS)))
+    return int(max(1, min(_MOST_PROCESSES, available_memory() // _BYTES_OF_PROCESS)))
 
 
 def pytest_collection_finish():

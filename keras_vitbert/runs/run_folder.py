@@ -31,7 +31,6 @@ from pipelines.files import (
     json_object,
     make_folder,
     require_end,
-    require_files,
     write_atomically,
 )
 from pipelines.text_tables import csv_reader, csv_text
@@ -81,7 +80,6 @@ class RunFolder:
                 f"{self.file('config.json')} is not of format {FORMAT}: another version of this "
                 "project wrote it, or it is damaged"
             )
-        require_files(self.path)
         return record
 
     def summary(self) -> dict[str, Any] | None:

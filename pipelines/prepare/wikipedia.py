@@ -13,7 +13,7 @@ from pipelines.prepare.wikitext import passages
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
 
-_FORMAT_VERSION = 2  # raise it when the same shard of a dump gives other documents
+_FORMAT_VERSION = 3  # raise it when the same shard of a dump gives other documents
 _SHARD_BYTES = 32_000_000  # of the compressed dump: a few minutes of work
 
 _DISAMBIGUATION = re.compile(

@@ -9,7 +9,6 @@ from pipelines.files import (
     json_object,
     make_folder,
     open_binary,
-    require_files,
     write_atomically,
 )
 
@@ -115,15 +114,3 @@ def test_what_may_have_no_end_is_not_opened(tmp_path):
     for path in (tmp_path / "pipe", "/dev/zero"):
         with pytest.raises(ValueError, match=f"{path}: is a pipe or a device"):
             open_binary(str(path))
-
-
-def test_a_folder_with_a_pipe_is_refused(tmp_path):
-    (tmp_path / "model" / "parts").mkdir(parents=True)
-    (tmp_path / "model" / "weights").touch()
-    require_files(str(tmp_path / "model"))
-    require_files(str(tmp_path / "none"))
-    os.mkfifo(tmp_path / "model" / "parts" / "x[1].index")
-    with pytest.raises(ValueError, match=r"parts/x\[1\].index: is a pipe"):
-        require_files(str(tmp_path / "model"))
-    with pytest.raises(ValueError, match=r"parts/x\[1\].index: is a pipe"):
-        require_files(str(tmp_path / "model" / "parts" / "x[1]"))

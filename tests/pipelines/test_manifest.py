@@ -119,7 +119,7 @@ def test_a_folder_of_another_user_is_told_before_all_is_read(existing, capsys, m
         raise tf.errors.PermissionDeniedError(None, None, f"{path}; Permission denied")
 
     monkeypatch.setattr(files, "write_atomically", denied)
-    monkeypatch.setattr(manifest, "_entry", None)
+    monkeypatch.setattr(manifest, "_check_records", None)
     assert run(f"--files={existing}/image-*") == 2
     [error] = without_status(capsys.readouterr().err)
     assert f"{existing}: cannot be written to (" in error

@@ -65,11 +65,6 @@ def test_a_pipe_is_not_read(tmp_path, monkeypatch):
     shutil.copytree(SAVED / "run", tmp_path / "run")
     folder = RunFolder(str(tmp_path / "run"))
     assert folder.record() is not None
-    [pointer] = (tmp_path / "run").glob("checkpoints/*/state.index")
-    pointer.unlink()
-    os.mkfifo(pointer)
-    with pytest.raises(ValueError, match=f"^{pointer}: is a pipe"):
-        folder.record()
     monkeypatch.setattr(tf.io.gfile, "GFile", lambda *_: pytest.fail("the pipe is opened"))
     (tmp_path / "run" / "summary.json").unlink()
     os.mkfifo(tmp_path / "run" / "summary.json")

@@ -33,8 +33,13 @@ from pipelines.shards.shard_files import shard_path
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import documents as document_files
 from pipelines.text import wordpiece
-from pipelines.text.example_settings import MASKED_RATIO, MAX_LENGTH, MIN_LENGTH, ExampleSettings
-from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
+from pipelines.text.bert_examples import (
+    MASKED_RATIO,
+    MAX_LENGTH,
+    MIN_LENGTH,
+    SPECIALS_PER_EXAMPLE,
+    ExampleSettings,
+)
 
 _SHARD_BYTES = 64_000_000  # of text, counted in each pass: a few minutes of work
 _FORMAT_VERSION = 1  # raise it when the same settings give other examples
@@ -72,8 +77,7 @@ class TextExamplesJob(shard_job.ShardJob):
         }
 
     def write_shard(self, shard, shards, file):
-        from pipelines.text.bert_examples import make_examples
-        from pipelines.text.example_encoding import encode_examples
+        from pipelines.text.bert_examples import encode_examples, make_examples
         from pipelines.text.tokenization import tokenize_documents
 
         counts = dict.fromkeys(("documents", "random_next", "tokens"), 0)

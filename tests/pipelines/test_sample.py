@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines import command_line, sample
 from pipelines.images import image_records, mnist
 from pipelines.text import tokenization
-from pipelines.text.pairs import IS_NEXT
+from pipelines.text.bert_examples import IS_NEXT
 from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
 
 SPLITS = ("train", "validation")

@@ -28,9 +28,9 @@ import time
 
 from pipelines import package_data
 from pipelines.prepare import sample, wikipedia
-from pipelines.text import documents, example_settings
+from pipelines.text import bert_examples, documents
 from pipelines.text import wordpiece as vocabularies
-from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
+from pipelines.text.bert_examples import SPECIALS_PER_EXAMPLE
 from pipelines.text.tokenization import sentences_of
 
 OURS, THEIRS = "keras_vitbert", "model garden"
@@ -133,7 +133,7 @@ def run(tool, folder, copies, arguments):
     """Runs one command; returns (tokens written, seconds of CPU time)."""
     for path in glob.glob(str(folder / "out*")):
         os.remove(path)
-    predictions = round(example_settings.MASKED_RATIO * (arguments.length - SPECIALS_PER_EXAMPLE))
+    predictions = round(bert_examples.MASKED_RATIO * (arguments.length - SPECIALS_PER_EXAMPLE))
     if tool == OURS:
         command = [
             sys.executable, "-m", "pipelines.text_examples",

@@ -13,7 +13,7 @@ from pipelines import cached_folder, command_line
 from pipelines.command_line import MAX_SEED
 from pipelines.flags import define_flags, parse_flags
 from pipelines.prepare import sample
-from pipelines.text.example_settings import MAX_LENGTH
+from pipelines.text.bert_examples import MAX_LENGTH
 from pipelines.text.wordpiece import MIN_SIZE
 
 

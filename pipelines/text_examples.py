@@ -23,7 +23,7 @@ import sys
 from pipelines import command_line
 from pipelines.command_line import MAX_SEED
 from pipelines.prepare import jobs, text_examples
-from pipelines.text.example_settings import MAX_LENGTH, MIN_LENGTH
+from pipelines.text.bert_examples import MAX_LENGTH, MIN_LENGTH
 
 
 def main(argv):

@@ -18,7 +18,7 @@ from keras_vitbert.trained.served_model import (
     ServedModel,
 )
 from pipelines.images.image_decoding import central_crop
-from pipelines.text.text_encoding import TextEncoder
+from pipelines.text.tokenization import TextEncoder
 from pipelines.text.wordpiece import MASK
 
 TOP = 5  # classes or tokens that are shown

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.model.tokens import counted_over_all, starts_of
 from pipelines.images.image_decoding import central_crop
-from pipelines.text.text_encoding import TextEncoder
+from pipelines.text.tokenization import TextEncoder
 from pipelines.text.wordpiece import MASK
 
 # In this order: the first signature of a model is its default.

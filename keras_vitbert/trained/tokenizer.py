@@ -5,7 +5,7 @@ import keras_hub
 import tensorflow as tf
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from pipelines.text.text_encoding import TextEncoder
+from pipelines.text.tokenization import TextEncoder
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 

@@ -13,8 +13,8 @@ from pipelines.command_line import say
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import tf_text
 from pipelines.text import wordpiece as vocabularies
-from pipelines.text.example_settings import ExampleSettings
-from pipelines.text.word_counts import LEARNING
+from pipelines.text.bert_examples import ExampleSettings
+from pipelines.text.wordpiece import LEARNING
 
 FORMAT_VERSION = 3  # raise it when the same settings give other data
 
@@ -108,8 +108,7 @@ def _build_text(folder, settings):
     from pipelines.prepare import wikipedia
     from pipelines.shards import tfrecords
     from pipelines.text import tokenization
-    from pipelines.text.bert_examples import make_examples
-    from pipelines.text.example_encoding import encode_examples
+    from pipelines.text.bert_examples import encode_examples, make_examples
 
     with _stage() as report:
         documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))

@@ -9,9 +9,8 @@ from pipelines.prepare.jobs import ShardJob
 from pipelines.shards.shard_files import shard_prefix
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import wordpiece
+from pipelines.text.bert_examples import MASKED_RATIO, SPECIALS_PER_EXAMPLE, ExampleSettings
 from pipelines.text.documents import Unit, find_units, read_unit
-from pipelines.text.example_settings import MASKED_RATIO, ExampleSettings
-from pipelines.text.pairs import SPECIALS_PER_EXAMPLE
 
 _SHARD_BYTES = 64_000_000  # of text, counted in each pass: a few minutes of work
 _FORMAT_VERSION = 1  # raise it when the same settings give other examples
@@ -58,8 +57,7 @@ class TextExamplesJob(ShardJob):
         }
 
     def write_shard(self, shard, shards, file):
-        from pipelines.text.bert_examples import make_examples
-        from pipelines.text.example_encoding import encode_examples
+        from pipelines.text.bert_examples import encode_examples, make_examples
         from pipelines.text.tokenization import tokenize_documents
 
         counts = dict.fromkeys(("documents", "random_next", "tokens"), 0)

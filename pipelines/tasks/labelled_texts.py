@@ -57,7 +57,7 @@ class LabelledTexts:
         Returns:
             `LabelledTexts`.
         """
-        from pipelines.text.text_encoding import TextEncoder  # slow to load; images need none
+        from pipelines.text.tokenization import TextEncoder  # slow to load; images need none
 
         encoder = TextEncoder(vocabulary, buckets[-1], lower_case)
         tokens, lengths, first_lengths = [], [], []

@@ -10,17 +10,76 @@ memory together.
 
 A unit's examples depend on its documents, the settings and random numbers keyed by (seed, unit,
 pass over it), so units can be processed in any order and anywhere.
+
+Until it is laid out, a pair is kept as its places in the flat array of tokens. So a unit of
+documents costs a few numbers for each pair, and all pairs can be shuffled before any is written.
+
+A serialized `tf.train.Example` is a map of names to lists of numbers in the wire format of protocol
+buffers: every part is a tag, its length and its bytes. An integer is a varint: seven bits per byte,
+the lowest first, with the eighth bit set in all bytes but the last. `encode_examples` encodes all
+numbers of a field at once, several times as fast as one by one.
 """
 
+import bisect
+import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.text.masking import Masking
-from pipelines.text.pairs import SPECIALS_PER_EXAMPLE, lay_out, make_pairs
+from pipelines.text.wordpiece import CLS, SEP
+
+IS_NEXT, IS_RANDOM = 0, 1  # values of `next_sentence_labels`
+SPECIALS_PER_EXAMPLE = 3  # [CLS] A [SEP] B [SEP]
+
+MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
+SHORT_SEQUENCE_PROBABILITY = 0.1  # appendix A.2
+MIN_LENGTH = SPECIALS_PER_EXAMPLE + 2
+MAX_LENGTH = 1 << 20  # examples are padded to this length, in memory
 
 _EXAMPLES_PER_CALL = 256  # a few MiB of arrays; part of the format, as masks are drawn per call
 _PAIRS, _ORDER_AND_MASKS = 0, 1  # keys of random numbers
+
+# A pair: where its segments begin in the tokens, how many tokens they have (at least one), a label.
+PAIR = np.dtype(
+    [(name, np.int64) for name in ("first", "first_length", "second", "second_length", "label")]
+)
+
+# Tags: the number of the field, and 2 for a part with a length.
+_FIRST, _SECOND, _THIRD = (bytes([number << 3 | 2]) for number in (1, 2, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleSettings:
+    """What determines examples besides documents and vocabulary.
+
+    Attributes:
+        max_length: tokens of an example with its three special ones; shorter pairs are padded with
+            zeros.
+        max_predictions: the most masked tokens.
+        seed: 0 or more.
+        duplication: passes over the documents, each with other pairs and masks.
+        masked_ratio: the fraction of the tokens to predict.
+        short_sequence_probability: how often a pair aims at a random shorter length.
+        whole_word: whether the pieces of a word are masked together.
+        dynamic: whether masks are left to the reader.
+
+    Raises:
+        ValueError: the length has no room for a pair.
+    """
+
+    max_length: int
+    max_predictions: int
+    seed: int
+    duplication: int = 1
+    masked_ratio: float = MASKED_RATIO
+    short_sequence_probability: float = SHORT_SEQUENCE_PROBABILITY
+    whole_word: bool = False
+    dynamic: bool = False
+
+    def __post_init__(self):
+        if self.max_length < MIN_LENGTH:
+            raise ValueError(f"max_length is {self.max_length}, must be at least {MIN_LENGTH}")
 
 
 def make_examples(documents, vocabulary, settings, unit=0, shuffle=False) -> Iterator[dict]:
@@ -41,6 +100,8 @@ def make_examples(documents, vocabulary, settings, unit=0, shuffle=False) -> Ite
         (float32, 1 for a prediction, 0 for padding). `(count, 1)` int32: `next_sentence_labels`.
         With `settings.dynamic` there are no `masked_lm` fields and nothing is masked.
     """
+    from pipelines.text.masking import Masking  # slow to load: it needs TensorFlow
+
     if not len(documents):
         return
     pairs = np.concatenate(
@@ -66,3 +127,202 @@ def make_examples(documents, vocabulary, settings, unit=0, shuffle=False) -> Ite
         if not settings.dynamic:
             fields |= masking.static(fields["input_ids"], fields["input_mask"], random)
         yield fields
+
+
+def make_pairs(documents, room, short_probability, random):
+    """Makes pairs in one pass over documents.
+
+    Sentences of a document are gathered until they fill `room`, or a random shorter length. Then
+    either they are divided between the two segments, or the first of them become the first segment,
+    a piece of another document becomes the second, and the others are put back to be used again. A
+    pair that is too long is cut, at the front and the end at random.
+
+    With only one document there are no random segments: every pair is `IS_NEXT`, and a last
+    sentence that is left alone is skipped.
+
+    Args:
+        documents: `tokenization.TokenizedDocuments`.
+        room: int, the most tokens of both segments together, 2 or more.
+        short_probability: float, how often a pair aims at a random shorter length.
+        random: `numpy.random.Generator`.
+
+    Returns:
+        `(pairs,)` array of `PAIR`.
+    """
+    offsets, borders = documents.sentences.tolist(), documents.documents.tolist()
+    # The random choices for a pair, by the sentence that it begins with.
+    count = len(offsets) - 1
+    is_short = random.random(count) < short_probability
+    targets = np.where(is_short, random.integers(2, room + 1, count), room).tolist()
+    labels = np.where(random.random(count) < 0.5, IS_RANDOM, IS_NEXT).tolist()
+    middles = random.random(count).tolist()
+    is_alone = len(documents) == 1
+    rows = []  # document, first sentence, middle, end, target, label
+    for document, last in enumerate(borders[1:]):
+        start = borders[document]
+        while start < last:
+            target = targets[start]
+            label = IS_NEXT if is_alone else labels[start]
+            end = bisect.bisect_left(offsets, offsets[start] + target, start + 1, last)
+            if label == IS_NEXT:
+                end = min(max(end, start + 2), last)
+            if end == start + 1:  # the document's last sentence has no next one
+                if is_alone:
+                    break
+                label = IS_RANDOM
+            # The first segment gets at least one sentence, and at most all but one.
+            middle = start + 1 + int(middles[start] * (end - start - 1))
+            rows.append((document, start, middle, end, target, label))
+            start = middle if label == IS_RANDOM else end
+
+    document, start, middle, end, target, label = np.array(rows, np.int64).reshape(-1, 6).T
+    pairs = np.empty(len(rows), PAIR)
+    pairs["first"], pairs["second"] = documents.sentences[start], documents.sentences[middle]
+    pairs["first_length"] = pairs["second"] - pairs["first"]
+    pairs["second_length"] = documents.sentences[end] - pairs["second"]
+    pairs["label"] = label
+    is_random = label == IS_RANDOM
+    pairs["second"][is_random], pairs["second_length"][is_random] = _random_segments(
+        documents, document[is_random], (target - pairs["first_length"])[is_random], random
+    )
+    return _truncate(pairs, room, random)
+
+
+def _random_segments(documents, homes, lengths, random):
+    """Whole sentences of random other documents, from a random one on: `lengths` tokens or more.
+
+    Fewer if the other document ends first.
+    """
+    if not len(homes):
+        return homes, homes
+    others = random.integers(len(documents) - 1, size=len(homes))
+    others += others >= homes
+    begin, end = documents.documents[others], documents.documents[others + 1]
+    sentence = begin + random.integers(end - begin)
+    start = documents.sentences[sentence]
+    stop = np.searchsorted(documents.sentences, start + np.maximum(lengths, 1))
+    return start, documents.sentences[np.minimum(stop, end)] - start
+
+
+def _truncate(pairs, room, random):
+    """Shortens the longer segment, and then both, until they fit.
+
+    Each token is removed from the front or the end at random, so that the segments do not always
+    start with a sentence.
+    """
+    first, second = pairs["first_length"], pairs["second_length"]
+    is_long = first + second > room
+    kept = np.minimum(first, np.maximum(room - second, (room + 1) // 2))
+    kept_first = np.where(is_long, kept, first)
+    kept_second = np.where(is_long, room - kept, second)
+    cut = pairs.copy()
+    cut["first"] += random.binomial(first - kept_first, 0.5)
+    cut["second"] += random.binomial(second - kept_second, 0.5)
+    cut["first_length"], cut["second_length"] = kept_first, kept_second
+    return cut
+
+
+def lay_out(pairs, tokens, vocabulary, max_length):
+    """Lays pairs out as `[CLS] A [SEP] B [SEP]`, padded with zeros.
+
+    Args:
+        pairs: array of a few hundred `PAIR`.
+        tokens: int32 array, from `TokenizedDocuments`.
+        vocabulary: sequence of str.
+        max_length: int, tokens of an example.
+
+    Returns:
+        Dict of int32 arrays: `(pairs, max_length)` `input_ids`, `input_mask` and `segment_ids`,
+        `(pairs, 1)` `next_sentence_labels`.
+    """
+    place = np.arange(max_length)
+    pairs = pairs[:, None]
+    middle = pairs["first_length"] + 1
+    last = middle + pairs["second_length"] + 1
+    in_first = (place >= 1) & (place < middle)
+    in_second = (place > middle) & (place < last)
+    source = np.where(
+        in_first,
+        pairs["first"] + place - 1,
+        np.where(in_second, pairs["second"] + place - middle - 1, 0),
+    )
+    is_sep = (place == middle) | (place == last)
+    special = np.where(is_sep, vocabulary.index(SEP), 0)
+    input_ids = np.where(in_first | in_second, tokens[source], special)
+    input_ids[:, 0] = vocabulary.index(CLS)
+    fields = {
+        "input_ids": input_ids,
+        "input_mask": place <= last,
+        "segment_ids": (place > middle) & (place <= last),
+        "next_sentence_labels": pairs["label"],
+    }
+    return {name: values.astype(np.int32) for name, values in fields.items()}
+
+
+def encode_examples(fields: dict[str, np.ndarray]) -> list[bytes]:
+    """Serializes examples, each to what `tfrecords.to_example` makes of its rows.
+
+    Args:
+        fields: arrays `(count, values)` of int32, none of them negative, or of float32; with at
+            least one value. No name is the beginning of another.
+
+    Raises:
+        ValueError: an integer is negative.
+    """
+    columns = []
+    for name in sorted(fields):  # as protocol buffers write a map deterministically
+        values = fields[name]
+        if values.dtype == np.float32:
+            kind, packed = _SECOND, _fixed(values.astype("<f4"))
+        else:
+            kind, packed = _THIRD, _varints(values.astype(np.int32, casting="safe", copy=False))
+        columns.append([_head(name, kind, len(row)) for row in packed])
+        columns.append(packed)
+    examples = list(map(b"".join, zip(*columns, strict=True)))
+    sizes = _varints(np.array([len(features) for features in examples], np.int32)[:, None])
+    return [_FIRST + size + features for size, features in zip(sizes, examples, strict=True)]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _head(name, kind, size):
+    """What precedes the `size` bytes of a list, which is nested five parts deep."""
+    key = _FIRST + _varint(len(name.encode())) + name.encode()
+    head, size = _around(b"", size, _FIRST)  # the list of packed numbers
+    head, size = _around(head, size, kind)  # the feature
+    head, size = _around(head, size, _SECOND)  # the value of the map's entry
+    return _around(key + head, size + len(key), _FIRST)[0]  # the entry
+
+
+def _around(head, size, tag):
+    """Encloses a part of `size` bytes and its head in another; returns that one's head and size."""
+    outer = tag + _varint(size)
+    return outer + head, size + len(outer)
+
+
+def _varint(number):
+    return _varints(np.array([[number]], np.int32))[0]
+
+
+def _fixed(values):
+    """The bytes of each row of an array."""
+    data, size = values.tobytes(), values.shape[1] * values.itemsize
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def _varints(values):
+    """The varints of each row of an array of int32."""
+    if values.min(initial=0) < 0:
+        raise ValueError("a negative integer")
+    largest = int(values.max(initial=0))
+    if largest < 128:
+        return _fixed(values.astype(np.uint8))
+    most = -(-largest.bit_length() // 7)
+    pieces = np.empty((*values.shape, most), np.uint8)
+    is_used = np.empty(pieces.shape, bool)
+    for place in range(most):
+        rest = values >> 7 * place
+        pieces[..., place] = rest & 127 | (rest > 127) << 7
+        is_used[..., place] = rest > 0 if place else True
+    data = pieces[is_used].tobytes()
+    borders = np.cumsum(is_used.sum(axis=(1, 2))).tolist()
+    return [data[start:stop] for start, stop in zip([0, *borders], borders, strict=False)]

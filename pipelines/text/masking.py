@@ -24,7 +24,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from pipelines.text.example_settings import MASKED_RATIO
+from pipelines.text.bert_examples import MASKED_RATIO
 from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS
 
 

@@ -13,7 +13,7 @@ from pipelines import sample as sample_command
 from pipelines.images import image_records
 from pipelines.prepare import mnist, sample
 from pipelines.text import tokenization
-from pipelines.text.pairs import IS_NEXT
+from pipelines.text.bert_examples import IS_NEXT
 from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
 
 SPLITS = ("train", "validation")

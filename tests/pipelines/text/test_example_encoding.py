@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.shards.tfrecords import to_example
-from pipelines.text.example_encoding import encode_examples
+from pipelines.text.bert_examples import encode_examples
 
 BORDERS = [0, 1, 127, 128, 2**14 - 1, 2**14, 2**21 - 1, 2**21, 2**28 - 1, 2**28, 2**31 - 1]
 # No name is the beginning of another: protocol buffers put the longer one first.

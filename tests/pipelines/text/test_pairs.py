@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import pairs as pairing
-from pipelines.text.pairs import IS_NEXT, IS_RANDOM, PAIR, lay_out, make_pairs
+from pipelines.text import bert_examples as pairing
+from pipelines.text.bert_examples import IS_NEXT, IS_RANDOM, PAIR, lay_out, make_pairs
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.pipelines.text.token_lists import tokenized
 

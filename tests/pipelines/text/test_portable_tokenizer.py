@@ -7,9 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.text import tf_text
-from pipelines.text.portable_tokenizer import PortableTokenizer
-from pipelines.text.text_encoding import TextEncoder
-from pipelines.text.tokenization import wordpiece_tokenizer
+from pipelines.text.tokenization import PortableTokenizer, TextEncoder, wordpiece_tokenizer
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 PIECES = [*"abcdefgsxyz.,[]#é語ß½", "ab", "ff", "mask", "[mask]", "a-b", "##", "##.", "ꮳ", "σ"]

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.tasks.labelled_texts import LabelledTexts
-from pipelines.text.text_encoding import TextEncoder
+from pipelines.text.tokenization import TextEncoder
 
 WORDS = ["the", "cat", "sat", "on", "mat", "##s", "##ting", "un", "##believ", ".", ",", "[", "]"]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "mask", *WORDS]

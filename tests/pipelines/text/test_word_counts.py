@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import word_counts
-from pipelines.text.word_counts import count_words
+from pipelines.text import wordpiece
+from pipelines.text.wordpiece import count_words
 
 
 @pytest.mark.slow
@@ -14,7 +14,7 @@ from pipelines.text.word_counts import count_words
        st.integers(2, 12))  # fmt: skip
 def test_counts_in_little_memory(words, max_words):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word_counts, "_TEXTS_PER_CALL", 1)
+        patch.setattr(wordpiece, "_TEXTS_PER_CALL", 1)
         counts = count_words(words, max_words=max_words)
     exact = collections.Counter(words)
     assert len(counts) <= max_words and min(counts.values(), default=1) > 0
@@ -25,7 +25,7 @@ def test_counts_in_little_memory(words, max_words):
 
 
 def test_common_words_survive_a_flood_of_rare_ones(paragraphs, monkeypatch):
-    monkeypatch.setattr(word_counts, "_TEXTS_PER_CALL", 4)
+    monkeypatch.setattr(wordpiece, "_TEXTS_PER_CALL", 4)
     few, exact = count_words(paragraphs, max_words=600), count_words(paragraphs)
     assert len(exact) > 4 * 600 > 4 * len(few)
     common = [word for word, _ in exact.most_common(10)]

@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from pipelines.text.word_counts import count_words
 from pipelines.text.wordpiece import (
     MIN_SIZE,
     SPECIAL_TOKENS,
     UNKNOWN,
     cased_token,
+    count_words,
     learn_vocabulary,
     read_vocabulary,
     vocabulary_hash,

@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 
-from pipelines.text.bert_examples import make_examples
-from pipelines.text.example_settings import ExampleSettings
+from pipelines.text.bert_examples import ExampleSettings, make_examples
 from pipelines.text.tokenization import TokenizedDocuments
 
 

@@ -20,15 +20,8 @@ from pipelines.status import doing
 DTYPES = ("float32", "bfloat16")
 
 
-def main(argv):
-    """Runs the command.
-
-    Args:
-        argv: list of str, without the program's name.
-
-    Returns:
-        str, the folder of the version that was written.
-    """
+def main(argv: list[str]) -> str:
+    """Runs the command, and returns the folder of the version that was written."""
     from absl import flags
 
     values = define_flags(

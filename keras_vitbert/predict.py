@@ -27,18 +27,10 @@ from pipelines.status import doing
 from pipelines.tasks.tables import SUFFIXES
 
 _PART = 2_048  # images
-_SOURCES = ("image", "text", "file")
 
 
-def main(argv):
-    """Runs the command.
-
-    Args:
-        argv: list of str, without the program's name.
-
-    Returns:
-        int, how many predictions there are.
-    """
+def main(argv: list[str]) -> int:
+    """Runs the command, and returns how many predictions there are."""
     from absl import flags
 
     values = define_flags(
@@ -47,64 +39,57 @@ def main(argv):
         ("text", None, "a text, with [MASK] where a token is to be predicted"),
         ("text_pair", None, "the second text of a pair"),
         ("file", None, f"a table ({', '.join(SUFFIXES)}) with one or two columns of sentences"),
-        (
-            "columns",
-            None,
-            "their names, comma-separated (default: those of fine-tuning, or the usual ones)",
-        ),
+        ("columns", "", "their names, comma-separated (default: those of fine-tuning, or usual)"),
         ("top_k", 5, "how many classes or tokens to show", 1),
         ("batch", 32, "how many inputs are predicted at once", 1),
         ("output", None, "a file to write instead of printing"),
     )
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of the output", flag_values=values)
     parse_flags(values, argv, __doc__, required=("checkpoint",))
-    _check_flags(values)
+    given = [name for name in ("image", "text", "file") if getattr(values, name) is not None]
+    if len(given) != 1:
+        raise ValueError("give one of --image, --text and --file")
+    for flag, source in (("text_pair", "text"), ("columns", "file")):
+        if getattr(values, flag) and given != [source]:
+            raise ValueError(f"--{flag} has no effect without --{source}; leave it out")
     require_place(values.checkpoint)
 
     load_tensorflow()
     with quiet_loading():
         import tensorflow as tf
 
-        from keras_vitbert.trained import prediction_inputs
+        from keras_vitbert.trained import predicting
         from keras_vitbert.trained.finding import columns_of
-        from keras_vitbert.trained.predicting import choose, open_functions, predict
         from pipelines.files import check_output_file, written_whole
 
+    of_folder = values.image is not None and tf.io.gfile.isdir(values.image)
     if values.image is not None:
-        items = prediction_inputs.image_items(values.image)
+        items = predicting.image_items(values.image)
     elif values.text is not None:
-        items = prediction_inputs.text_items(values.text, values.text_pair)
+        items = predicting.text_items(values.text, values.text_pair)
     else:
-        columns = tuple(filter(None, (values.columns or "").split(",")))
-        remembered = columns_of(values.checkpoint)
-        items = prediction_inputs.table_items(values.file, columns, remembered)
+        columns = tuple(filter(None, values.columns.split(",")))
+        items = predicting.table_items(values.file, columns, columns_of(values.checkpoint))
     if values.output:
-        inputs = [values.checkpoint, values.file]
         # A table may stand beside the images of a folder.
-        if values.image and (
-            not tf.io.gfile.isdir(values.image) or values.output.lower().endswith(images.SUFFIXES)
-        ):
-            inputs.append(values.image)
+        beside = of_folder and not values.output.lower().endswith(images.SUFFIXES)
+        inputs = [values.checkpoint, values.file, None if beside else values.image]
         check_output_file(values.output, inputs)
     with doing(f"opening {values.checkpoint}"):
-        functions = open_functions(values.checkpoint, values.top_k)
+        functions = predicting.open_functions(values.checkpoint, values.top_k)
     # Images are predicted in parts, as there may be a million of them.
-    streams = values.image is not None and values.format != "table"
-    items, size = iter(items), _PART if streams else None
+    items, size = iter(items), None if values.image is None or values.format == "table" else _PART
     parts = iter(lambda: list(itertools.islice(items, size)), [])
     first = next(parts)
-    signature = choose(functions, first, values.checkpoint)
-    left_out = [] if values.image is not None and tf.io.gfile.isdir(values.image) else None
-    count, width = 0, 0
+    signature = predicting.choose(functions, first, values.checkpoint)
+    left_out, count = [] if of_folder else None, 0
+    width = 0 if values.output else shutil.get_terminal_size((0, 0)).columns
     with contextlib.ExitStack() as stack:
-        if values.output:
-            file = stack.enter_context(written_whole(values.output))
-        else:
-            width = shutil.get_terminal_size((0, 0)).columns  # 0 without a terminal
+        file = stack.enter_context(written_whole(values.output)) if values.output else None
         for part in itertools.chain([first], parts):
             told = len(left_out or ())
             with doing("predicting"):
-                found = predict(
+                found = predicting.predict(
                     *(functions, signature, part, values.batch, values.top_k, left_out),
                     path=values.checkpoint,
                 )
@@ -116,7 +101,7 @@ def main(argv):
             if count and values.format == "csv":
                 text = text.partition("\n")[2]  # the header was written before
             count += len(found)
-            if values.output:
+            if file:
                 file.write(text.encode())
             else:
                 print(text, end="")
@@ -126,17 +111,6 @@ def main(argv):
             "predicted, see above; fix or remove them"
         )
     return count
-
-
-def _check_flags(values):
-    """Refuses flags that do not go together."""
-    given = [name for name in _SOURCES if getattr(values, name) is not None]
-    if len(given) != 1:
-        what = " and ".join(f"--{name}" for name in given) or "nothing to predict"
-        raise ValueError(f"{what} given; give one of --image, --text and --file")
-    for flag, source in (("text_pair", "text"), ("columns", "file")):
-        if getattr(values, flag) is not None and given != [source]:
-            raise ValueError(f"--{flag} has no effect without --{source}; leave it out")
 
 
 if __name__ == "__main__":

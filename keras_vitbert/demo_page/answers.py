@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from keras_vitbert.inspection.attention import look_inside
 from keras_vitbert.model.pretraining_network import image_inputs
-from keras_vitbert.trained.predicting import choose, predict
-from keras_vitbert.trained.prediction_inputs import Item
+from keras_vitbert.trained.predicting import Item, choose, predict
 from keras_vitbert.trained.served_model import (
     CLASSIFY_IMAGE,
     CLASSIFY_TEXT,

@@ -16,9 +16,8 @@ from keras_vitbert.model.transfer import transfer
 from keras_vitbert.runs.input_digests import model_digest
 from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.finding import find, own_models
+from keras_vitbert.trained.finding import FINE_TUNED, RUN, find, own_models
 from keras_vitbert.trained.loading import open_source, vocabulary_of
-from keras_vitbert.trained.sources import FINE_TUNED, RUN
 from pipelines.text.casing import AUTO, case_name
 from pipelines.text.wordpiece import read_vocabulary
 

@@ -10,9 +10,8 @@ from keras_vitbert.fine_tuning.prediction_files import prediction_rows
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.record_errors import reading_images
-from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.finding import FINE_TUNED, find
 from keras_vitbert.trained.loading import open_source
-from keras_vitbert.trained.sources import FINE_TUNED
 from keras_vitbert.trained.weight_names import require_finite
 from pipelines.files import write_atomically
 from pipelines.status import doing

@@ -9,7 +9,7 @@ import numpy as np
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from keras_vitbert.trained.sources import Source
+from keras_vitbert.trained.finding import Source
 from keras_vitbert.trained.trained_model import TrainedModel
 from keras_vitbert.trained.weight_names import Rules, assign, name_of
 from pipelines.command_line import say
@@ -80,7 +80,7 @@ class Imported:
         arguments: those of `ViTBertBackbone`.
         tensors: by the names of the file.
         rules: of `weight_names`, how variables are called there.
-        in_torch, ignored: as in `weight_names.assign`.
+        in_torch, ignored, lacking: as in `weight_names.assign`.
         kinds: of heads, where they are not those of the architecture.
         problem: what a classifier is for, as in transformers' configs.
         vocabulary: of a BERT.
@@ -95,6 +95,7 @@ class Imported:
     rules: Rules
     in_torch: bool = False
     ignored: str = "(?!)"
+    lacking: str = "(?!)"
     kinds: dict[str, Any] = dataclasses.field(default_factory=dict)
     problem: str | None = None
     vocabulary: list[str] | None = None
@@ -128,7 +129,8 @@ class Imported:
         else:
             network = PreTrainingNetwork(backbone, classes, heads, name="network")
             used = {"image": network.image_head, "mlm": network.mlm_head}
-        assign(network, self.tensors, self.rules, self.in_torch, self.ignored)
+        layout = self.rules, self.in_torch, self.ignored, self.lacking
+        assign(network, self.tensors, *layout)
         name = os.path.basename(os.path.normpath(source.label))
         lower_case = self.lower_case
         if lower_case is None:
@@ -192,17 +194,11 @@ def arguments_of(config: dict[str, Any], table: dict[str, tuple[str, Any]]) -> d
     known = ", ".join(sorted(ACTIVATIONS))
     require(activation in ACTIVATIONS, "hidden_act", activation, f"known are {known}")
     arguments["activation"] = ACTIVATIONS[activation]
+    for key in arguments.keys() & {"image_size", "patch_size"}:
+        arguments[key] = square(key, arguments[key])
     require(not config.get("is_decoder"), "is_decoder", True)
     require(arguments.get("num_segments") != 1, "type_vocab_size", 1, "2 or more are needed")
     return arguments
-
-
-def add_zero_biases(tensors, rules: Rules, arguments: dict[str, Any], layers: tuple[str, ...]):
-    """Adds those of layers of attention to tensors, where a model has none."""
-    for number in range(arguments["num_layers"]):
-        for layer in layers:
-            path = f"block_{number}/self_attention_layer/{layer}/bias"
-            tensors[name_of(path, rules)] = np.zeros(arguments["hidden_dim"], np.float32)
 
 
 def square(key: str, value: Any) -> int:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -18,31 +19,35 @@ import tensorflow as tf
 from keras_vitbert.runs.origin import ORIGIN_FILE, origin_of
 from keras_vitbert.trained.finding import exported_versions
 from keras_vitbert.trained.served_model import FILL_MASK, ServedModel, input_name
-from keras_vitbert.trained.warmup import WARMUP_FILE, model_config, write_warmup
+from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.digests import write_sums
 from pipelines.files import make_folder, write_atomically
 from pipelines.status import doing
 from pipelines.text import tf_text
 
 CONFIG_FILE = "models.config"
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"  # within the folder of a version
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of the outputs of the model read back
 
 
-def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
-    """Writes one version of a model: all of it or nothing.
+def export(
+    trained: TrainedModel,
+    output_dir: str,
+    name: str = "",
+    version: int | None = None,
+    top_k: int = 5,
+    base_path: str = "",
+) -> tuple[str, ServedModel]:
+    """Writes one version of a model, all of it or nothing, and returns its folder and graphs.
 
     It is read back and tried once before it is moved into place, where a server loads it at once.
 
     Args:
-        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-        output_dir: str, a local folder.
-        name: str, the model's name for clients; its own if empty.
-        version: int, or None for the next free one.
-        top_k: int, see `ServedModel`.
-        base_path: str, the server's path to `output_dir`; its absolute path if empty.
-
-    Returns:
-        (str, the folder of the version; `ServedModel`).
+        output_dir: a local folder.
+        name: for clients; the model's own if empty.
+        version: None for the next free one.
+        top_k: see `ServedModel`.
+        base_path: the server's path to `output_dir`; its absolute path if empty.
 
     Raises:
         ValueError: the name is invalid, the version exists, the folder is not local, the model has
@@ -87,19 +92,14 @@ def export(trained, output_dir, name="", version=None, top_k=5, base_path=""):
     return target, served
 
 
-def example_requests(signatures):
-    """Requests that any model with these signatures can answer.
-
-    Args:
-        signatures: iterable of str, of `SIGNATURES`.
-
-    Returns:
-        list of (signature, dict of an input's name to its value).
-    """
+def example_requests(signatures: Iterable[str]) -> list[tuple[str, dict[str, list]]]:
+    """Requests, as (signature, inputs), that any model with these signatures can answer."""
     rows, columns = np.mgrid[0:375, 0:500]
     picture = np.stack([rows * 255 // 375, columns * 255 // 500, (rows + columns) % 256], axis=-1)
-    jpeg = tf.io.encode_jpeg(picture.astype(np.uint8)).numpy()
-    values = {"image": [jpeg], "text": ["Where is the man?"]}
+    values = {
+        "image": [tf.io.encode_jpeg(picture.astype(np.uint8)).numpy()],
+        "text": ["Where is the man?"],
+    }
     masked = {"text": ["Where is the [MASK]?"]}
     return [
         (name, masked if name == FILL_MASK else {input_name(name): values[input_name(name)]})
@@ -114,7 +114,9 @@ def _write(served, folder, name, made_of):
     tf.saved_model.save(served, folder, signatures)
     warmup = os.path.join(folder, *WARMUP_FILE.split("/"))
     os.makedirs(os.path.dirname(warmup))
-    write_warmup(warmup, name, example_requests(functions))
+    with tf.io.TFRecordWriter(warmup) as writer:
+        for signature, inputs in example_requests(functions):
+            writer.write(prediction_log(name, signature, inputs))
     with open(os.path.join(os.path.dirname(warmup), ORIGIN_FILE), "w", encoding="utf-8") as file:
         json.dump(made_of, file, indent=2)
 
@@ -130,3 +132,38 @@ def _check(served, folder, dtype):
                 furthest = float(tf.reduce_max(tf.abs(found[key] - value)))
                 if not furthest <= _TOLERANCE[dtype]:
                     raise AssertionError(f"{name}: {key} differs by {furthest} when read back")
+
+
+def model_config(base_paths: dict[str, str]) -> str:
+    """The text of a `ModelServerConfig`, by the paths of models on the server."""
+    models = "".join(
+        f"  config {{\n    name: {json.dumps(name)}\n"
+        f"    base_path: {json.dumps(path, ensure_ascii=False)}\n"
+        '    model_platform: "tensorflow"\n  }\n'
+        for name, path in base_paths.items()
+    )
+    return f"model_config_list {{\n{models}}}\n"
+
+
+def prediction_log(model_name: str, signature: str, inputs: dict[str, list]) -> bytes:
+    """A request of a server's warm-up: a serialised `tensorflow.serving.PredictionLog`.
+
+    TensorFlow has no such message, and tensorflow-serving-api, which has it, is needed for nothing
+    else, so the few fields are encoded here: https://protobuf.dev/programming-guides/encoding.
+    """
+    # ModelSpec: name = 1, signature_name = 3; PredictRequest: model_spec = 1, map inputs = 2;
+    # PredictionLog: predict_log = 6; PredictLog: request = 1
+    request = _field(1, _field(1, model_name.encode()) + _field(3, signature.encode()))
+    for name, value in inputs.items():
+        tensor = tf.make_tensor_proto(value).SerializeToString()
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))
+    return _field(6, _field(1, request))
+
+
+def _field(number, content):
+    """A field of bytes: its number with kind 2, its length, seven bits a byte, and its content."""
+    length, size = bytearray(), len(content)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content

@@ -1,24 +1,30 @@
 """Finds the model at a path: a run, a preset, an exported model, a model of another project."""
 
+import dataclasses
 import os
 import re
+from typing import Any
 
 import tensorflow as tf
 
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.sources import (
-    EXPORT,
-    FINE_TUNED,
-    GOOGLE_BERT,
-    GOOGLE_VIT,
-    HUGGING_FACE,
-    PRESET,
-    RUN,
-    WANTED,
-    Source,
-    read_json,
-)
 from pipelines.command_line import one_line
+from pipelines.files import json_object
+
+RUN = "a run of keras_vitbert.pretrain"
+FINE_TUNED = "a run of keras_vitbert.finetune"
+EXPORT = "a model that keras_vitbert.export wrote"
+PRESET = "a keras-hub preset"
+HUGGING_FACE = "a Hugging Face model"
+GOOGLE_BERT = "Google's BERT checkpoint"
+GOOGLE_VIT = "Google's ViT .npz"
+
+WANTED = (
+    "give the folder of a run, of a Hugging Face model or of a keras-hub preset, hf://OWNER/NAME, "
+    "a preset's name such as vitbert_small, a checkpoint of Google's BERT or a .npz of Google's "
+    "ViT"
+)
+
 
 _HUBS = ("hf://", "kaggle://")
 _WEIGHTS = (".safetensors", ".weights.h5")  # the latter of Keras; `tf_model.h5` is not read
@@ -28,15 +34,34 @@ _SAVED_MODEL = "saved_model.pb"
 _OWN_MODELS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "weights")
 
 
-def find(path):
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A trained model that was found.
+
+    Attributes:
+        kind: one of this module's constants.
+        path: a folder, a checkpoint's prefix or a file.
+        label: the path as it was given, for messages.
+        config: the content of config.json; empty if there is none.
+    """
+
+    kind: str
+    path: str
+    label: str
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_own_preset(self) -> bool:
+        """Whether it is a preset of this project."""
+        return "keras_vitbert>" in str(self.config.get("registered_name"))
+
+
+def find(path: str) -> Source:
     """Finds the model at a path; `hf://OWNER/NAME` and presets are fetched to their caches.
 
     Args:
-        path: str, a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of
-            `own_models()`, or the name of a keras-hub preset.
-
-    Returns:
-        `keras_vitbert.trained.sources.Source`.
+        path: a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of `own_models()`, or
+            the name of a keras-hub preset.
 
     Raises:
         ValueError: there is no model, it cannot be fetched, or it is of no known kind.
@@ -65,45 +90,35 @@ def _found(path):
     return None if handle is None else _in_folder(_fetched(handle), path)
 
 
-def own_models():
-    """The names of the models that come with this project.
-
-    Returns:
-        list of str, in order.
-    """
+def own_models() -> list[str]:
+    """The names of the models that come with this project."""
     return sorted(os.listdir(_OWN_MODELS)) if os.path.isdir(_OWN_MODELS) else []
 
 
-def columns_of(path):
-    """The sentence columns that a run was fine-tuned on.
-
-    Args:
-        path: str, as in `find`.
-
-    Returns:
-        list of str; empty if it is something else.
-    """
+def columns_of(path: str) -> list[str]:
+    """The sentence columns that a run was fine-tuned on; none if it is something else."""
     if path.startswith(_HUBS) or not tf.io.gfile.isdir(path) or find(path).kind != FINE_TUNED:
         return []
     return RunFolder(path).record().get("columns", {}).get("sentences", [])
 
 
-def exported_versions(folder):
-    """The versions of an exported model.
-
-    Args:
-        folder: str, local; it need not exist.
-
-    Returns:
-        list of int, ascending.
-    """
+def exported_versions(folder: str) -> list[int]:
+    """The versions of an exported model in a local folder, ascending."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(
-        int(name)
-        for name in names
-        if re.fullmatch(r"[0-9]+", name)
-        and os.path.exists(os.path.join(folder, name, _SAVED_MODEL))
-    )
+    names = [name for name in names if re.fullmatch(r"[0-9]+", name)]
+    there = (name for name in names if os.path.exists(os.path.join(folder, name, _SAVED_MODEL)))
+    return sorted(map(int, there))
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """The JSON object in a small file, local or `gs://`; None if there is no such file."""
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return json_object(file.read())
+    except ValueError as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error
 
 
 def _exported(path):

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from keras_vitbert.trained import weight_names
 from keras_vitbert.trained.architectures import BERT_CONFIG, HALF, Imported, arguments_of
+from keras_vitbert.trained.finding import Source, read_json
 from keras_vitbert.trained.hugging_face import read_vocabulary
-from keras_vitbert.trained.sources import Source, read_json
 
 # Training state, which a checkpoint holds besides the weights.
 _OPTIMIZER = r"global_step|good_steps|loss_scale|.*/adam_[mv]|.*AdamWeightDecay.*"

@@ -21,12 +21,10 @@ from keras_vitbert.trained.architectures import (
     VIT_CONFIG,
     VITS,
     Imported,
-    add_zero_biases,
     arguments_of,
     require,
-    square,
 )
-from keras_vitbert.trained.sources import Source, read_json
+from keras_vitbert.trained.finding import Source, read_json
 from pipelines.command_line import one_line, say
 from pipelines.text import wordpiece
 
@@ -99,20 +97,17 @@ def _read_vit(source, architecture):
     if architecture.endswith("WithTeacher"):
         rules = weight_names.DEIT_WITH_TEACHER
     arguments = arguments_of(config, VIT_CONFIG)
-    for key in ("image_size", "patch_size"):
-        arguments[key] = square(key, arguments[key])
     content = read_json(os.path.join(source.path, "preprocessor_config.json"))
     arguments["image_mean"], arguments["image_std"] = _mean_and_std(content, is_deit)
     tensors = _renamed(read_tensors(source.path), _NEW_VIT_NAMES)
     tensors = _with_prefix(tensors, "deit" if is_deit else "vit")
-    if not config.get("qkv_bias", True):
-        add_zero_biases(tensors, rules, arguments, ("query", "key", "value"))
     if not VITS[architecture]:
         pooler_act = config.get("pooler_act", "tanh")  # of transformers 5
         require(pooler_act == "tanh", "pooler_act", pooler_act)
     return Imported(
         *(architecture, arguments, tensors, rules, True),
         ignored=r"\w+\.embeddings\.mask_token",
+        lacking="(?!)" if config.get("qkv_bias", True) else "/(query|key|value)/bias$",
         problem=config.get("problem_type"),
         labels=_labels(source),
         central_crop=_central_crop(content or {}),
@@ -160,14 +155,8 @@ def read_tensors(folder: str) -> dict[str, np.ndarray]:
     Raises:
         ValueError: names a file that is missing or damaged.
     """
-
-    def is_there(name):
-        return os.path.exists(os.path.join(folder, name))
-
-    usual = next(
-        (name for name in _WEIGHTS if is_there(name) or is_there(f"{name}.index.json")),
-        "model.safetensors",
-    )
+    there = [name for name in _WEIGHTS for end in ("", ".index.json") if _is_in(folder, name + end)]
+    usual = there[0] if there else "model.safetensors"
     index = read_json(os.path.join(folder, f"{usual}.index.json"))
     tensors = {}
     for file in [usual] if index is None else sorted(set(index["weight_map"].values())):
@@ -179,6 +168,10 @@ def read_tensors(folder: str) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _is_in(folder, name):
+    return os.path.exists(os.path.join(folder, name))
+
+
 def _read_safetensors(path):
     with safetensors.safe_open(path, framework="np") as opened:
         return {name: opened.get_tensor(name) for name in opened.keys()}
@@ -187,8 +180,7 @@ def _read_safetensors(path):
 def _read_torch(path):
     import torch
 
-    version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
-    if version < _SAFE_TORCH:
+    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _SAFE_TORCH:
         raise ValueError(
             f"torch {torch.__version__} may run code from it, CVE-2025-32434; upgrade torch"
         )
@@ -248,12 +240,10 @@ def _mean_and_std(content, is_deit):
 def _labels(source):
     """The class names in order, or None if the config has none."""
     names = source.config.get("id2label")
-    if not isinstance(names, dict) or not names:
-        return None
     try:
         by_id = {int(number): str(name) for number, name in names.items()}
         labels = [by_id[number] for number in range(len(by_id))]
-    except (ValueError, KeyError):
+    except (AttributeError, ValueError, KeyError):
         return None
-    is_default = all(re.fullmatch(rf"LABEL_{n}", name) for n, name in enumerate(labels))
+    is_default = all(name == f"LABEL_{number}" for number, name in enumerate(labels))
     return None if is_default else labels

@@ -7,8 +7,8 @@ import keras_hub
 import numpy as np
 
 from keras_vitbert.trained import weight_names
-from keras_vitbert.trained.architectures import HALF, Imported, add_zero_biases, require, square
-from keras_vitbert.trained.sources import Source, read_json
+from keras_vitbert.trained.architectures import HALF, Imported, require, square
+from keras_vitbert.trained.finding import Source, read_json
 
 
 def read(source: Source) -> Imported:
@@ -79,13 +79,11 @@ def _read_vit(source, model, backbone):
         "image_mean": mean,
         "image_std": std,
     }
-    tensors = _tensors(model)
-    if not backbone.use_mha_bias:  # then the output projection has no bias either
-        layers = ("query", "key", "value", "attention_output")
-        add_zero_biases(tensors, rules, arguments, layers)
     architecture = "Model" if model is backbone else "ForImageClassification"
     return Imported(
-        *(("DeiT" if is_deit else "ViT") + architecture, arguments, tensors, rules),
+        *(("DeiT" if is_deit else "ViT") + architecture, arguments, _tensors(model), rules),
+        # The output projection of attention has no bias then, either.
+        lacking="(?!)" if backbone.use_mha_bias else r"/self_attention_layer/\w+/bias$",
         labels=getattr(preprocessor, "class_names", None),
     )
 

@@ -1,6 +1,7 @@
 """Opens a trained model of any kind: `load`."""
 
 import os
+from typing import Any
 
 import keras
 
@@ -12,11 +13,7 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.input_digests import names_digest
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained import google, hugging_face, keras_hub_presets, sources
-from keras_vitbert.trained.finding import find
-from keras_vitbert.trained.image_classifier import ViTBertImageClassifier
-from keras_vitbert.trained.presets import load_preset
-from keras_vitbert.trained.text_classifier import ViTBertTextClassifier
+from keras_vitbert.trained import finding, google, hub, hugging_face, keras_hub_presets
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import one_line, say
 from pipelines.digests import check_sums
@@ -24,14 +21,14 @@ from pipelines.text.casing import is_lower
 from pipelines.text.wordpiece import read_vocabulary
 
 
-def load(path, dtype="float32"):
+def load(path: str, dtype: str | None = "float32") -> TrainedModel:
     """Opens a trained model.
 
     Args:
-        path: str: the folder of a run of `pretrain` or `finetune` (of several seeds the one with
-            the median result) or of a preset, local or `gs://`; or a BERT or ViT of another
-            project: a Hugging Face folder or `hf://OWNER/NAME`, a keras-hub preset or its name, a
-            checkpoint of Google's BERT, a `.npz` of Google's ViT.
+        path: the folder of a run of `pretrain` or `finetune` (of several seeds the one with the
+            median result) or of a preset, local or `gs://`; or a BERT or ViT of another project: a
+            Hugging Face folder or `hf://OWNER/NAME`, a keras-hub preset or its name, a checkpoint
+            of Google's BERT, a `.npz` of Google's ViT.
         dtype: a Keras dtype policy to run it in, such as `mixed_bfloat16`, or `bfloat16` to keep
             the variables in it as well. None for the policy of its training.
 
@@ -49,34 +46,24 @@ def load(path, dtype="float32"):
     logits = trained.network({"images": np.zeros((1, 28, 28, 3))})["image_logits"]
     ```
     """
-    return open_source(find(path), dtype)
+    return open_source(finding.find(path), dtype)
 
 
-def open_source(source, dtype="float32"):
-    """Opens a trained model that was found; see `load`.
-
-    Args:
-        source: `keras_vitbert.trained.sources.Source`.
-        dtype: a Keras dtype policy, or None.
-
-    Returns:
-        `TrainedModel`.
-
-    Raises:
-        ValueError: it holds no Keras model, or is damaged.
-    """
-    if source.kind == sources.EXPORT:
+def open_source(source: finding.Source, dtype: str | None = "float32") -> TrainedModel:
+    """Opens a trained model that was found; see `load`."""
+    if source.kind == finding.EXPORT:
         raise ValueError(
-            f"{source.label}: is {sources.EXPORT}, which holds no Keras model; give what it was "
+            f"{source.label}: is {finding.EXPORT}, which holds no Keras model; give what it was "
             "exported from"
         )
-    if source.kind in _OF_RUNS:
+    if source.kind in (finding.RUN, finding.FINE_TUNED):
         folder = RunFolder(source.path)
         record = folder.record()
         dtype = dtype or Devices().dtype(record["experiment"]["dtype"])
         # Variables are read in the dtype that they were written in.
         as_written = keras.DTypePolicy(dtype).variable_dtype == "float32"
-        trained = _OF_RUNS[source.kind](folder, record, dtype if as_written else "float32")
+        opened = _open_run if source.kind == finding.RUN else _open_fine_tuned
+        trained = opened(folder, record, dtype if as_written else "float32")
     else:
         dtype = dtype or "float32"
         as_written = dtype == "float32"
@@ -95,13 +82,12 @@ def _open_run(folder, record, dtype):
             "command again"
         )
     config = config_of(record)
-    variant, model = config.parts, config.model.to_dict()
-    network = build_network(model, images=variant.images, text=variant.text, dtype=dtype)
-    heads = {}
-    if variant.images:
-        heads["image"] = network.image_head
-    if variant.text:
-        heads["mlm"] = network.mlm_head
+    variant = config.parts
+    network = build_network(
+        config.model.to_dict(), images=variant.images, text=variant.text, dtype=dtype
+    )
+    heads = {"image": network.image_head, "mlm": network.mlm_head}
+    heads = {name: head for name, head in heads.items() if head is not None}
     central_crop = config.data.images.central_crop
     return _restored(folder, record, variant.name, network, heads, central_crop, checkpoint)
 
@@ -110,22 +96,20 @@ def _open_fine_tuned(folder, record, dtype):
     summary, classes = folder.summary(), _classes(folder)
     if summary is None or classes is None:
         raise ValueError(
-            f"{folder.path} holds no finished run of keras_vitbert.finetune; give the folder of one"
+            f"{folder.path}: holds no finished run of keras_vitbert.finetune; give the folder of "
+            "one"
         )
     trial = os.path.join(folder.path, summary["model"])
     checkpoint = checkpoints.latest(os.path.join(trial, "checkpoints"))
     if checkpoint[0] is None:
         raise ValueError(f"{trial}: its checkpoint is gone; fine-tune again")
-    config, model = config_of(record), record["model"]
-    network = build_classifier(model, config.kind, len(classes), dtype, config.head)
+    config = config_of(record)
+    network = build_classifier(record["model"], config.kind, len(classes), dtype, config.head)
     if config.lora_rank:
         network.enable_lora(config.lora_rank)
     heads = {"image" if network.kind == "images" else "text": network.head}
     central_crop = config.images.central_crop if config.kind == "images" else CENTRAL_CROP
     return _restored(folder, record, config.task, network, heads, central_crop, checkpoint)
-
-
-_OF_RUNS = {sources.RUN: _open_run, sources.FINE_TUNED: _open_fine_tuned}
 
 
 def _restored(folder, record, name, network, heads, central_crop, checkpoint):
@@ -134,8 +118,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     vocabulary = None
     if {"mlm", "text"} & heads.keys():
         vocabulary = vocabulary_of(folder.path, record)
-    classes = _classes(folder)
-    known = record["inputs"].get("classes")
+    classes, known = _classes(folder), record["inputs"].get("classes")
     if known and names_digest(classes or []) != known:
         raise ValueError(
             f"{folder.path}/classes.txt: does not name the classes that the run was trained with; "
@@ -145,12 +128,7 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     if summary.get("steps", checkpoint[1]) != checkpoint[1]:
         say(f"{checkpoint[0]}: is an older checkpoint, the run ended at step {summary['steps']}")
     return TrainedModel(
-        folder.path,
-        name,
-        network.backbone,
-        heads,
-        classes,
-        vocabulary,
+        *(folder.path, name, network.backbone, heads, classes, vocabulary),
         vocabulary is None or is_lower(record["experiment"]["data"]["case"], vocabulary),
         central_crop,
         record,
@@ -161,15 +139,8 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
     )
 
 
-def vocabulary_of(path, record):
-    """The vocabulary of a run.
-
-    Args:
-        path: str, the run's folder.
-        record: dict, the content of its `config.json`.
-
-    Returns:
-        list of str.
+def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
+    """The vocabulary of the run in a folder, whose `config.json` holds the record.
 
     Raises:
         ValueError: it is missing, or not what the run was trained with.
@@ -190,40 +161,29 @@ def _classes(folder):
 
 
 def _open_preset(source):
-    task = load_preset(source.path)
+    task = hub.load_preset(source.path)
     name = os.path.basename(os.path.normpath(source.path))
     if isinstance(task, ViTBertBackbone):
         return TrainedModel(source.path, name, task, {}, network=task)
-    backbone, preprocessor = task.backbone, task.preprocessor
-    if isinstance(task, ViTBertImageClassifier):
-        return TrainedModel(
-            source.path,
-            name,
-            backbone,
-            {"image": task.head},
-            preprocessor.class_names,
-            central_crop=preprocessor.image_converter.central_crop,
-            network=task,
-        )
-    tokenizer = preprocessor.tokenizer
-    is_classifier = isinstance(task, ViTBertTextClassifier)
-    return TrainedModel(
-        source.path,
-        name,
-        backbone,
-        {"text": task.head} if is_classifier else {"mlm": task.mlm_head},
-        preprocessor.class_names if is_classifier else None,
-        tokenizer.get_vocabulary(),
-        tokenizer.lowercase,
-        network=task,
-    )
+    about: dict[str, Any] = {"network": task, "classes": None}
+    if hasattr(task.preprocessor, "class_names"):
+        about["classes"] = task.preprocessor.class_names
+    if isinstance(task, hub.ViTBertImageClassifier):
+        heads = {"image": task.head}
+        about["central_crop"] = task.preprocessor.image_converter.central_crop
+    else:
+        is_classifier = isinstance(task, hub.ViTBertTextClassifier)
+        heads = {"text": task.head} if is_classifier else {"mlm": task.mlm_head}
+        tokenizer = task.preprocessor.tokenizer
+        about |= {"vocabulary": tokenizer.get_vocabulary(), "lower_case": tokenizer.lowercase}
+    return TrainedModel(source.path, name, task.backbone, heads, **about)
 
 
 _READERS = {
-    sources.HUGGING_FACE: hugging_face.read,
-    sources.PRESET: keras_hub_presets.read,
-    sources.GOOGLE_BERT: google.read_bert,
-    sources.GOOGLE_VIT: google.read_vit,
+    finding.HUGGING_FACE: hugging_face.read,
+    finding.PRESET: keras_hub_presets.read,
+    finding.GOOGLE_BERT: google.read_bert,
+    finding.GOOGLE_VIT: google.read_vit,
 }
 
 

@@ -1,13 +1,15 @@
-"""Predictions of a model, trained or exported, for images and texts."""
+"""What is predicted, by which function of a model, trained or exported, and its answers."""
 
 import dataclasses
+import itertools
 import math
 import re
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.trained.finding import find
+from keras_vitbert.trained.finding import EXPORT, find
 from keras_vitbert.trained.loading import open_source
 from keras_vitbert.trained.served_model import (
     CLASSIFY_IMAGE,
@@ -16,12 +18,45 @@ from keras_vitbert.trained.served_model import (
     ServedModel,
     input_name,
 )
-from keras_vitbert.trained.sources import EXPORT
 from pipelines.command_line import one_line
 from pipelines.digests import check_sums
+from pipelines.files import natural, walk
+from pipelines.images import SUFFIXES
+from pipelines.images.image_sources import read_bytes
 from pipelines.status import counted
+from pipelines.tasks.labelled_rows import SENTENCES, find_columns
+from pipelines.tasks.tables import open_table
 from pipelines.text import tf_text
 from pipelines.text.wordpiece import MASK
+
+Functions = dict[str, Callable]
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One thing to predict.
+
+    Attributes:
+        inputs: as in the output: `image`, or `text` and optionally `text_pair`.
+        where: its source, for messages.
+        path: the file of an image that `inputs` names relative to a folder.
+    """
+
+    inputs: dict[str, str]
+    where: str
+    path: str = ""
+
+    @property
+    def length(self) -> int:
+        """A batch of similar lengths needs little padding."""
+        return 0 if "image" in self.inputs else sum(map(len, self.inputs.values()))
+
+    def value(self) -> bytes | str | list[str]:
+        """The model's input: an encoded image, a text, or a pair of texts."""
+        if "image" in self.inputs:
+            return read_bytes(self.path or self.inputs["image"])
+        texts = list(self.inputs.values())
+        return texts if len(texts) > 1 else texts[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +64,10 @@ class Prediction:
     """A model's answers to an image or a text.
 
     Attributes:
-        inputs: dict of str, from its `Item`.
-        is_masked: bool, whether masks were filled.
-        answers: list of lists of (str, float): classes or tokens with their probabilities, the
-            likeliest first; one list for each mask, or a single list.
+        inputs: from its `Item`.
+        is_masked: whether masks were filled.
+        answers: classes or tokens with their probabilities, the likeliest first; one list for each
+            mask, or a single list.
     """
 
     inputs: dict[str, str]
@@ -40,17 +75,80 @@ class Prediction:
     answers: list[list[tuple[str, float]]]
 
 
-def open_functions(path, top_k):
-    """Opens the functions of a model.
+def image_items(path: str) -> Iterator[Item]:
+    """An image, or all images below a folder, in the natural order of their names.
+
+    Those of a folder are named relative to it, as in `predictions.csv` of a fine-tuned run. A
+    folder of a million images is not listed first.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f"{path}: no such file or folder")
+    if not tf.io.gfile.isdir(path):
+        return iter([Item({"image": path}, path)])
+    files = _images_below(path)
+    first = next(files, None)
+    if first is None:
+        raise ValueError(f"{path}: holds no file named {', '.join(SUFFIXES)}")
+    begin = len(path.rstrip("/")) + 1
+    return (Item({"image": file[begin:]}, file, file) for file in itertools.chain([first], files))
+
+
+def _images_below(path):
+    """The images below a folder, in the natural order of names, a folder's own images first."""
+    for folder, folders, names in walk(path):
+        folders.sort(key=natural)
+        for name in sorted(names, key=natural):
+            if name.lower().endswith(SUFFIXES):
+                yield f"{folder.rstrip('/')}/{name}"
+
+
+def text_items(text: str, pair: str | None = None) -> list[Item]:
+    """A text, or a pair of texts."""
+    inputs = {"text": text} if pair is None else {"text": text, "text_pair": pair}
+    return [Item(inputs, "the text")]
+
+
+def table_items(
+    path: str, columns: Sequence[str] = (), remembered: Sequence[str] = ()
+) -> list[Item]:
+    """The sentences of a table, without labels, see `pipelines.tasks.tables`.
 
     Args:
-        path: str, what `trained.finding.find` takes: a run, a preset, a model of another project;
-            or a folder that `export` wrote: of a model (its latest version is used) or of a
-            version.
-        top_k: int, see `ServedModel`.
+        columns: one or two names; the usual ones if empty.
+        remembered: the columns that the model was trained on; they come before the usual ones
+            where the table has them.
 
-    Returns:
-        dict of the name of a signature to a function.
+    Raises:
+        ValueError: it cannot be read, a column is missing or not one of two, or a row is damaged.
+    """
+    if len(columns) > 2 or len(set(columns)) < len(columns):
+        raise ValueError(f"columns={','.join(columns)}: give one or two different names")
+    table = open_table(path)
+    if not columns and remembered and set(remembered) <= set(table.columns):
+        columns = remembered
+    names = find_columns(table, columns, SENTENCES, "columns")
+    items = []
+    for row in table.read(names):
+        where = f"{path}, {table.unit} {row.number}"
+        missing = [name for name, text in zip(names, row.values, strict=False) if text is None]
+        if row.damage or missing:
+            raise ValueError(f"{where}: {row.damage or f'{missing[0]!r} is empty'}")
+        texts = [text.strip() for text in row.values]
+        items.append(Item(dict(zip(("text", "text_pair"), texts, strict=False)), where))
+    if not items:
+        raise ValueError(f"{path}: holds no examples")
+    return items
+
+
+def open_functions(path: str, top_k: int) -> Functions:
+    """The functions of a model by their signatures, see `ServedModel`.
+
+    Args:
+        path: what `finding.find` takes, or a folder that `export` wrote: of a model, whose latest
+            version is used, or of a version.
 
     Raises:
         ValueError: it is none of these, or damaged.
@@ -70,49 +168,38 @@ def open_functions(path, top_k):
         raise ValueError(f"{source.path}: cannot be loaded ({one_line(error)})") from error
 
 
-def choose(functions, items, path):
+def choose(functions: Functions, items: Sequence[Item], path: str) -> str:
     """Chooses the signature: masks are filled if the texts have any and the model can.
 
-    Args:
-        functions: dict from `open_functions`.
-        items: list of `Item`, all images or all texts.
-        path: str, of the model, for messages.
-
-    Returns:
-        str.
-
     Raises:
-        ValueError: the model has no such signature.
+        ValueError: the model at `path` has no such signature.
     """
-    if "image" in items[0].inputs:
-        if CLASSIFY_IMAGE in functions:
-            return CLASSIFY_IMAGE
-        what = "images"
-    else:
+    what = "images" if "image" in items[0].inputs else "texts"
+    wanted = [CLASSIFY_IMAGE]
+    if what == "texts":
         has_mask = any(MASK in text for item in items for text in item.inputs.values())
-        if FILL_MASK in functions and (has_mask or CLASSIFY_TEXT not in functions):
-            return FILL_MASK
-        if CLASSIFY_TEXT in functions:
-            return CLASSIFY_TEXT
-        what = "texts"
+        wanted = [FILL_MASK, CLASSIFY_TEXT] if has_mask else [CLASSIFY_TEXT, FILL_MASK]
+    for signature in wanted:
+        if signature in functions:
+            return signature
     raise ValueError(f"{path}: has no head for {what}; fine-tune it on some, or give another")
 
 
-def predict(functions, signature, items, batch=32, top_k=5, left_out=None, path="the model"):
-    """Predicts all items.
+def predict(
+    functions: Functions,
+    signature: str,
+    items: Sequence[Item],
+    batch: int = 32,
+    top_k: int = 5,
+    left_out: list[str] | None = None,
+    path: str = "the model",
+) -> list[Prediction]:
+    """Predicts all items, in their order.
 
     Args:
-        functions: dict from `open_functions`.
-        signature: str from `choose`.
-        items: list of `Item`.
-        batch: int, how many are predicted at once.
-        top_k: int, how many answers are kept.
-        left_out: list of str, to which a message is appended for each item that cannot be
-            predicted, saying which and why; by default the first such item is an error.
-        path: str, of the model, for messages.
-
-    Returns:
-        list of `Prediction`, in the order of the items.
+        left_out: a list, to which a message is appended for each item that cannot be predicted,
+            saying which and why; by default the first such item is an error.
+        path: of the model, for messages.
 
     Raises:
         ValueError: a file cannot be read or is not an image, a text has no `[MASK]` to fill, or an

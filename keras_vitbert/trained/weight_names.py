@@ -165,6 +165,7 @@ def assign(
     rules: Rules,
     in_torch: bool = False,
     ignored: str = "(?!)",
+    lacking: str = "(?!)",
 ) -> None:
     """Sets all weights of a network from the tensors of a file.
 
@@ -173,6 +174,7 @@ def assign(
             `(outputs, inputs, height, width)`. Otherwise it is Keras' and Flax', where kernels and
             biases of attention may have two axes for the heads and their size.
         ignored: a regular expression for whole names of tensors that are not used, besides heads.
+        lacking: one that finds the paths of biases which the file lacks; they stay 0.
 
     Raises:
         ValueError: a tensor is missing, unknown, of another shape, of integers or not finite.
@@ -180,6 +182,8 @@ def assign(
     used = {name_of(path, rules) for path in _OF_HEADS}
     places, missing, shapes = [], [], []
     for variable in network.weights:
+        if re.search(lacking, variable.path):
+            continue
         own = tuple(variable.shape)
         names, shape, axes = _stored(variable.path, own, rules)
         if not in_torch:

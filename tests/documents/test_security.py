@@ -14,8 +14,8 @@ import pytest
 
 from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.trained import finding, hugging_face
+from keras_vitbert.trained.finding import GOOGLE_VIT, PRESET, Source
 from keras_vitbert.trained.loading import open_source
-from keras_vitbert.trained.sources import GOOGLE_VIT, PRESET, Source
 from pipelines.images.image_sources import list_validation_tar
 from pipelines.prepare.wikipedia_dump import Page, read_pages
 from tests.documents.markdown import ROOT

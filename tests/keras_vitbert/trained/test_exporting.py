@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  for the operations in the graph
 
-from keras_vitbert.trained import exporting, warmup
+from keras_vitbert.trained import exporting
 from keras_vitbert.trained.finding import find
 from tests.pipelines.image_fixtures import encoded, picture
 
@@ -30,7 +30,7 @@ def test_the_layout_is_that_of_a_server(exported):
 def test_warm_up_requests_are_the_servers_own_messages(exported, read_back, served):
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     names = []
-    for record in tf.data.TFRecordDataset(str(exported / "vitbert" / "1" / warmup.WARMUP_FILE)):
+    for record in tf.data.TFRecordDataset(str(exported / "vitbert" / "1" / exporting.WARMUP_FILE)):
         log = logs.PredictionLog.FromString(record.numpy())
         assert log.WhichOneof("log_type") == "predict_log"
         request = log.predict_log.request
@@ -114,3 +114,25 @@ def test_a_model_that_answers_otherwise_when_read_back_is_not_kept(
     with pytest.raises(AssertionError, match="embed_image: .* differs by"):
         exporting.export(embedder, str(tmp_path), name="it")
     assert os.listdir(tmp_path / "it") == []
+
+
+@pytest.mark.parametrize("name, path", [("a-b.c", "/models/a-b.c"), ("d", '/é "\\ x/d')])
+def test_a_config_is_read_by_the_servers_own_messages(name, path):
+    config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    from google.protobuf import text_format
+
+    text = exporting.model_config({name: path})
+    (model,) = text_format.Parse(text, config.ModelServerConfig()).model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == (name, path, "tensorflow")
+
+
+def test_the_encoding_of_a_message_by_hand():
+    tensor = tf.make_tensor_proto(["x" * 200]).SerializeToString()
+    assert 128 < len(tensor) < 16384
+    size = bytes([len(tensor) & 127 | 128, len(tensor) >> 7])
+    entry = b"\x0a\x01t\x12" + size + tensor
+    size = bytes([len(entry) & 127 | 128, len(entry) >> 7])
+    request = b"\x0a\x06\x0a\x01m\x1a\x01s" + b"\x12" + size + entry
+    log = b"\x0a" + bytes([len(request) & 127 | 128, len(request) >> 7]) + request
+    expected = b"\x32" + bytes([len(log) & 127 | 128, len(log) >> 7]) + log
+    assert exporting.prediction_log("m", "s", {"t": ["x" * 200]}) == expected

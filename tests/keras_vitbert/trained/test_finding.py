@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.pretrained import open_pretrained
-from keras_vitbert.trained import finding, sources
+from keras_vitbert.trained import finding
 from keras_vitbert.trained.finding import columns_of, exported_versions, find
 
 SAVED = pathlib.Path(__file__).parent / "saved"
@@ -19,12 +19,12 @@ SAVED = pathlib.Path(__file__).parent / "saved"
 @pytest.mark.parametrize(
     ("name", "kind", "path"),
     [
-        ("run", sources.RUN, "run"),
-        ("fine_tuned_images", sources.FINE_TUNED, "fine_tuned_images"),
-        ("fine_tuned_texts", sources.FINE_TUNED, "fine_tuned_texts"),
-        ("preset", sources.PRESET, "preset"),
-        ("export/vitbert", sources.EXPORT, "export/vitbert/1"),
-        ("export/vitbert/1", sources.EXPORT, "export/vitbert/1"),
+        ("run", finding.RUN, "run"),
+        ("fine_tuned_images", finding.FINE_TUNED, "fine_tuned_images"),
+        ("fine_tuned_texts", finding.FINE_TUNED, "fine_tuned_texts"),
+        ("preset", finding.PRESET, "preset"),
+        ("export/vitbert", finding.EXPORT, "export/vitbert/1"),
+        ("export/vitbert/1", finding.EXPORT, "export/vitbert/1"),
     ],
 )
 def test_what_this_project_wrote(name, kind, path):
@@ -38,7 +38,7 @@ def test_models_that_come_with_the_project_have_names(monkeypatch):
     monkeypatch.setattr(finding, "_OWN_MODELS", str(SAVED))
     assert "run" in finding.own_models()
     found = find("run")
-    assert (found.kind, found.path, found.label) == (sources.RUN, str(SAVED / "run"), "run")
+    assert (found.kind, found.path, found.label) == (finding.RUN, str(SAVED / "run"), "run")
     opened = open_pretrained("rand", architecture="run", kind="text")
     record = json.loads((SAVED / "run" / "config.json").read_text())
     assert opened.model["hidden_dim"] == record["experiment"]["model"]["hidden_dim"]
@@ -50,16 +50,16 @@ def test_models_that_come_with_the_project_have_names(monkeypatch):
 @pytest.mark.parametrize(
     ("config", "kind"),
     [
-        ({"format": 1, "experiment": {"variant": "vit"}}, sources.RUN),
-        ({"format": 1, "experiment": {"task": "texts"}}, sources.FINE_TUNED),
-        ({"registered_name": "keras_hub>BertBackbone"}, sources.PRESET),
-        ({"model_type": "bert"}, sources.HUGGING_FACE),
-        ({"architectures": []}, sources.HUGGING_FACE),
+        ({"format": 1, "experiment": {"variant": "vit"}}, finding.RUN),
+        ({"format": 1, "experiment": {"task": "texts"}}, finding.FINE_TUNED),
+        ({"registered_name": "keras_hub>BertBackbone"}, finding.PRESET),
+        ({"model_type": "bert"}, finding.HUGGING_FACE),
+        ({"architectures": []}, finding.HUGGING_FACE),
     ],
 )
 def test_folders_by_their_config(tmp_path, config, kind):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert find(str(tmp_path)) == sources.Source(kind, str(tmp_path), str(tmp_path), config)
+    assert find(str(tmp_path)) == finding.Source(kind, str(tmp_path), str(tmp_path), config)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_runs_of_another_format_are_refused_by_name(tmp_path, config):
 def test_files_of_google(tmp_path):
     np.savez(tmp_path / "vit.npz", a=np.zeros(1))
     path = str(tmp_path / "vit.npz")
-    assert find(path) == sources.Source(sources.GOOGLE_VIT, path, path)
+    assert find(path) == finding.Source(finding.GOOGLE_VIT, path, path)
     folder = tmp_path / "bert"
     folder.mkdir()
     (folder / "bert_config.json").write_text("{}")
     (folder / "model.ckpt.index").touch()
     prefix = str(folder / "model.ckpt")
-    assert find(prefix) == sources.Source(sources.GOOGLE_BERT, prefix, prefix)
-    assert find(str(folder)) == sources.Source(sources.GOOGLE_BERT, prefix, str(folder))
+    assert find(prefix) == finding.Source(finding.GOOGLE_BERT, prefix, prefix)
+    assert find(str(folder)) == finding.Source(finding.GOOGLE_BERT, prefix, str(folder))
     (folder / "other.ckpt.index").touch()
     with pytest.raises(ValueError, match="holds 2 checkpoints"):
         find(str(folder))
@@ -96,7 +96,7 @@ def test_the_latest_version_of_an_export(tmp_path):
             (tmp_path / name / "saved_model.pb").touch()
     assert exported_versions(str(tmp_path)) == [7, 9, 10]
     found = find(str(tmp_path))
-    assert (found.kind, found.path) == (sources.EXPORT, str(tmp_path / "10"))
+    assert (found.kind, found.path) == (finding.EXPORT, str(tmp_path / "10"))
     assert exported_versions(str(tmp_path / "nowhere")) == []
 
 
@@ -130,7 +130,7 @@ def test_of_the_weights_in_a_repository_those_are_fetched_that_are_read(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     found = find("hf://owner/name")
-    assert (found.kind, found.path) == (sources.HUGGING_FACE, str(tmp_path))
+    assert (found.kind, found.path) == (finding.HUGGING_FACE, str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", fetched}
 
 
@@ -145,3 +145,22 @@ def test_the_columns_of_a_run_wherever_it_lies(tmp_path):
         assert columns_of(folder) == ["title"]
     assert columns_of(str(SAVED / "fine_tuned_images")) == columns_of(str(SAVED / "preset")) == []
     assert columns_of("hf://owner/name") == columns_of(str(tmp_path / "none")) == []
+
+
+def test_presets_of_this_project_are_known_by_their_class():
+    for name, is_own in (
+        ("keras_vitbert>ViTBertMaskedLM", True),
+        ("keras_hub>X", False),
+        (3, False),
+    ):
+        source = finding.Source(finding.PRESET, "p", "p", {"registered_name": name})
+        assert source.is_own_preset == is_own
+
+
+def test_small_files(tmp_path):
+    path = tmp_path / "config.json"
+    assert finding.read_json(str(path)) is None
+    for content in (b"[1]", b'{"a":\n 1,', b"", b"[" * 100_000, b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"^{path}: ."):
+            finding.read_json(str(path))

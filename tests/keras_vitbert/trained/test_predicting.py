@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.trained.predicting import choose, open_functions, predict
-from keras_vitbert.trained.prediction_inputs import Item
+from keras_vitbert.trained.predicting import Item, choose, open_functions, predict
 from keras_vitbert.trained.served_model import ServedModel
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture

@@ -18,20 +18,16 @@ def test_a_table_fits_the_terminal():
     ]
     whole = as_text(predictions, "table").splitlines()
     assert whole[1].startswith("some/" * 20 + "x.jpg  cat 0.5000") and len(whole) == 3
-    narrow = as_text(predictions, "table", 60).splitlines()
-    assert max(map(len, narrow)) <= 60
-    assert narrow[1].startswith("…") and "some/x.jpg  cat 0.5000           dog 0.2500" in narrow[1]
-    assert narrow[2].endswith("hippopotamus 0.7500  été 0.1250")
-    # What has no room at all is left out from the end, but for the likeliest.
-    assert as_text(predictions, "table", 40).splitlines()[2].split() == [
-        "y.jpg",
-        "hippopotamus",
-        "0.7500",
-    ]
-    assert as_text(predictions, "table", 10).splitlines()[2].split()[1] == "hippopotamus"
-    texts = [Prediction({"text": "a " * 50, "text_pair": "b\nc " * 50}, False, [[("yes", 1.0)]])]
-    header, row = as_text(texts, "table", 60).splitlines()
-    assert len(row) <= 60 and row.count("…") == 2 and row.endswith("yes 1.0000")
+    # Inputs are wrapped, to the last character, before answers are cut.
+    narrow = as_text(predictions, "table", 60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "hippopotamus 0.7500  été 0.1250" in narrow
+    assert "".join(line[:27] for line in narrow.splitlines()[1:-1]).count("some/") == 20
+    assert max(map(len, as_text(predictions, "table", 20).splitlines())) <= 20
+    texts = [Prediction({"text": "[MASK] b\nc"}, True, [[("yes", 1.0)]] * 2)]
+    lines = [line.split() for line in as_text(texts, "table").splitlines()]
+    assert lines[0] == ["text", "mask", "1"]
+    assert lines[1:] == [["[MASK]", "b", "c", str(n), "yes", "1.0000"] for n in (1, 2)]
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from keras_vitbert.trained.prediction_inputs import Item, image_items, table_items, text_items
+from keras_vitbert.trained.predicting import Item, image_items, table_items, text_items
 
 
 def test_images_below_a_folder_come_by_their_names(tmp_path):

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.trained.finding import find
+from keras_vitbert.trained import hub
+from keras_vitbert.trained.finding import PRESET, find
+from keras_vitbert.trained.hub import available_kinds, build_task
 from keras_vitbert.trained.loading import load
-from keras_vitbert.trained.presets import available_kinds, build_task
-from keras_vitbert.trained.sources import PRESET
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.images.image_decoding import central_crop
 from tests.keras_vitbert.trained.words import CLASSES, VOCABULARY
@@ -105,17 +104,26 @@ def test_damaged_presets_are_refused(presets, tmp_path):
     folder = tmp_path / "preset"
     shutil.copytree(presets["masked_lm"], folder)
     weights = folder / "model.weights.h5"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cannot be loaded"):
-        load(str(folder))
-    os.remove(weights)
-    with pytest.raises(ValueError, match="cannot be loaded"):
-        load(str(folder))
-    (folder / "task.json").write_text('{"registered_name": "keras_hub>BertMaskedLM"}')
-    with pytest.raises(ValueError, match="cannot be loaded .*BertMaskedLM"):
-        load(str(folder))
-    with pytest.raises(ValueError, match="no model is there"):
-        load(str(tmp_path / "none"))
-    with pytest.raises(ValueError, match="no model is there"):
-        load(str(tmp_path))
-    assert ViTBertBackbone.from_preset(presets["backbone"]).image_size == 6
+    for damage in (
+        lambda: weights.write_bytes(weights.read_bytes()[:1000]),
+        lambda: weights.unlink(),
+        lambda: (folder / "task.json").write_text('{"registered_name": "keras_hub>BertMaskedLM"}'),
+    ):
+        damage()
+        with pytest.raises(ValueError, match=str(folder)):
+            load(str(folder))
+
+
+def test_the_tokenizer_knows_masks_where_it_is_told_to():
+    tokenizer = hub.ViTBertTokenizer(VOCABULARY, special_tokens_in_strings=True)
+    assert tokenizer("the [MASK] ran") == [5, 4, 8]
+    plain = hub.ViTBertTokenizer(VOCABULARY, sequence_length=6)
+    assert np.asarray(plain("the [MASK] ran")).tolist() == [5, 10, 12, 11, 8, 0]
+    named = hub.ViTBertTokenizer(VOCABULARY, dtype="string")
+    assert named(["The foxes", ""]) == [["the", "fox", "##es"], []]
+
+
+def test_images_of_several_sizes_are_converted():
+    converter = hub.ViTBertImageConverter((4, 4), central_crop=1.0)
+    found = converter([np.full((8, 6, 3), 255), np.zeros((5, 5, 3))])
+    np.testing.assert_array_equal(found, np.stack([np.ones((4, 4, 3)), np.zeros((4, 4, 3))]))

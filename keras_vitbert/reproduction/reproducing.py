@@ -1,256 +1,111 @@
-"""Puts a reproduction together: from names of tables to units, results and pages."""
+"""Puts a reproduction together: from names of tables to runs, results and their page."""
 
 import os
-import random
-from statistics import mean
+from typing import Any
 
-from keras_vitbert.inspection.probes import RIDGE
-from keras_vitbert.reproduction import cells
-from keras_vitbert.reproduction.experiments import FULL, JOINT, experiments
-from keras_vitbert.reproduction.plan import Planner
-from keras_vitbert.reproduction.results import DONE, Results, differences
+from keras_vitbert.reproduction import pictures, report
+from keras_vitbert.reproduction.plan import Plan, Run
+from keras_vitbert.reproduction.prepared import prepared
+from keras_vitbert.reproduction.results import Results
 from keras_vitbert.reproduction.running import missing, run_missing
-from keras_vitbert.reproduction.units import DATA, ordered
-from pipelines.files import make_folder
-from pipelines.status import duration
-
-_REPEATED = "repeated"
-_PRETRAIN, _PROBE = "keras_vitbert.pretrain", "keras_vitbert.probe"
+from keras_vitbert.reproduction.scales import get_scale
+from keras_vitbert.reproduction.tables import tables
+from keras_vitbert.runs.run_lock import held
+from pipelines.files import make_folder, write_atomically
+from pipelines.status import say
 
 
 class Reproduction:
     """The tables and figures that are asked for at a scale.
 
     Args:
-        scale: `keras_vitbert.reproduction.scales.Scale`.
-        names: list of str, of `experiments`, and `figure3` to `figure6`.
-        seeds: int, for every row; 0 for those of the scale.
-        output: str, the folder of all units.
-        path: str, of `results.json`.
-        given: dict of `bert` and `vit` to checkpoints of other projects.
-        others: dict of a module to a tuple of str, further arguments of its units.
+        scale: see `get_scale`.
+        asked: names of `tables`, and `figure3` to `figure6`.
+        output: the folder of all runs, absolute.
+        results: the file `results.json`.
+        seeds: for every row; 0 for those of the scale.
+        values: of the config of every pre-training.
+        sources: where data are, see `get_scale`.
+        originals: checkpoints of other projects, see `tables`.
+        tpus: of a kind of run its TPU.
 
     Attributes:
-        experiments: list of `Experiment`.
-        units: list of `Unit`, each after all that it needs.
-        results: `Results`.
+        runs: by name, each after all that it needs.
 
     Raises:
-        ValueError: the results cannot be used.
+        ValueError: the results are those of other settings.
     """
 
-    def __init__(self, scale, names, seeds, output, path, given, others):
-        self.scale, self.output = scale, output
-        self._all = experiments(given)
-        self.experiments = [self._all[name] for name in names if name in self._all]
-        self.results = Results(path, scale.name, output)
-        self._seeds = seeds
-        self._planner = Planner(scale, others)
-        wanted = []
-        for experiment in self.experiments:
-            for seed in self.seeds(experiment):
-                for row in experiment.rows:
-                    wanted += self._units_of(experiment, row.recipe, seed)
-        wanted += [self._drawn(name) for name in names if name not in self._all]
-        self.units = ordered(self._planner.units, wanted)
-        self.results.collect(self.units)
+    def __init__(
+        self,
+        scale: str,
+        asked: list[str],
+        output: str,
+        results: str,
+        *,
+        seeds: int = 0,
+        values: dict[str, Any],
+        sources: dict[str, str],
+        originals: dict[str, str],
+        tpus: dict[str, str | None],
+    ):
+        self.scale = get_scale(scale, os.path.join(output, "data"), values, **sources)
+        self.results = Results(results, scale)
+        self._output, self._asked, self._tpus = output, asked, tpus
+        self._tables = tables(originals)
+        self._plan = Plan(self.scale, output, seeds)
+        for name in asked:
+            if name in self._tables:
+                self._plan.add_table(self._tables[name])
+            else:
+                self._plan.add_figure(name.removeprefix("figure"))
+        self.runs: dict[str, Run] = self._plan.runs
+        settings = {name: run.settings(output) for name, run in self.runs.items()}
+        self.results.require({}, settings)
 
-    def _drawn(self, name):
-        """The name of the unit that draws a figure of the first seed's runs: str."""
-        number = name.removeprefix("figure")
-        if number != "6":
-            return self._planner.figure(number, FULL, 0)
-        seeds = self.seeds(self._all["table1"])
-        return self._planner.examples((FULL, JOINT), 0, seeds)
+    def missing(self) -> set[str]:
+        """The names of the runs that are still to be run."""
+        return {run.name for run in missing(self.runs, self.results, self._output)}
 
-    def seeds(self, experiment):
-        """The seeds of an experiment: range."""
-        return range(self._seeds or self.scale.seeds[experiment.name])
-
-    def tasks(self, experiment):
-        """What the rows of an experiment are fine-tuned on: list of `Task`."""
-        if experiment.tasks == "all":
-            return list(self.scale.tasks)
-        return [
-            task for task in self.scale.tasks if experiment.tasks and task.name in self.scale.few
-        ]
-
-    def _units_of(self, experiment, recipe, seed):
-        if not experiment.tasks:
-            return [self._planner.pretraining(recipe, seed)]
-        seeds, names = self.seeds(experiment), []
-        for task in self.tasks(experiment):
-            names.append(self._planner.probing(recipe, task, seed))
-            names.append(self._planner.fine_tuning(recipe, task, seed, seeds))
-        return names
-
-    def missing(self):
-        """The units that are still to be run: list of `Unit`."""
-        return missing(self.units, self.results)
-
-    def needed(self):
-        """The time and space that the missing units need, by kind: list of str, one line each."""
-        by_kind = {}
-        for unit in self.missing():
-            by_kind.setdefault(unit.name.partition("/")[0], []).append(unit)
-        lines = []
-        for kind, units in by_kind.items():
-            parts = [f"{len(units)} missing", _long(self.seconds(units))]
-            if on := self.scale.machines.get(kind):
-                parts[-1] += f" on {on}"
-            kept = sum(_of_longest(self.scale.gigabytes, unit.name) for unit in units)
-            parts += [f"{kept:,.0f} GB"] * bool(kept)
-            lines.append(f"{kind}: {', '.join(parts)}")
-        return lines
-
-    def seconds(self, units):
-        """How long units take, judged by similar finished ones, else by the scale: float."""
-        return sum(self._seconds(unit) for unit in units)
-
-    def _seconds(self, unit):
-        kind = unit.name.rpartition("-s")[0]
-        sweeps = "--sweep" in unit.arguments
-        for beginning in (kind, "/".join(kind.split("/")[:2]) + "/", kind.split("/")[0] + "/"):
-            known = []
-            for name, entry in self.results.units.items():
-                if name.startswith(beginning) and "seconds" in entry:
-                    # A sweep trains with each rate, and once more with the best one.
-                    trainings = len(entry.get("sweep") or ()) + 1
-                    if sweeps and trainings > 1:
-                        known.append(entry["seconds"])
-                    elif not sweeps:
-                        known.append(entry["seconds"] / trainings)
-            if known:
-                return mean(known)
-        return 60 * _of_longest(self.scale.minutes, unit.name)
-
-    def run(self, values):
-        """Runs what is missing.
+    def run(self, parallel: int = 1) -> None:
+        """Prepares the data, runs what is missing, and writes the page of all results.
 
         Args:
-            values: the command's flags, for the data.
+            parallel: how many run at a time.
 
         Raises:
-            ValueError, Stopped: see `running.run_missing`.
+            ValueError, Stopped: see `run_missing`.
         """
-        if self.missing():
-            self._run(self.units, self.results, values)
+        make_folder(os.path.dirname(self.results.path) or ".")
+        try:
+            if self.missing():
+                make_folder(self._output)
+                with held(self._output):
+                    self._run(parallel)
+        finally:  # if it is stopped, with what is done so far
+            if self.results.units:
+                self._write_page()
 
-    def _run(self, units, results, values):
-        """Prepares the data, which must be the same for all results, and runs the missing units."""
-        make_folder(results.output)
-        data = os.path.join(self.output, DATA)
-        digests = self.scale.prepare(values, data)
-        for each in (self.results, results):
-            each.require_data(digests)
-        run_missing(units, results, data, numbers_of, self.seconds)
-        results.collect(units)
+    def _run(self, parallel):
+        if self.scale.build:
+            digests = prepared(os.path.join(self._output, "data"), self.scale.build)
+            self.results.require(digests, {})
+        run_missing(self.runs, self.results, self._output, self._tpus, parallel)
 
-    def repeat(self, count, values):
-        """Runs finished units again, with all that they need, in a folder of their own.
-
-        Args:
-            count: int, how many; it also determines which ones, so that a stopped run resumes.
-            values: the command's flags, for the data.
-
-        Returns:
-            (int, how many units have the same numbers; list of str, what differs).
-
-        Raises:
-            ValueError, Stopped: see `running.run_missing`; or fewer units are done.
-        """
-        done = [unit.name for unit in self.units if self._is_done(unit)]
-        pool = [name for name in done if name.startswith("finetune/")] or done
-        if len(pool) < count:
-            raise ValueError(f"--repeat={count}: {len(pool)} are done; give at most that")
-        chosen = random.Random(count).sample(sorted(pool), count)
-        units = ordered(self._planner.units, chosen)
-        output = os.path.join(self.output, _REPEATED)
-        results = Results(os.path.join(output, "results.json"), self.scale.name, output)
-        self._run(units, results, values)
-        known = [unit.name for unit in units if self._is_done(unit)]
-        differing = [
-            f"{name}: {difference}"
-            for name in known
-            for difference in differences(self.results.units[name], results.units[name])
+    def filled(self) -> list[report.Filled]:
+        """What was asked for, and all else that has results."""
+        units, seeds = self.results.units, self._plan.seeds
+        found = [
+            report.fill(table, units, self.scale.tasks_of(table), seeds(table.name))
+            for table in self._tables.values()
         ]
-        return len(known) - len({line.partition(":")[0] for line in differing}), differing
+        found = [one for one in found if one.table.name in self._asked or one.is_begun]
+        most = max((seeds(table) for table in self._tables), key=len)
+        return [*found, *filter(None, [report.fill_depth(units, most)])]
 
-    def _is_done(self, unit):
-        entry = self.results.units.get(unit.name)
-        return entry is not None and entry["outcome"] == DONE and unit.has_summary
-
-    def filled(self):
-        """What was asked for, and all else that has results: list of `cells.Filled`."""
-        found = [self._filled(experiment) for experiment in self._all.values()]
-        found = [one for one in found if one.experiment in self.experiments or one.is_begun]
-        seeds = range(max(self._seeds, *self.scale.seeds.values()))
-        names = {seed: self._planner.pretraining(FULL, seed) for seed in seeds}
-        runs = {
-            s: self.results.units[name] for s, name in names.items() if name in self.results.units
-        }
-        return [*found, *filter(None, [cells.of_blocks(runs)])]
-
-    def _filled(self, experiment):
-        seeds, planner = self.seeds(experiment), self._planner
-
-        def pretrained(recipe, seed):
-            return planner.pretraining(recipe, seed) if recipe.is_pretrained_here else None
-
-        pretraining = cells.of_pretraining(experiment, self.results, pretrained, seeds)
-        if not experiment.tasks:
-            return pretraining
-
-        def fine_tuned(recipe, task, seed):
-            return planner.fine_tuning(recipe, task, seed, seeds)
-
-        tasks = self.tasks(experiment)
-        how = (fine_tuned, planner.probing, tasks, seeds)
-        return cells.of_tasks(experiment, self.results, *how, pretraining)
-
-
-def _of_longest(numbers, name):
-    """The number of the longest key that a name begins with; 0 if there is none."""
-    fits = [key for key in numbers if name.startswith(key)]
-    return numbers[max(fits, key=len)] if fits else 0.0
-
-
-def _long(seconds):
-    """A duration, in days if it is more than two days."""
-    days = seconds / 86_400
-    return f"{days:,.1f} days" if days > 2 else duration(seconds)
-
-
-def numbers_of(unit, summary):
-    """The part of a unit's summary that is kept.
-
-    Args:
-        unit: `Unit`.
-        summary: dict, the content of its `summary.json`.
-
-    Returns:
-        dict.
-    """
-    if unit.module == _PRETRAIN:
-        names = ("steps", "seconds", "parameters", "validation", "baselines")
-        names += ("mask", "co_activation")
-        return {name: summary[name] for name in names if name in summary}
-    if unit.module == _PROBE:
-        first = next(iter(summary["splits"].values()))
-        return {
-            "value": mean(first["0"][RIDGE]),  # of all training examples
-            "metric": "accuracy",
-            **{name: summary[name] for name in ("splits", "examples", "training_examples")},
-        }
-    split = summary["splits"][summary["split"]]
-    return {
-        "value": summary["value"],
-        "metric": summary["metric"],
-        "learning_rate": summary["learning_rate"],
-        "sweep": summary["sweep"],
-        "steps": summary["steps"],
-        "seconds": summary["seconds"],
-        "examples": split["examples"],
-        "majority": split["majority_accuracy"],
-        "training_examples": summary["training_examples"],
-    }
+    def _write_page(self):
+        filled, stem = self.filled(), os.path.splitext(self.results.path)[0]
+        write_atomically(f"{stem}.md", report.page(filled, self.results))
+        for one in filter(lambda one: one.is_begun, filled):
+            pictures.draw(one, f"{stem}-{one.table.name}")
+        say(f"{stem}.md and its pictures are written")

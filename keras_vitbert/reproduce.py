@@ -65,25 +65,41 @@ def main(argv):
         raise ValueError(f"--output_dir={output}, --results={results}: a local folder and a .json")
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.reproduction.reproducing import Reproduction
+        from keras_vitbert.reproduction.plan import Plan
+        from keras_vitbert.reproduction.report import write_page
+        from keras_vitbert.reproduction.results import Results
+        from keras_vitbert.reproduction.running import missing, run_missing
+        from keras_vitbert.reproduction.scales import get_scale
 
-    reproduction = Reproduction(
+    output = os.path.abspath(output)
+    scale = get_scale(
         values.scale,
-        asked,
-        os.path.abspath(output),
-        results,
-        seeds=values.seeds,
-        values={field: config.value(field) for field in given},
-        sources={name: values[name].value for name in ("cifar10", "books", "data_dir")},
-        originals={name: values[name].value for name in ("bert", "vit") if values[name].value},
-        tpus=dict.fromkeys(("finetune", "probe"), values.task_tpu) | {"pretrain": values.tpu},
+        os.path.join(output, "data"),
+        {field: config.value(field) for field in given},
+        **{name: values[name].value for name in ("cifar10", "books", "data_dir")},
     )
-    missing = reproduction.missing()
-    for name in reproduction.runs:
-        print(f"{'missing' if name in missing else 'done':8} {name}")
-    print(f"{len(reproduction.runs) - len(missing)} done, {len(missing)} missing")
+    plan = Plan(
+        scale,
+        output,
+        seeds=values.seeds,
+        originals={name: values[name].value for name in ("bert", "vit") if values[name].value},
+        tpus={"pretrain": values.tpu, "finetune": values.task_tpu, "probe": values.task_tpu},
+    )
+    for name in asked:
+        plan.add(name)
+    results = Results(results, values.scale, output)
+    results.require_settings(plan.runs.values())
+    todo = {run.name for run in missing(plan.runs, results)}
+    for name in plan.runs:
+        print(f"{'missing' if name in todo else 'done':8} {name}")
+    print(f"{len(plan.runs) - len(todo)} done, {len(todo)} missing")
     if not values.dry_run:
-        reproduction.run(values.parallel)
+        try:
+            if todo:
+                run_missing(plan, results, values.parallel)
+        finally:  # if it is stopped, with what is done so far
+            if results.units:
+                write_page(plan, results)
 
 
 def _asked(values):

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_vitbert.reproduction.report import HEADS, Filled
+from keras_vitbert.reproduction.cells import Filled, head_of
 from keras_vitbert.reproduction.tables import IMAGES, TEXT
 
 _NOTE = "means over seeds, with standard errors; small points are seeds"
@@ -35,7 +35,7 @@ def draw(filled: Filled, stem: str) -> None:
         figure.supxlabel(_NOTE, x=0.01, ha="left", size=6)
         panels = figure.subplots(1, len(columns), sharey=not is_curve, squeeze=False)[0]
         for axes, column in zip(panels, columns, strict=True):
-            axes.set_title(HEADS.get(column, column))
+            axes.set_title(head_of(column))
             axes.set_label(column)
             (_curves if is_curve else _lines)(axes, filled, column, shown)
         for ending in ("png", "svg"):

@@ -10,11 +10,15 @@ from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.experiments import experiment
-from keras_vitbert.reproduction.results import run_name
-from keras_vitbert.reproduction.scales import Scale, Task
-from keras_vitbert.reproduction.tables import FULL, JOINT, RAND, Recipe, Table
+from keras_vitbert.reproduction.scales import Scale
+from keras_vitbert.reproduction.tables import FULL, JOINT, RAND, Recipe, tables
 
 _TEACHERS = {"image_teacher": "vit", "text_teacher": "bert"}
+
+
+def run_name(kind: str, recipe: Recipe, seed: int, task: str = "") -> str:
+    """The name of a run: its folder, and its key in `results.json`."""
+    return "/".join(filter(None, (kind, task, f"{recipe.name}-s{seed}")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Run:
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     needs: tuple[str, ...] = ()  # runs whose folders it reads
     rate_of: str = ""  # the run whose learning rate it takes
+    tpu: str | None = None
 
     @property
     def kind(self) -> str:
@@ -58,22 +63,40 @@ class Plan:
         scale: what is trained, and on what.
         output: the folder of all runs, absolute.
         seeds: for every row; 0 for those of the scale.
+        originals: checkpoints of other projects, see `tables`.
+        tpus: of a kind of run its TPU.
 
     Attributes:
+        tables: all by name.
+        asked: names of what was added.
         runs: by name, each after all that it needs.
     """
 
-    def __init__(self, scale: Scale, output: str, seeds: int = 0):
-        self.scale, self.output, self.runs = scale, output, {}
-        self._seeds = seeds
+    def __init__(
+        self,
+        scale: Scale,
+        output: str,
+        seeds: int = 0,
+        originals: dict[str, str] | None = None,
+        tpus: dict[str, str | None] | None = None,
+    ):
+        self.scale, self.output, self.tables = scale, output, tables(originals or {})
+        self.asked: list[str] = []
+        self.runs: dict[str, Run] = {}
+        self._seeds, self._tpus = seeds, tpus or {}
 
     def seeds(self, table: str) -> range:
         """The seeds of a table's rows."""
         return range(self._seeds or self.scale.seeds[table])
 
-    def add_table(self, table: Table) -> None:
-        """Adds what fills a table."""
-        for seed in self.seeds(table.name):
+    def add(self, name: str) -> None:
+        """Adds what fills a table, or what draws `figure3` to `figure6`."""
+        self.asked.append(name)
+        if name not in self.tables:
+            self._drawing(name.removeprefix("figure"))
+            return
+        table = self.tables[name]
+        for seed in self.seeds(name):
             for row in table.rows:
                 for task in self.scale.tasks_of(table):
                     self._probing(row.recipe, task, seed)
@@ -81,21 +104,20 @@ class Plan:
                 if not table.tasks:
                     self._pretraining(row.recipe, seed)
 
-    def add_figure(self, number: str) -> None:
+    def _drawing(self, number):
         """Adds a figure of `vitbert`, or Figure 6 of `vitbert` and `joint`, fine-tuned."""
         images, name = "", f"figures/{number}-{FULL.name}-s0"
         if number != "6":
             needs = [self._pretraining(FULL, 0)]
         else:
-            needs, name = [], "figures/6-s0"
-            firsts = {}
+            needs, name, firsts = [], "figures/6-s0", {}
             for task in self.scale.tasks:
                 firsts.setdefault(task.kind, task)
             for task in firsts.values():
                 needs += [self._fine_tuning(recipe, task, 0) for recipe in (FULL, JOINT)]
             images = firsts["images"].inputs["data_dir"]
         inputs = {"number": number, "runs": [*map(self._folder, needs)], "images": images}
-        self.runs[name] = Run(name, inputs, needs=tuple(needs))
+        self._add(name, inputs, needs=tuple(needs))
 
     def _pretraining(self, recipe, seed):
         """The name of a pre-training, which is added with its teachers."""
@@ -108,7 +130,7 @@ class Plan:
             values = {**self.scale.pretraining, **dict(recipe.changes)}
             values |= {"variant": recipe.variant, "seed": seed}
             inputs = {role: self._folder(teacher) for role, teacher in needs.items()}
-            self.runs[name] = Run(name, inputs, self.scale.config, values, tuple(needs.values()))
+            self._add(name, inputs, self.scale.config, values, tuple(needs.values()))
         return name
 
     def _fine_tuning(self, recipe, task, seed):
@@ -123,15 +145,15 @@ class Plan:
             if task.sweeps and seed:
                 rate_of = self._fine_tuning(recipe, task, 0)
             values, options = {**task.values, "seed": seed}, {"sweep": True} if sweep else {}
-            self._add_downstream(name, recipe, task, seed, values, options, rate_of)
+            self._downstream(name, recipe, task, seed, values, options, rate_of)
         return name
 
     def _probing(self, recipe, task, seed):
         name = run_name("probe", recipe, seed, task.name)
         if name not in self.runs:
-            self._add_downstream(name, recipe, task, seed, {"seed": seed})
+            self._downstream(name, recipe, task, seed, {"seed": seed})
 
-    def _add_downstream(self, name, recipe, task: Task, seed, values, options=None, rate_of=""):
+    def _downstream(self, name, recipe, task, seed, values, options=None, rate_of=""):
         """Adds a run that starts from a checkpoint."""
         needs, start = (), {"checkpoint": recipe.checkpoint or RAND}
         if recipe.variant == RAND:
@@ -143,7 +165,11 @@ class Plan:
         if task.kind == "text" and not knows_text:
             start["vocabulary"] = self.scale.vocabulary
         inputs = {**start, **task.inputs, **(options or {})}
-        self.runs[name] = Run(name, inputs, task.experiment, values, needs, rate_of)
+        self._add(name, inputs, task.experiment, values, needs, rate_of)
+
+    def _add(self, name, *rest, **more):
+        tpu = self._tpus.get(name.partition("/")[0])
+        self.runs[name] = Run(name, *rest, **more, tpu=tpu)
 
     def _folder(self, name):
         return os.path.join(self.output, name)

@@ -1,138 +1,28 @@
 """`results.md`: tables with the paper's numbers beside ours, and the answers they give."""
 
-import dataclasses
 import os
-from collections.abc import Iterable
-from statistics import mean
 
 from scipy import stats
 
-from keras_vitbert.reproduction.results import DIVERGED, DONE, Results, run_name
-from keras_vitbert.reproduction.scales import Task
-from keras_vitbert.reproduction.statistics import (
-    LEVEL,
-    Deviation,
-    Estimate,
-    claims,
-    compare,
-    corrected,
-    deviation,
-    estimate,
-)
-from keras_vitbert.reproduction.tables import (
-    AVERAGE,
-    FULL,
-    IC,
-    IMAGES,
-    MEAN,
-    MLM,
-    NATS,
-    NSP,
-    RAND,
-    TEXT,
-    Table,
-    by_depth,
-)
+from keras_vitbert.reproduction import pictures
+from keras_vitbert.reproduction.cells import Filled, deviations, fill_all, head_of
+from keras_vitbert.reproduction.plan import Plan
+from keras_vitbert.reproduction.results import DIVERGED, Results
+from keras_vitbert.reproduction.statistics import LEVEL, Deviation, claims, compare, corrected
+from keras_vitbert.reproduction.tables import IMAGES, TEXT
+from pipelines.files import write_atomically
+from pipelines.status import say
 from pipelines.text_tables import markdown_table
 
-PROBE = "probe: "  # begins the columns of frozen features
-HEADS = {NSP: "NSP", MLM: "MLM", NATS: "MLM, nats", IC: "IC"}  # of columns with longer names
 
-
-@dataclasses.dataclass(frozen=True)
-class Filled:
-    """A table with its numbers."""
-
-    table: Table
-    columns: tuple[str, ...]  # that are shown
-    values: list[dict[str, dict[int, float]]]  # for each row by column and seed
-    asked: tuple[str, ...]  # the columns that answer the questions
-    pretraining: "Filled | None" = None  # the same rows in pre-training, if the columns are not
-    averages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # and of what
-
-    def estimate(self, place: int, column: str) -> Estimate | None:
-        """A cell, or None if nothing is known."""
-        values = self.values[place][column]
-        return estimate(values.values()) if values else None
-
-    def measured(self, column: str) -> tuple[str, ...]:
-        """What is measured in a column, whose name may mean other tasks elsewhere."""
-        parts = self.averages.get(column)
-        return sum(map(self.measured, parts), ()) if parts else (column,)
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether anything is known."""
-        return any(seeds for row in self.values for seeds in row.values())
-
-
-def fill(table: Table, units: dict, tasks: list[Task], seeds: Iterable[int]) -> Filled:
-    """A table with the numbers of its runs.
-
-    Args:
-        table: its rows are pre-trained and, if there are tasks, fine-tuned and probed.
-        units: see `Results`.
-        tasks: their averages are as in the paper: of a modality, and of both averages.
-        seeds: of all rows.
-    """
-
-    def found(row, kind, number_of, task=""):
-        entries = {seed: units.get(run_name(kind, row.recipe, seed, task)) for seed in seeds}
-        done = {seed: entry for seed, entry in entries.items() if entry}
-        numbers = {s: number_of(entry) for s, entry in done.items() if entry["outcome"] == DONE}
-        return {seed: number for seed, number in numbers.items() if number is not None}
-
-    columns, values = (NSP, MLM, NATS, IC), []
-    for row in table.rows:
-        values.append(
-            {c: found(row, "pretrain", lambda e, c=c: e["validation"].get(c)) for c in columns}
-        )
-        values[-1][MEAN] = _means(values[-1], (MLM, IC))
-    pretraining = Filled(table, (*columns, MEAN), values, (MEAN,))
-    if not table.tasks:
-        return pretraining
-
-    averages = {
-        before + kind: tuple(before + task.name for task in tasks if task.kind == kind)
-        for kind in (TEXT, IMAGES)
-        for before in ("", PROBE)
-    } | {AVERAGE: (TEXT, IMAGES)}
-    values = []
-    for row in table.rows:
-        values.append({})
-        for task in tasks:
-            for before, kind in (("", "finetune"), (PROBE, "probe")):
-                numbers = found(row, kind, lambda entry: entry["value"], task.name)
-                values[-1][before + task.name] = numbers
-        for column, parts in averages.items():
-            values[-1][column] = _means(values[-1], parts)
-    probes = (PROBE + TEXT, PROBE + IMAGES)
-    columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *probes)
-    return Filled(table, columns, values, (TEXT, IMAGES, *probes), pretraining, averages)
-
-
-def fill_depth(units: dict, seeds: Iterable[int]) -> Filled | None:
-    """How far the modalities share each block of `vitbert`; None if no run measured activations."""
-    entries = {seed: units.get(run_name("pretrain", FULL, seed), {}) for seed in seeds}
-    entries = {seed: entry for seed, entry in entries.items() if entry.get("co_activation")}
-    if not entries:
-        return None
-    columns = ("overlap", "correlation", "cleared")
-    table = by_depth(len(next(iter(entries.values()))["co_activation"]["overlap"]))
-    values = [{column: {} for column in columns} for _ in table.rows]
-    for seed, entry in entries.items():
-        for place, row in enumerate(values):
-            for column in columns[:2]:
-                row[column][seed] = entry["co_activation"][column][place]
-            row["cleared"][seed] = entry["mask"]["sparsity_per_block"][f"block_{place}"]
-    return Filled(table, columns, values, columns)
-
-
-def _means(row, columns):
-    """The mean of several columns, for each seed that all of them have."""
-    cells = [row[column] for column in columns]
-    seeds = set(cells[0]).intersection(*cells[1:]) if cells else ()
-    return {seed: mean(cell[seed] for cell in cells) for seed in sorted(seeds)}
+def write_page(plan: Plan, results: Results) -> None:
+    """Writes the page of all results, and its pictures, beside the file of results."""
+    filled, stem = fill_all(plan, results.units), os.path.splitext(results.path)[0]
+    write_atomically(f"{stem}.md", page(filled, results))
+    for one in filled:
+        if one.is_begun:
+            pictures.draw(one, f"{stem}-{one.table.name}")
+    say(f"{stem}.md and its pictures are written")
 
 
 def page(filled: list[Filled], results: Results) -> str:
@@ -155,19 +45,6 @@ def page(filled: list[Filled], results: Results) -> str:
     return "\n".join([*lines, *(section(one, spreads) for one in filled)])
 
 
-def deviations(filled: list[Filled]) -> dict[tuple[str, ...], Deviation]:
-    """The error of a cell by what it measures (`Filled.measured`), from all trained rows."""
-    rows = {}  # a recipe counts once, whatever tables it is in
-    for one in [*filled, *(one.pretraining for one in filled if one.pretraining)]:
-        for row, cells in zip(one.table.rows, one.values, strict=True):
-            if row.recipe is not None and row.recipe.variant == RAND:
-                continue
-            for column, values in cells.items():
-                known = rows.setdefault(one.measured(column), {})
-                known.setdefault(row.recipe or row.name, {}).update(values)
-    return {measured: deviation(found.values()) for measured, found in rows.items()}
-
-
 def section(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> str:
     """A table, how well the order of its rows agrees with the paper's, and answers.
 
@@ -187,17 +64,13 @@ def section(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> str:
     return "\n".join(lines + _answers(filled, spreads)).rstrip() + "\n"
 
 
-def _head(column):
-    return HEADS.get(column, column)
-
-
 def _table(filled):
     rows = []
     for place, row in enumerate(filled.table.rows):
         cells = [filled.estimate(place, column) for column in filled.columns]
         least = min((cell.seeds for cell in cells if cell), default=0)
         rows.append([*row.label, *("" if cell is None else cell for cell in cells), least])
-    heads = [*filled.table.heads, *map(_head, filled.columns), "seeds"]
+    heads = [*filled.table.heads, *map(head_of, filled.columns), "seeds"]
     return markdown_table(heads, rows).splitlines()
 
 
@@ -218,7 +91,7 @@ def _paper(filled):
     tasks = {name for kind in (TEXT, IMAGES) for name in filled.averages.get(kind, ())}
     if tasks - set().union(*(row.paper for row in table.rows)):
         caption += "; these averages are of other tasks, so that only the order of rows counts"
-    return [f"{caption}:", "", markdown_table([*table.heads, *map(_head, columns)], rows), ""]
+    return [f"{caption}:", "", markdown_table([*table.heads, *map(head_of, columns)], rows), ""]
 
 
 def _correlations(filled, number_of, least=3):
@@ -232,7 +105,7 @@ def _correlations(filled, number_of, least=3):
             and (number := number_of(row, column)) is not None
         ]
         if len(pairs) >= least and len({ours for ours, _ in pairs}) > 1:  # else it is not defined
-            found.append((_head(column), stats.spearmanr(*zip(*pairs, strict=True))))
+            found.append((head_of(column), stats.spearmanr(*zip(*pairs, strict=True))))
     return found
 
 

@@ -5,8 +5,9 @@ A run that is listed there is finished, whether or not its folder still exists.
 
 import json
 import os
+from collections.abc import Iterable
 
-from keras_vitbert.reproduction.tables import Recipe
+from keras_vitbert.reproduction.plan import Run
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 
@@ -14,13 +15,13 @@ DONE, DIVERGED = "done", "diverged"
 _OF_THE_RUN = {"seconds", "settings", "command", "versions", "commit"}  # these are not results
 
 
-def run_name(kind: str, recipe: Recipe, seed: int, task: str = "") -> str:
-    """The name of a run: its folder, and its key in `Results.units`."""
-    return "/".join(filter(None, (kind, task, f"{recipe.name}-s{seed}")))
-
-
 class Results:
     """The results of a scale.
+
+    Args:
+        path: of the file.
+        scale: its name.
+        output: the folder of all runs, absolute.
 
     Attributes:
         data: the SHA-256 of each kind of data.
@@ -30,8 +31,8 @@ class Results:
         ValueError: the file cannot be read, or belongs to another scale.
     """
 
-    def __init__(self, path: str, scale: str):
-        self.path, self.scale = path, scale
+    def __init__(self, path: str, scale: str, output: str):
+        self.path, self.scale, self.output = path, scale, output
         self.data: dict[str, str] = {}
         self.units: dict[str, dict] = {}
         if os.path.exists(path):
@@ -44,20 +45,19 @@ class Results:
                 except (ValueError, KeyError) as error:
                     raise ValueError(f"{path}: {error}") from error
 
-    def require(self, data: dict[str, str], settings: dict[str, str]) -> None:
-        """Refuses data or settings other than those of finished runs.
-
-        Args:
-            data: the SHA-256 of each kind of data; new kinds are recorded.
-            settings: a digest for each run by name.
-        """
+    def require_data(self, data: dict[str, str]) -> None:
+        """Refuses other data than those of finished runs, by the SHA-256 of each kind of data."""
         for kind, digest in data.items():
             if self.data.setdefault(kind, digest) != digest:
                 raise ValueError(f"{self.path}: its results were made with other {kind}")
-        for name in self.units.keys() & settings.keys():
+
+    def require_settings(self, runs: Iterable[Run]) -> None:
+        """Refuses runs with other settings than when they were finished."""
+        for run in runs:
             # `docs/reproduction/small.json` has none.
-            if self.units[name].get("settings", settings[name]) != settings[name]:
-                raise ValueError(f"{self.path}: {name} was made with other settings")
+            known = self.units.get(run.name, {}).get("settings")
+            if known and known != run.settings(self.output):
+                raise ValueError(f"{self.path}: {run.name} was made with other settings")
 
     def add(self, name: str, entry: dict) -> None:
         """Lists a run and writes the file; says so if a listed run has other numbers now."""

@@ -9,8 +9,10 @@ import time
 from statistics import mean
 
 from keras_vitbert.inspection.probes import RIDGE
-from keras_vitbert.reproduction.plan import Run
+from keras_vitbert.reproduction.plan import Plan, Run
+from keras_vitbert.reproduction.prepared import prepared
 from keras_vitbert.reproduction.results import DIVERGED, DONE, Results
+from keras_vitbert.runs.run_lock import held
 from keras_vitbert.runs.versions import commit, versions
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED, Stopped, stop_request
 from pipelines.status import say
@@ -21,7 +23,7 @@ COMMAND = ("-m", "keras_vitbert.reproduction.one_run")
 _POLL = 0.1  # seconds
 
 
-def missing(runs: dict[str, Run], results: Results, output: str) -> list[Run]:
+def missing(runs: dict[str, Run], results: Results) -> list[Run]:
     """The runs without results, and those that these read from but whose folders are gone."""
     names = set()
     for name, run in reversed(runs.items()):
@@ -29,40 +31,46 @@ def missing(runs: dict[str, Run], results: Results, output: str) -> list[Run]:
             names.add(name)
             for need in run.needs:
                 diverged = results.units.get(need, {}).get("outcome") == DIVERGED
-                if not diverged and not os.path.exists(_summary(output, need)):
+                if not diverged and not os.path.exists(_summary(results, need)):
                     names.add(need)
     return [run for run in runs.values() if run.name in names]
 
 
-def run_missing(
-    runs: dict[str, Run], results: Results, output: str, tpus: dict[str, str], parallel: int = 1
-) -> None:
-    """Runs what is missing.
+def run_missing(plan: Plan, results: Results, parallel: int = 1) -> None:
+    """Prepares the data, and runs what is missing.
 
     Args:
-        runs: by name, each after all that it needs.
+        plan: what is asked for.
         results: are kept up to date.
-        output: the folder of all runs, absolute.
-        tpus: of a kind of run its TPU.
         parallel: how many run at a time.
 
     Raises:
         Stopped: by a signal, after the running ones have saved their work.
-        ValueError: a run failed; its output says why.
+        ValueError: a run failed, and its output says why; or the data are not those of the results.
     """
+    for folder in (os.path.dirname(results.path) or ".", results.output):
+        os.makedirs(folder, exist_ok=True)
+    with held(results.output):
+        if plan.scale.build:
+            data = os.path.join(results.output, "data")
+            results.require_data(prepared(data, plan.scale.build))
+        _run_missing(plan.runs, results, parallel)
+
+
+def _run_missing(runs, results, parallel):
     processes, ended = {}, 0
     with stop_request.deferred():
         try:
-            while todo := missing(runs, results, output):
+            while todo := missing(runs, results):
                 names = {run.name for run in todo}
                 for run in todo:
                     is_ready = names.isdisjoint((*run.needs, run.rate_of))
                     if not is_ready or run.name in processes or len(processes) == parallel:
                         continue
-                    command = _command(run, results, output, tpus)
                     needed = [results.units.get(need) for need in (*run.needs, run.rate_of)]
+                    command = _command(run, results)
                     if any(entry and entry["outcome"] == DIVERGED for entry in needed):
-                        _list(run, command, DIVERGED, results, output)
+                        _list(run, command, DIVERGED, results)
                         continue
                     say(f"{run.name}: {ended + len(processes) + 1} of {ended + len(todo)}")
                     # In a session of its own: else Ctrl-C would reach it, and `terminate` as well.
@@ -72,7 +80,7 @@ def run_missing(
                 for name in [name for name, one in processes.items() if one.poll() is not None]:
                     process = processes.pop(name)
                     outcome = _outcome(name, process.returncode)
-                    _list(runs[name], process.args[1:], outcome, results, output)
+                    _list(runs[name], process.args[1:], outcome, results)
                     ended += 1
                 if stop_request.requested:
                     raise Stopped("run the same command again")
@@ -83,13 +91,13 @@ def run_missing(
                 process.wait()
 
 
-def _command(run, results, output, tpus):
+def _command(run, results):
     """The arguments of Python that run it."""
     values = dict(run.values)
     if run.rate_of:
         values["optimizer.learning_rate"] = results.units[run.rate_of].get("learning_rate")
-    asked = {"kind": run.kind, "folder": os.path.join(output, run.name), "experiment": run.of}
-    asked |= {"values": values, "inputs": run.inputs, "tpu": tpus.get(run.kind)}
+    asked = {"kind": run.kind, "folder": os.path.join(results.output, run.name)}
+    asked |= {"experiment": run.of, "values": values, "inputs": run.inputs, "tpu": run.tpu}
     return [*COMMAND, json.dumps(asked, ensure_ascii=False)]
 
 
@@ -101,15 +109,15 @@ def _outcome(name, status):
     return DONE if status == EXIT_DONE else DIVERGED
 
 
-def _list(run, command, outcome, results, output):
+def _list(run, command, outcome, results):
     """Lists the result of a run."""
     numbers = {}
     if outcome == DONE and run.kind != "figures":
-        with open(_summary(output, run.name), encoding="utf-8") as file:
+        with open(_summary(results, run.name), encoding="utf-8") as file:
             numbers = numbers_of(run.kind, json.load(file))
     entry = {
-        "settings": run.settings(output),
-        "command": shlex.join(["python", *command]).replace(f"{output}/", "OUTPUT/"),
+        "settings": run.settings(results.output),
+        "command": shlex.join(["python", *command]).replace(f"{results.output}/", "OUTPUT/"),
         "seed": run.values.get("seed", 0),
         "outcome": outcome,
         **numbers,
@@ -138,5 +146,5 @@ def numbers_of(kind: str, summary: dict) -> dict:
     return kept | {"examples": split["examples"], "majority": split["majority_accuracy"]}
 
 
-def _summary(output, name):
-    return os.path.join(output, name, "summary.json")
+def _summary(results, name):
+    return os.path.join(results.output, name, "summary.json")

@@ -8,7 +8,7 @@ from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.reproduction import prepared
 from keras_vitbert.reproduction.tables import IMAGE_TASKS, TEXT_TASKS, Table
 
-NAMES = ("sample", "small", "paper")
+SCALES = ("sample", "small", "paper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,37 +47,20 @@ class Scale:
         return [task for task in self.tasks if table.tasks == "all" or task.name in self.few]
 
 
-def get_scale(
-    name: str,
-    data: str,
-    values: dict[str, Any],
-    *,
-    cifar10: str = "",
-    books: str = "",
-    data_dir: str = "",
-) -> Scale:
+def get_scale(name: str, data: str, given: dict[str, Any], **sources: str) -> Scale:
     """A scale by name.
 
     Args:
-        name: of `NAMES`.
+        name: of `SCALES`.
         data: the folder of data that are prepared.
-        values: of the config of every pre-training, beside those of the scale.
-        cifar10, books: folders, for `small`, see `prepared.build_small`.
-        data_dir: the data folder of TensorFlow Datasets, for `paper`; empty for the usual one.
-
-    Raises:
-        ValueError: there is no such scale.
+        given: values of the config of every pre-training, beside those of the scale.
+        sources: `cifar10` and `books`, for `small`, see `prepared.build_small`; `data_dir`, of
+            TensorFlow Datasets for `paper`.
     """
-    if name == "sample":
-        return _sample(data, values)
-    if name == "small":
-        return _small(data, values, cifar10, books)
-    if name == "paper":
-        return _paper(values, data_dir)
-    raise ValueError(f"scale {name}: must be one of {', '.join(NAMES)}")
+    return {"sample": _sample, "small": _small, "paper": _paper}[name](data, given, **sources)
 
 
-def _sample(data, given):
+def _sample(data, given, **_):
     values = {
         "steps": 100,
         "steps_per_epoch": 50,
@@ -115,7 +98,7 @@ def _sample(data, given):
     )
 
 
-def _small(data, given, cifar10, books):
+def _small(data, given, cifar10="", books="", **_):
     values = {
         f"data.{kind}.{split}": f"{data}/{kind}/{split}-*"
         for kind in ("images", "text")
@@ -151,7 +134,7 @@ def _small(data, given, cifar10, books):
     )
 
 
-def _paper(given, data_dir):
+def _paper(data, given, data_dir="", **_):
     names = (*TEXT_TASKS, *IMAGE_TASKS)
     return Scale(
         config="paper",

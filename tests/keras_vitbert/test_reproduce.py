@@ -6,8 +6,8 @@ import types
 import pytest
 
 from keras_vitbert import reproduce
-from keras_vitbert.reproduction import one_run, reproducing, running
-from keras_vitbert.reproduction.scales import NAMES, Scale, Task
+from keras_vitbert.reproduction import one_run, plan, running, scales
+from keras_vitbert.reproduction.scales import Scale, Task
 from keras_vitbert.reproduction.tables import JOINT, RAND, Recipe, Row, Table
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
 from tests.forked import Forked
@@ -67,13 +67,13 @@ def test_bad_input(flags, culprit, capfd, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("pretrain"))
 
 
-@pytest.mark.parametrize("scale", NAMES)
+@pytest.mark.parametrize("scale", scales.SCALES)
 def test_a_plan_runs_nothing(scale, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("--all", f"--scale={scale}", "--dry_run") == EXIT_DONE
-    *plan, last = capsys.readouterr().out.splitlines()
-    assert len(set(plan)) == len(plan) and all(line.startswith("missing  ") for line in plan)
-    assert last == f"0 done, {len(plan)} missing"
+    *listed, last = capsys.readouterr().out.splitlines()
+    assert len(set(listed)) == len(listed) and all(line.startswith("missing  ") for line in listed)
+    assert last == f"0 done, {len(listed)} missing"
     assert not list(tmp_path.iterdir())
 
 
@@ -86,8 +86,8 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     rows = [Row(("random",), Recipe(RAND), {"colours": 50.0}), Row(("joint",), JOINT)]
     questions = [("Does it help?", ["joint"], ["random"])]
     table = Table("table3", "Tiny", ("from",), rows, questions, tasks="few")
-    monkeypatch.setattr(reproducing, "tables", lambda given: {"table3": table})
-    monkeypatch.setattr(reproducing, "get_scale", lambda *_, **__: scale)
+    monkeypatch.setattr(plan, "tables", lambda given: {"table3": table})
+    monkeypatch.setattr(scales, "get_scale", lambda *_, **__: scale)
     monkeypatch.setattr(running, "subprocess", types.SimpleNamespace(Popen=Process))
     folder, results = tmp_path / "out", tmp_path / "kept.json"
     flags = ("--table=3", "--seeds=2", f"--output_dir={folder}", f"--results={results}")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.reproduction import pictures
-from keras_vitbert.reproduction.report import Filled
+from keras_vitbert.reproduction.cells import Filled
 from keras_vitbert.reproduction.tables import IC, IMAGES, MEAN, MLM, NSP, TEXT, tables
 
 

@@ -6,17 +6,16 @@ from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.reproduction.plan import Plan
-from keras_vitbert.reproduction.scales import NAMES, get_scale
-from keras_vitbert.reproduction.tables import FULL, RAND, Recipe, Row, Table, tables
+from keras_vitbert.reproduction.scales import SCALES, get_scale
+from keras_vitbert.reproduction.tables import FULL, RAND, tables
+
+FIGURES = ("figure3", "figure4", "figure5", "figure6")
 
 
-def planned(scale, *names, seeds=0, **options):
-    plan = Plan(get_scale(scale, "/out/data", **{"values": {}, **options}), "/out", seeds)
+def planned(scale, *names, seeds=0, **sources):
+    plan = Plan(get_scale(scale, "/out/data", {}, **sources), "/out", seeds)
     for name in names:
-        if name in tables({}):
-            plan.add_table(tables({})[name])
-        else:
-            plan.add_figure(name)
+        plan.add(name)
     return plan
 
 
@@ -47,9 +46,9 @@ def test_recipes_are_of_the_config():
             assert flat[field] != value and isinstance(value, type(flat[field]) | int)
 
 
-@pytest.mark.parametrize("scale", NAMES)
+@pytest.mark.parametrize("scale", SCALES)
 def test_what_a_run_needs_comes_first(scale):
-    plan, seen = planned(scale, *tables({}), *"3456", seeds=2), set()
+    plan, seen = planned(scale, *tables({}), *FIGURES, seeds=2), set()
     for name, run in plan.runs.items():
         assert run.name == name and seen.issuperset({*run.needs, run.rate_of} - {""})
         assert {f"/out/{need}" for need in run.needs} <= {
@@ -61,9 +60,8 @@ def test_what_a_run_needs_comes_first(scale):
 
 
 def test_a_student_and_its_teachers():
-    table = Table("table1", "", (), [Row((), Recipe("vitbert", (("merge.mask_ratio", 0.3),)))], [])
     plan = Plan(get_scale("small", "/out/data", {"steps": 700}), "/out", seeds=3)
-    plan.add_table(table)
+    plan.add("figure2")
     run = plan.runs["pretrain/vitbert-mask_ratio=0.3-s2"]
     assert run.needs == ("pretrain/vit-s2", "pretrain/bert-s2")
     assert run.inputs["image_teacher"] == "/out/pretrain/vit-s2"
@@ -84,31 +82,31 @@ def test_the_first_seed_picks_the_rate():
 
 
 def test_a_checkpoint_of_another_project_is_not_trained():
-    plan = Plan(get_scale("small", "/out/data", {}), "/out")
-    plan.add_table(tables({"bert": "hf://some/bert"})["table1"])
+    plan = Plan(get_scale("small", "/out/data", {}), "/out", originals={"bert": "hf://some/bert"})
+    plan.add("table1")
     run = plan.runs["finetune/next/bert-original-s0"]
     assert run.inputs["checkpoint"] == "hf://some/bert" and not run.needs
 
 
 def test_a_figure_is_drawn_of_a_run():
-    run = planned("small", "4").runs["figures/4-vitbert-s0"]
+    run = planned("small", "figure4").runs["figures/4-vitbert-s0"]
     assert run.needs == ("pretrain/vitbert-s0",)
     assert run.inputs == {"number": "4", "runs": ["/out/pretrain/vitbert-s0"], "images": ""}
 
 
 def test_figure_6_shows_fine_tuned_runs_and_the_images_of_their_task():
-    run = planned("small", "6").runs["figures/6-s0"]
+    run = planned("small", "figure6").runs["figures/6-s0"]
     names = ("vitbert", "joint")
     assert run.needs == tuple(f"finetune/{t}/{n}-s0" for t in ("cifar10", "next") for n in names)
     assert run.inputs["images"] == "/out/data/cifar10/task"
-    run = planned("paper", "6", data_dir="/tfds").runs["figures/6-s0"]
+    run = planned("paper", "figure6", data_dir="/tfds").runs["figures/6-s0"]
     assert run.inputs["images"] == "/tfds" and run.needs[0] == f"finetune/mnli/{FULL.name}-s0"
 
 
 def test_settings_are_all_that_makes_a_run():
     def settings(name, output="/out", **values):
         plan = Plan(get_scale("small", f"{output}/data", values), output)
-        plan.add_table(tables({})["table1"])
+        plan.add("table1")
         return plan.runs[name].settings(output)
 
     name = "pretrain/vitbert-s0"

@@ -10,8 +10,9 @@ from scipy import stats
 
 from keras_vitbert import reproduce
 from keras_vitbert.reproduction import report
-from keras_vitbert.reproduction.report import PROBE, fill, fill_depth
-from keras_vitbert.reproduction.results import DIVERGED, DONE, run_name
+from keras_vitbert.reproduction.cells import PROBE, deviations, fill, fill_depth
+from keras_vitbert.reproduction.plan import run_name
+from keras_vitbert.reproduction.results import DIVERGED, DONE
 from keras_vitbert.reproduction.scales import get_scale
 from keras_vitbert.reproduction.tables import (
     AVERAGE,
@@ -76,7 +77,7 @@ def test_cells_are_means_over_seeds(table_3):
 
 def test_the_page(table_3):
     table, _, filled = table_3
-    text = report.section(filled, report.deviations([filled]))
+    text = report.section(filled, deviations([filled]))
     first = filled.estimate(0, NSP)
     assert "ours minus the paper's:" in text and "of other tasks" not in text
     assert f"| 0.1 | {first.mean:.4f} ± {first.error:.4f} |" in text
@@ -119,7 +120,7 @@ def test_averages_are_of_tasks_and_then_of_modalities():
         assert filled.estimate(place, TEXT).mean == pytest.approx(text)
         assert filled.estimate(place, AVERAGE).mean == pytest.approx((text + images) / 2)
         assert filled.estimate(place, PROBE + TEXT) is None
-    text = report.section(filled, report.deviations([filled]))
+    text = report.section(filled, deviations([filled]))
     assert "In pre-training:" in text and "| ViT | 0.7500 |  |  | 0.2500 |  | 1 |" in text
     assert "of other tasks, so that only the order of rows counts:" in text
     assert "which says nothing about other seeds" in text and "Does distillation help?" in text
@@ -139,7 +140,7 @@ def test_the_error_of_an_average_is_that_of_the_same_tasks():
                 if row.recipe.variant != RAND:
                     cells[row.recipe, task.name, seed] = entry["value"]
         filled.append(fill(table, units, SMALL.tasks_of(table), range(3)))
-    found = report.deviations(filled)
+    found = deviations(filled)
 
     def error_of(some, *names):
         recipes = {row.recipe for one in some for row in one.table.rows}
@@ -180,7 +181,7 @@ def test_sharing_by_depth():
         assert filled.estimate(place, "overlap").mean == pytest.approx(mean(found))
         found = [entry["mask"]["sparsity_per_block"][f"block_{place}"] for entry in entries[:3]]
         assert filled.estimate(place, "cleared").mean == pytest.approx(mean(found))
-    text = report.section(filled, report.deviations([filled]))
+    text = report.section(filled, deviations([filled]))
     assert "cleared 6." in text  # degrees of freedom: (4 - 1) * (3 - 1)
     assert "overlap: (2, 3) above (0, 1) by " in text
     assert fill_depth(units, range(3, 5)) is None

@@ -10,9 +10,10 @@ import time
 import pytest
 
 from keras_vitbert.reproduction import running
-from keras_vitbert.reproduction.plan import Run
+from keras_vitbert.reproduction.plan import Plan, Run
 from keras_vitbert.reproduction.results import DIVERGED, DONE, Results
 from keras_vitbert.reproduction.running import missing, numbers_of, run_missing
+from keras_vitbert.reproduction.scales import Scale
 from pipelines.command_line import Stopped, stop_request, stop_signals
 
 
@@ -43,10 +44,12 @@ def tuned(out, task, seed=0, rate_of=""):
 
 
 def call(out, runs, parallel=1):
-    results = Results(os.path.join(os.path.dirname(out), "results.json"), "sample")
-    runs = {run.name: run for run in runs}
-    results.require({}, {name: run.settings(out) for name, run in runs.items()})
-    run_missing(runs, results, out, {}, parallel)
+    results = Results(os.path.join(os.path.dirname(out), "results.json"), "sample", out)
+    plan = Plan(Scale("sample", {}, "", (), (), {}), out)
+    plan.runs = {run.name: run for run in runs}
+    results.require_settings(runs)
+    if missing(plan.runs, results):
+        run_missing(plan, results, parallel)
     return results
 
 
@@ -102,7 +105,7 @@ def test_what_needs_a_run_that_diverged_is_not_run(out, chain):
     results = call(out, runs)
     assert {entry["outcome"] for entry in results.units.values()} == {DIVERGED}
     assert calls(out, *runs) == [1, 0, 0]
-    assert missing({run.name: run for run in runs}, results, out) == []
+    assert missing({run.name: run for run in runs}, results) == []
 
 
 def test_a_run_that_fails_stops_all_and_keeps_what_is_done(out, chain):
@@ -117,9 +120,9 @@ def test_other_settings_or_data_than_those_of_a_finished_run(out, chain):
     results = call(out, chain()[:1])
     with pytest.raises(ValueError, match="pretrain/vit-s0"):
         call(out, chain(teacher={"x": 1})[:1])
-    results.require({"text": "1"}, {})
+    results.require_data({"text": "1"})
     with pytest.raises(ValueError, match="text"):
-        results.require({"text": "2"}, {})
+        results.require_data({"text": "2"})
 
 
 def test_several_run_at_a_time(out):

@@ -52,7 +52,9 @@ def main(argv):
     """Runs the command."""
 
     def choose(values, for_help):
-        if values.config is not None or values.scale not in SCALES:
+        if values.config is not None:
+            raise ValueError("--config: a scale has its own config; change its values")
+        if values.scale not in SCALES:
             raise ValueError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
         return load_config(values.scale)
 

@@ -1,170 +1,121 @@
-"""Reproduces the paper's tables and figures: plans the runs, runs those missing, writes tables.
+"""Reproduces the paper's tables and figures: runs what is missing, and writes tables.
 
     python -m keras_vitbert.reproduce [--scale=sample] --table=1,2,3 --figure=2,3,4,5,6
                                       --ablation=merging [--seeds=N] [--dry_run] [--output_dir=DIR]
     python -m keras_vitbert.reproduce --scale=small --all --cifar10=DIR --books=DIR
 
 `sample` needs no data and shows that everything works; `small` is an experiment for two CPU cores;
-`paper` is the paper's, on a TPU: `--pretrain`, `--finetune` and `--probe` hold further flags of
-these commands, such as devices and where the data are.
+`paper` is the paper's, on a TPU.
 
 OUTPUT_DIR gets a folder for each run, `results.json` with the result of each run and how it was
-made, and `results.md` with the tables. Run again, it resumes where it stopped; machines that share
-the folder divide the runs among themselves. A run listed in `results.json` is not repeated, whether
-or not its folder still exists. If another run reads that folder, it is made again, and numbers that
-differ are named. --repeat=N runs N of the finished fine-tunings (or of the other finished runs, if
-none is a fine-tuning) again, with all that they need, in OUTPUT_DIR/repeated, and fails if a number
-differs.
+made, and `results.md` with the tables. Run again, it resumes where it stopped. A run listed in
+`results.json` is not repeated, whether or not its folder still exists, unless another one reads it.
 
 Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
 """
 
 import os
-import shlex
 import sys
 
+from keras_vitbert.configs.command import parse_with_config
+from keras_vitbert.configs.loading import load_config
+from pipelines import flags
 from pipelines.command_line import load_tensorflow, quiet_loading, run
-from pipelines.files import check_no_folder, check_no_input, make_folder, write_atomically
-from pipelines.flags import define_flags, parse_flags
-from pipelines.status import say
 
 SCALES = ("sample", "small", "paper")
-_TABLES, _FIGURES, _ABLATIONS = ("1", "2", "3"), ("2", "3", "4", "5", "6"), ("merging",)
-_COMMANDS = ("pretrain", "finetune", "probe")
-_DATA = ("cifar10", "books", "bert", "vit")
+_KNOWN = {"table": ("1", "2", "3"), "figure": ("2", "3", "4", "5", "6"), "ablation": ("merging",)}
 
 
-def main(argv):
-    """Runs the command.
-
-    Args:
-        argv: list of str, without the program's name.
-
-    Returns:
-        str, the path of the page; empty for a dry run or a repetition.
-    """
-    values = define_flags(
+def define_flags(values):
+    """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
+    flags.define_flags(
         ("scale", "sample", f"one of {', '.join(SCALES)}"),
-        ("table", "", f"any of {', '.join(_TABLES)}"),
-        ("figure", "", f"any of {', '.join(_FIGURES)}"),
-        ("ablation", "", f"any of {', '.join(_ABLATIONS)}"),
+        *((flag, "", f"any of {', '.join(known)}") for flag, known in _KNOWN.items()),
         ("all", False, "all of them"),
         ("seeds", 0, "for each row; 0: what the scale has, between 1 and 3", 0),
         ("output_dir", "", "the folder of all runs (default: runs/reproduce-SCALE)"),
         ("results", "", "the file of results, beside its page (default: OUTPUT_DIR/results.json)"),
-        ("repeat", 0, "repeat this many finished runs, and compare the numbers", 0),
-        ("dry_run", False, "only print what is done, what is missing and how long it takes"),
+        ("parallel", 1, "how many run at a time", 1),
+        ("dry_run", False, "only print what is done and what is missing"),
         ("cifar10", "", "for --scale=small: a folder that holds train/CLASS/*.jpg, CIFAR-10's"),
         ("books", "", "for --scale=small: a folder of plain-text books"),
+        ("data_dir", "", "for --scale=paper: TFDS' data folder, of the tasks"),
+        ("tpu", None, "of pre-training, as of keras_vitbert.pretrain"),
+        ("task_tpu", None, "of fine-tuning and probes"),
         ("bert", "", "a BERT of another project, for a row of its own in Table 1"),
         ("vit", "", "likewise a ViT"),
-        ("pretrain", "", "further flags of keras_vitbert.pretrain, as in a shell"),
-        ("finetune", "", "further flags of keras_vitbert.finetune"),
-        ("probe", "", "further flags of keras_vitbert.probe"),
+        values=values,
     )
-    parse_flags(values, argv, __doc__)
-    names = _asked(values)
-    if values.scale not in SCALES:
-        raise ValueError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
+
+
+def main(argv):
+    """Runs the command."""
+
+    def choose(values, for_help):
+        if values.config is not None:
+            raise ValueError("--config: a scale has its own config; change its values")
+        if values.scale not in SCALES:
+            raise ValueError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
+        return load_config(values.scale)
+
+    about = "--config.KEY=VALUE changes a value of every pre-training, such as where the data are"
+    values, config, given = parse_with_config(argv, define_flags, choose, __doc__, about)
+    asked = _asked(values)
     output = values.output_dir or os.path.join("runs", f"reproduce-{values.scale}")
     results = values.results or os.path.join(output, "results.json")
-    for flag, path in (("output_dir", output), ("results", results)):
-        if "://" in path:
-            raise ValueError(f"--{flag}={path}: give a local or shared folder, or a mounted bucket")
-    page = f"{os.path.splitext(results)[0]}.md"
-    if page == results:
-        raise ValueError(f"--results={results}: its page is written there; give a name in .json")
-    others = {f"keras_vitbert.{name}": _words(name, values[name].value) for name in _COMMANDS}
+    if "://" in output or not results.endswith(".json"):
+        raise ValueError(f"--output_dir={output}, --results={results}: a local folder and a .json")
     load_tensorflow()
-    check_no_input(results, [values[name].value for name in _DATA])
-    check_no_folder(results)
     with quiet_loading():
-        from keras_vitbert.reproduction.reproducing import Reproduction
-        from keras_vitbert.reproduction.scales import SCALES as MADE
+        from keras_vitbert.reproduction.plan import Plan
+        from keras_vitbert.reproduction.report import write_page
+        from keras_vitbert.reproduction.results import Results
+        from keras_vitbert.reproduction.running import missing, run_missing
+        from keras_vitbert.reproduction.scales import get_scale
 
-    asked = Reproduction(
-        MADE[values.scale](),
-        names,
-        values.seeds,
-        output,
-        results,
-        {name: values[name].value for name in ("bert", "vit") if values[name].value},
-        others,
+    output = os.path.abspath(output)
+    scale = get_scale(
+        values.scale,
+        os.path.join(output, "data"),
+        {field: config.value(field) for field in given},
+        **{name: values[name].value for name in ("cifar10", "books", "data_dir")},
     )
-    missing = {unit.name for unit in asked.missing()}
-    for unit in asked.units:
-        state = "missing" if unit.name in missing else "done"
-        print(f"{state:8} {unit.name}")
-        if values.dry_run and unit.name in missing:
-            print(f"         {shlex.join(['python', *unit.command(output, f'{output}/data')])}")
-    for line in asked.needed():
-        print(line)
-    print(f"{len(asked.units) - len(missing)} done, {len(missing)} missing")
-    if values.dry_run:
-        return ""
-    make_folder(os.path.dirname(results) or ".")
-    if values.repeat:
-        same, differing = asked.repeat(values.repeat, values)
-        for line in differing:
-            print(line)
-        if differing:
-            raise ValueError(
-                f"numbers that differ from those of {asked.results.path}: {len(differing)}, "
-                "see above; another machine or other versions explain differences in the last "
-                "digits only"
-            )
-        print(f"{same} units have the same numbers to the bit")
-        return ""
-    try:
-        asked.run(values)
-    finally:  # if it is stopped, with what is done so far
-        if asked.results.units:
-            _write(page, asked)
-    return page
-
-
-def _write(page, asked):
-    """Writes the page and its pictures."""
-    from keras_vitbert.inspection.sheet import style
-    from keras_vitbert.reproduction.pictures import picture_of
-    from keras_vitbert.reproduction.report import page as page_of
-
-    filled = asked.filled()
-    write_atomically(page, page_of(filled, asked.results))
-    stem = os.path.splitext(page)[0]
-    with style():
-        for one in filled:
-            if sheet := picture_of(one):
-                for ending in ("png", "svg"):
-                    path = f"{stem}-{one.experiment.name}.{ending}"
-                    write_atomically(path, sheet.encoded(ending))
-    say(f"{page} and its pictures are written")
-
-
-def _words(flag, text):
-    """Splits further flags as a shell does: list of str."""
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"--{flag}={text}: {error}; quote it as in a shell") from error
+    plan = Plan(
+        scale,
+        output,
+        seeds=values.seeds,
+        originals={name: values[name].value for name in ("bert", "vit") if values[name].value},
+        tpus={"pretrain": values.tpu, "finetune": values.task_tpu, "probe": values.task_tpu},
+    )
+    for name in asked:
+        plan.add(name)
+    results = Results(results, values.scale, output)
+    results.require_settings(plan.runs.values())
+    todo = {run.name for run in missing(plan.runs, results)}
+    for name in plan.runs:
+        print(f"{'missing' if name in todo else 'done':8} {name}")
+    print(f"{len(plan.runs) - len(todo)} done, {len(todo)} missing")
+    if not values.dry_run:
+        try:
+            if todo:
+                run_missing(plan, results, values.parallel)
+        finally:  # if it is stopped, with what is done so far
+            if results.units:
+                write_page(plan, results)
 
 
 def _asked(values):
-    """The names of what the flags ask for: list of str."""
+    """The names of the tables and figures that the flags ask for."""
     names = []
-    for flag, prefix, known in (
-        ("table", "table", _TABLES),
-        ("figure", "figure", _FIGURES),
-        ("ablation", "", _ABLATIONS),
-    ):
+    for flag, known in _KNOWN.items():
         given = [part.strip() for part in values[flag].value.split(",") if part.strip()]
-        for part in given:
-            if part not in known:
-                raise ValueError(f"--{flag}={values[flag].value}: give any of {', '.join(known)}")
-        names += [f"{prefix}{part}" for part in (known if values.all else given)]
+        if unknown := set(given) - set(known):
+            raise ValueError(f"--{flag}: {min(unknown)} is none of {', '.join(known)}")
+        prefix = "" if flag == "ablation" else flag
+        names += [f"{prefix}{part}" for part in (known if values.all else dict.fromkeys(given))]
     if not names:
         raise ValueError("give --table, --figure, --ablation or --all")
-    return list(dict.fromkeys(names))
+    return names
 
 
 if __name__ == "__main__":

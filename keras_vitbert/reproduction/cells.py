@@ -1,157 +1,152 @@
-"""From the results of units to the numbers in the cells of tables."""
+"""From the results of runs to the numbers in the cells of tables."""
 
 import dataclasses
+from collections.abc import Iterable
 from statistics import mean
 
-from keras_vitbert.reproduction.experiments import IC, MLM, NATS, NSP, by_depth
+from keras_vitbert.reproduction import statistics
+from keras_vitbert.reproduction.plan import Plan, run_name
 from keras_vitbert.reproduction.results import DONE
-from keras_vitbert.reproduction.statistics import estimate
+from keras_vitbert.reproduction.scales import Task
+from keras_vitbert.reproduction.tables import (
+    AVERAGE,
+    FULL,
+    IC,
+    IMAGES,
+    MEAN,
+    MLM,
+    NATS,
+    NSP,
+    RAND,
+    TEXT,
+    Table,
+    by_depth,
+)
 
-TEXT, IMAGES, AVERAGE, MEAN = "text", "images", "average", "mean of MLM and IC"
 PROBE = "probe: "  # begins the columns of frozen features
-PROBES = (PROBE + TEXT, PROBE + IMAGES)
-HEADS = {NSP: "NSP", MLM: "MLM", NATS: "MLM, nats", IC: "IC"}  # for columns with longer names
+_HEADS = {NSP: "NSP", MLM: "MLM", NATS: "MLM, nats", IC: "IC"}  # of columns with longer names
+
+
+def head_of(column: str) -> str:
+    """What stands above a column."""
+    return _HEADS.get(column, column)
 
 
 @dataclasses.dataclass(frozen=True)
 class Filled:
-    """An experiment with its numbers.
+    """A table with its numbers."""
 
-    Attributes:
-        experiment: `keras_vitbert.reproduction.experiments.Experiment`.
-        columns: tuple of str.
-        values: nested dict of a row's index, a column and a seed to float; also of columns that
-            are not shown. A column computed from others has the seeds that all of them have.
-        asked: tuple of str, the columns that answer the questions.
-        pretraining: `Filled` of the same rows in pre-training; None if the columns are those.
-        averages: dict of a column that is an average to the tuple of columns that it averages.
-    """
+    table: Table
+    columns: tuple[str, ...]  # that are shown
+    values: list[dict[str, dict[int, float]]]  # for each row by column and seed
+    asked: tuple[str, ...]  # the columns that answer the questions
+    pretraining: "Filled | None" = None  # the same rows in pre-training, if the columns are not
+    averages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # and of what
 
-    experiment: object
-    columns: tuple[str, ...]
-    values: dict[int, dict[str, dict[int, float]]]
-    asked: tuple[str, ...] = ()
-    pretraining: "Filled | None" = None
-    averages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-
-    def measured(self, column):
-        """What is measured in a column, whose name may mean other tasks elsewhere: tuple of str."""
-        if column not in self.averages:
-            return (column,)
-        return tuple(name for part in self.averages[column] for name in self.measured(part))
-
-    def estimate(self, place, column):
-        """`statistics.Estimate` of a cell, or None if nothing is known."""
+    def estimate(self, place: int, column: str) -> statistics.Estimate | None:
+        """A cell, or None if nothing is known."""
         values = self.values[place][column]
-        return estimate(values.values()) if values else None
+        return statistics.estimate(values.values()) if values else None
+
+    def measured(self, column: str) -> tuple[str, ...]:
+        """What is measured in a column, whose name may mean other tasks elsewhere."""
+        parts = self.averages.get(column)
+        return sum(map(self.measured, parts), ()) if parts else (column,)
 
     @property
-    def is_begun(self):
-        """Whether anything is known: bool."""
-        return any(seeds for row in self.values.values() for seeds in row.values())
-
-    def place(self, label):
-        """The index of the row with a label, as in the questions of the experiment: int."""
-        labels = [", ".join(row.label) for row in self.experiment.rows]
-        return labels.index(label)
+    def is_begun(self) -> bool:
+        """Whether anything is known."""
+        return any(seeds for row in self.values for seeds in row.values())
 
 
-def of_pretraining(experiment, results, unit_name, seeds):
-    """The cells of an experiment that is measured in pre-training itself.
+def fill(table: Table, units: dict, tasks: list[Task], seeds: Iterable[int]) -> Filled:
+    """A table with the numbers of its runs.
 
     Args:
-        experiment: `Experiment`.
-        results: `Results`.
-        unit_name: callable that takes a recipe and a seed, and returns the name of its unit; None
-            if it is not trained here.
-        seeds: iterable of int.
-
-    Returns:
-        `Filled`.
+        table: its rows are pre-trained and, if there are tasks, fine-tuned and probed.
+        units: see `Results`.
+        tasks: their averages are as in the paper: of a modality, and of both averages.
+        seeds: of all rows.
     """
-    values = {}
-    for place, row in enumerate(experiment.rows):
-        found = {column: {} for column in (NSP, MLM, NATS, IC)}
-        for seed in seeds:
-            entry = results.units.get(unit_name(row.recipe, seed))
-            if entry is not None and entry["outcome"] == DONE:
-                for column in found.keys() & entry["validation"].keys():
-                    found[column][seed] = entry["validation"][column]
-        found[MEAN] = _means([found[MLM], found[IC]])
-        values[place] = found
-    return Filled(experiment, (NSP, MLM, NATS, IC, MEAN), values, (MEAN,))
 
+    def found(row, kind, number_of, task=""):
+        entries = {seed: units.get(run_name(kind, row.recipe, seed, task)) for seed in seeds}
+        done = {seed: entry for seed, entry in entries.items() if entry}
+        numbers = {s: number_of(entry) for s, entry in done.items() if entry["outcome"] == DONE}
+        return {seed: number for seed, number in numbers.items() if number is not None}
 
-def of_tasks(experiment, results, fine_tuned, probed, tasks, seeds, pretraining=None):
-    """The cells of an experiment that is measured on tasks.
+    columns, values = (NSP, MLM, NATS, IC), []
+    for row in table.rows:
+        values.append(
+            {c: found(row, "pretrain", lambda e, c=c: e["validation"].get(c)) for c in columns}
+        )
+        values[-1][MEAN] = _means(values[-1], (MLM, IC))
+    pretraining = Filled(table, (*columns, MEAN), values, (MEAN,))
+    if not table.tasks:
+        return pretraining
 
-    Args:
-        experiment: `Experiment`.
-        results: `Results`.
-        fine_tuned: callable that takes a recipe, a task and a seed, and returns a unit's name.
-        probed: likewise, for a probe of frozen features; its columns begin with `PROBE`.
-        tasks: list of `Task`.
-        seeds: iterable of int.
-        pretraining: `Filled` or None, kept in the result.
-
-    Returns:
-        `Filled`, with averages as in the paper: of the tasks of a modality, and of both averages.
-    """
     averages = {
         before + kind: tuple(before + task.name for task in tasks if task.kind == kind)
         for kind in (TEXT, IMAGES)
         for before in ("", PROBE)
-    }
-    averages[AVERAGE] = (TEXT, IMAGES)
-    values = {}
-    for place, row in enumerate(experiment.rows):
-        found = {}
+    } | {AVERAGE: (TEXT, IMAGES)}
+    values = []
+    for row in table.rows:
+        values.append({})
         for task in tasks:
-            for column, unit_name in ((task.name, fine_tuned), (PROBE + task.name, probed)):
-                names = {seed: unit_name(row.recipe, task, seed) for seed in seeds}
-                entries = {seed: results.units.get(name) for seed, name in names.items()}
-                found[column] = {
-                    seed: entry["value"]
-                    for seed, entry in entries.items()
-                    if entry is not None and entry["outcome"] == DONE
-                }
-        for column, names in averages.items():
-            found[column] = _means([found[name] for name in names])
-        values[place] = found
-    columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *PROBES)
-    return Filled(experiment, columns, values, (TEXT, IMAGES, *PROBES), pretraining, averages)
+            for before, kind in (("", "finetune"), (PROBE, "probe")):
+                numbers = found(row, kind, lambda entry: entry["value"], task.name)
+                values[-1][before + task.name] = numbers
+        for column, parts in averages.items():
+            values[-1][column] = _means(values[-1], parts)
+    probes = (PROBE + TEXT, PROBE + IMAGES)
+    columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *probes)
+    return Filled(table, columns, values, (TEXT, IMAGES, *probes), pretraining, averages)
 
 
-def of_blocks(entries):
-    """How far the modalities share each block, by activations and by masks.
-
-    Args:
-        entries: dict of a seed to the entry of its pre-training.
-
-    Returns:
-        `Filled`; None if no run has measured activations.
-    """
-    found = {seed: entry for seed, entry in entries.items() if entry.get("co_activation")}
-    if not found:
+def fill_depth(units: dict, seeds: Iterable[int]) -> Filled | None:
+    """How far the modalities share each block of `vitbert`; None if no run measured activations."""
+    entries = {seed: units.get(run_name("pretrain", FULL, seed), {}) for seed in seeds}
+    entries = {seed: entry for seed, entry in entries.items() if entry.get("co_activation")}
+    if not entries:
         return None
-    experiment = by_depth(len(next(iter(found.values()))["co_activation"]["overlap"]))
-    values = {}
-    for place in range(len(experiment.rows)):
-        values[place] = {
-            name: {seed: entry["co_activation"][name][place] for seed, entry in found.items()}
-            for name in ("overlap", "correlation")
-        }
-        values[place]["cleared"] = {
-            seed: entry["mask"]["sparsity_per_block"][f"block_{place}"]
-            for seed, entry in found.items()
-        }
     columns = ("overlap", "correlation", "cleared")
-    return Filled(experiment, columns, values, columns)
+    table = by_depth(len(next(iter(entries.values()))["co_activation"]["overlap"]))
+    values = [{column: {} for column in columns} for _ in table.rows]
+    for seed, entry in entries.items():
+        for place, row in enumerate(values):
+            for column in columns[:2]:
+                row[column][seed] = entry["co_activation"][column][place]
+            row["cleared"][seed] = entry["mask"]["sparsity_per_block"][f"block_{place}"]
+    return Filled(table, columns, values, columns)
 
 
-def _means(cells):
-    """The mean of several cells, seed by seed: dict of a seed to float."""
-    if not cells:
-        return {}
-    seeds = set(cells[0]).intersection(*cells[1:])
+def _means(row, columns):
+    """The mean of several columns, for each seed that all of them have."""
+    cells = [row[column] for column in columns]
+    seeds = set(cells[0]).intersection(*cells[1:]) if cells else ()
     return {seed: mean(cell[seed] for cell in cells) for seed in sorted(seeds)}
+
+
+def fill_all(plan: Plan, units: dict) -> list[Filled]:
+    """What was asked for, and all else that has results."""
+    found = [
+        fill(table, units, plan.scale.tasks_of(table), plan.seeds(name))
+        for name, table in plan.tables.items()
+    ]
+    found = [one for one in found if one.table.name in plan.asked or one.is_begun]
+    depth = fill_depth(units, max(map(plan.seeds, plan.tables), key=len))
+    return [*found, *([depth] if depth else [])]
+
+
+def deviations(filled: list[Filled]) -> dict[tuple[str, ...], statistics.Deviation]:
+    """The error of a cell by what it measures (`Filled.measured`), from all trained rows."""
+    rows = {}  # a recipe counts once, whatever tables it is in
+    for one in [*filled, *(one.pretraining for one in filled if one.pretraining)]:
+        for row, cells in zip(one.table.rows, one.values, strict=True):
+            if row.recipe is not None and row.recipe.variant == RAND:
+                continue
+            for column, values in cells.items():
+                known = rows.setdefault(one.measured(column), {})
+                known.setdefault(row.recipe or row.name, {}).update(values)
+    return {measured: statistics.deviation(found.values()) for measured, found in rows.items()}

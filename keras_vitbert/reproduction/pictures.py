@@ -1,119 +1,72 @@
 """Tables as pictures: one line per row, or a curve over mask ratios as in Figure 2."""
 
-from keras_vitbert.inspection.sheet import (
-    EDGE,
-    FAINT,
-    PAGE,
-    Sheet,
-    shades,
-    shortened,
-    width_of,
-)
-from keras_vitbert.reproduction.cells import HEADS, IMAGES, TEXT
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
 
-_LINE = 0.17  # inches of a row
-_LEFT, _GAP, _BELOW, _HEIGHT = 0.5, 0.55, 0.42, 1.9
+from keras_vitbert.reproduction.cells import Filled, head_of
+from keras_vitbert.reproduction.tables import IMAGES, TEXT
+
 _NOTE = "means over seeds, with standard errors; small points are seeds"
+_COLOURS = ("#440154", "#21918c")  # of viridis
+_STYLE = {
+    "axes.linewidth": 0.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "lines.linewidth": 1,
+    "svg.fonttype": "none",  # letters stay letters
+    "text.parse_math": False,  # names may contain a $
+}
 
 
-def rows_picture(filled):
-    """A panel for text and one for images, or one per metric; a line for each row.
-
-    Args:
-        filled: `keras_vitbert.reproduction.cells.Filled`.
-
-    Returns:
-        `Sheet`; None if no cell is filled.
-    """
-    columns = [c for c in (TEXT, IMAGES) if c in filled.columns] or list(filled.columns[:3])
-    rows = [
-        (place, ", ".join(row.label))
-        for place, row in enumerate(filled.experiment.rows)
-        if any(filled.estimate(place, column) for column in columns)
-    ]
-    if not rows:
-        return None
-    names = min(max(width_of(label) for _, label in rows) + 0.1, 1.7)
-    height = _LINE * len(rows)
-    sheet = Sheet(PAGE, 0.45 + height, filled.experiment.title, _NOTE)
-    top = sheet.top + 0.2
-    width = (PAGE - 2 * EDGE - names) / len(columns) - 0.15
-    for line, (_, label) in enumerate(rows):
-        middle = top + (line + 0.5) * _LINE
-        sheet.text(EDGE, middle, shortened(label, names), va="center")
-    for number, column in enumerate(columns):
-        left = EDGE + names + number * (width + 0.15)
-        axes = sheet.axes(left, top, width, height, label=column)
-        axes.set_title(HEADS.get(column, column))
-        axes.set_yticks([])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=FAINT, linewidth=0.25)
-        for line, (place, _) in enumerate(rows):
-            _point(axes, filled, place, column, line, is_row=True)
-        axes.margins(x=0.08)
-    return sheet
+def draw(filled: Filled, stem: str) -> None:
+    """Writes STEM.png and STEM.svg: text and images, or what pre-training measures."""
+    table = filled.table
+    columns = [c for c in (TEXT, IMAGES) if c in filled.columns] or filled.columns[:3]
+    is_curve = table.name == "figure2"
+    shown = [place for place, row in enumerate(filled.values) if any(row[c] for c in columns)]
+    with matplotlib.rc_context(_STYLE):
+        height = 2.6 if is_curve else 0.7 + 0.18 * len(shown)
+        figure = Figure((6.9, height), dpi=300, layout="constrained")
+        figure.suptitle(table.title, x=0.01, ha="left", weight="bold", size=8)
+        figure.supxlabel(_NOTE, x=0.01, ha="left", size=6)
+        panels = figure.subplots(1, len(columns), sharey=not is_curve, squeeze=False)[0]
+        for axes, column in zip(panels, columns, strict=True):
+            axes.set_title(head_of(column))
+            axes.set_label(column)
+            (_curves if is_curve else _lines)(axes, filled, column, shown)
+        for ending in ("png", "svg"):
+            figure.savefig(f"{stem}.{ending}")
 
 
-def ratios_picture(filled):
-    """Figure 2: text and images over the mask ratio, with masks by magnitude and at random.
-
-    Args:
-        filled: `Filled`, of the experiment `figure2`.
-
-    Returns:
-        `Sheet`; None if no cell is filled.
-    """
-    rows = filled.experiment.rows
-    kinds = list(dict.fromkeys(row.label[1] for row in rows))
-    if not filled.is_begun:
-        return None
-    sheet = Sheet(PAGE, _HEIGHT + _BELOW + 0.3, filled.experiment.title, _NOTE)
-    width = (PAGE - _LEFT - _GAP) / 2 - 0.1
-    artists = []
-    for number, column in enumerate((TEXT, IMAGES)):
-        left = _LEFT + number * (width + _GAP)
-        axes = sheet.axes(left, sheet.top + 0.15, width, _HEIGHT, label=column)
-        axes.set_xlabel("mask ratio")
-        axes.set_title(column)
-        lines = []
-        for kind, colour in zip(kinds, shades(len(kinds)), strict=True):
-            means = {
-                p: filled.estimate(p, column) for p, row in enumerate(rows) if row.label[1] == kind
-            }
-            places = [place for place, found in means.items() if found]
-            xs = [float(rows[place].label[0]) for place in places]
-            ys = [means[place].mean for place in places]
-            lines += axes.plot(xs, ys, "-", color=colour, label=kind, zorder=1)
-            for x, place in zip(xs, places, strict=True):
-                _point(axes, filled, place, column, x, colour)
-        artists = artists or lines
-    sheet.legend(sheet.top + 0.15 + _HEIGHT + _BELOW, artists, len(kinds))
-    return sheet
+def _lines(axes, filled, column, shown):
+    """A line for each row, the first one uppermost."""
+    for line, place in enumerate(shown):
+        seeds = [*filled.values[place][column].values()]
+        if found := filled.estimate(place, column):
+            axes.plot(seeds, [line] * len(seeds), ".", color="#9a9a9a", markersize=2)
+            error = np.nan_to_num(found.error)
+            axes.errorbar(found.mean, line, xerr=error, fmt="o", ms=3, color=_COLOURS[0])
+    axes.set_yticks(range(len(shown)), [filled.table.rows[place].name for place in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.grid(axis="x", linewidth=0.25)
 
 
-def _point(axes, filled, place, column, at, colour=None, is_row=False):
-    """A mean with its standard error, and its seeds; `at` is the other coordinate."""
-    found = filled.estimate(place, column)
-    if found is None:
-        return
-    colour = shades(1)[0] if colour is None else colour
-    error = found.error if found.count > 1 else 0.0
-    values = list(filled.values[place][column].values())
-    if found.count > 1:
-        pair = (values, [at] * len(values))
-        axes.plot(*(pair if is_row else pair[::-1]), ".", color=FAINT, markersize=2, zorder=0)
-    pair, bars = (found.mean, at), {"xerr": error}
-    if not is_row:
-        pair, bars = pair[::-1], {"yerr": error}
-    axes.errorbar(*pair, **bars, fmt="o", color=colour, elinewidth=0.8, capsize=1.5, zorder=2)
-
-
-def picture_of(filled):
-    """The picture of an experiment: `Sheet`, or None if no cell is filled.
-
-    Args:
-        filled: `Filled`.
-    """
-    is_figure = filled.experiment.name == "figure2"
-    return ratios_picture(filled) if is_figure else rows_picture(filled)
+def _curves(axes, filled, column, shown):
+    """Means over the mask ratio, with masks by magnitude and at random."""
+    kinds = dict.fromkeys(row.label[1] for row in filled.table.rows)
+    for kind, colour in zip(kinds, _COLOURS, strict=True):
+        labels = {place: filled.table.rows[place].label for place in shown}
+        places = [p for p in shown if labels[p][1] == kind and filled.values[p][column]]
+        ratios = [float(labels[place][0]) for place in places]
+        found = [filled.estimate(place, column) for place in places]
+        for ratio, place in zip(ratios, places, strict=True):
+            seeds = [*filled.values[place][column].values()]
+            axes.plot([ratio] * len(seeds), seeds, ".", color="#9a9a9a", markersize=2)
+        means, errors = [one.mean for one in found], np.nan_to_num([one.error for one in found])
+        axes.errorbar(ratios, means, yerr=errors, fmt="o-", ms=3, color=colour, label=kind)
+    axes.set_xlabel("mask ratio")
+    axes.legend(frameon=False)

@@ -1,123 +1,175 @@
-"""From rows of tables to the units that fill them."""
+"""From rows of tables to the runs that fill them."""
 
-from keras_vitbert.configs.merges import has_masks
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.reproduction.experiments import RAND, Recipe
-from keras_vitbert.reproduction.units import Unit
+from keras_vitbert.configs.run import Experiment
+from keras_vitbert.configs.sections import flatten
+from keras_vitbert.experiments import experiment
+from keras_vitbert.reproduction.scales import Scale
+from keras_vitbert.reproduction.tables import FULL, JOINT, RAND, Recipe, tables
 
-_TEACHERS = {"image": "vit", "text": "bert"}
+_TEACHERS = {"image_teacher": "vit", "text_teacher": "bert"}
 
 
-class Planner:
-    """Makes the units of a scale; the same recipe, task and seed are one unit.
+def run_name(kind: str, recipe: Recipe, seed: int, task: str = "") -> str:
+    """The name of a run: its folder, and its key in `results.json`."""
+    return "/".join(filter(None, (kind, task, f"{recipe.name}-s{seed}")))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An experiment that is run once, in a folder of its own; or a figure that is drawn."""
+
+    name: str  # its folder, which begins with its kind: pretrain, finetune, probe or figures
+    inputs: dict[str, Any]  # of `keras_vitbert.experiments.open_run`, or see `one_run`
+    of: str = ""  # what `keras_vitbert.experiments.experiment` takes
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    needs: tuple[str, ...] = ()  # runs whose folders it reads
+    rate_of: str = ""  # the run whose learning rate it takes
+    tpu: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it does."""
+        return self.name.partition("/")[0]
+
+    @property
+    def experiment(self) -> Experiment:
+        """What is run."""
+        return experiment(self.of, **self.values)
+
+    def settings(self, output: str) -> str:
+        """A digest of all that makes the run, except the data and the runs that it needs."""
+        flat = {}
+        if self.of:  # fields that later versions add do not count until they are changed
+            config = self.experiment
+            task = {} if self.kind == "pretrain" else {"task": self.of}
+            usual = flatten(type(config)(**task))
+            flat = {name: value for name, value in flatten(config).items() if value != usual[name]}
+        made_of = json.dumps([self.kind, flat, self.inputs], ensure_ascii=False)
+        made_of = made_of.replace(f"{output}/", "")
+        return hashlib.sha256(made_of.encode()).hexdigest()[:16]
+
+
+class Plan:
+    """The runs that tables and figures need.
 
     Args:
-        scale: `keras_vitbert.reproduction.scales.Scale`.
-        others: dict of a module to a tuple of str, arguments for all its units, such as devices.
+        scale: what is trained, and on what.
+        output: the folder of all runs, absolute.
+        seeds: for every row; 0 for those of the scale.
+        originals: checkpoints of other projects, see `tables`.
+        tpus: of a kind of run its TPU.
 
     Attributes:
-        units: dict of a name to a `Unit`.
+        tables: all by name.
+        asked: names of what was added.
+        runs: by name, each after all that it needs.
     """
 
-    def __init__(self, scale, others=None):
-        self.scale = scale
-        self.units = {}
-        self._settings = scale.settings()
-        self._others = others or {}
+    def __init__(
+        self,
+        scale: Scale,
+        output: str,
+        seeds: int = 0,
+        originals: dict[str, str] | None = None,
+        tpus: dict[str, str | None] | None = None,
+    ):
+        self.scale, self.output, self.tables = scale, output, tables(originals or {})
+        self.asked: list[str] = []
+        self.runs: dict[str, Run] = {}
+        self._seeds, self._tpus = seeds, tpus or {}
 
-    def pretraining(self, recipe, seed):
-        """Adds the pre-training of a recipe, with its teachers; returns the unit's name: str."""
-        name = f"pretrain/{recipe.name}-s{seed}"
-        if name not in self.units:
-            teachers = []
+    def seeds(self, table: str) -> range:
+        """The seeds of a table's rows."""
+        return range(self._seeds or self.scale.seeds[table])
+
+    def add(self, name: str) -> None:
+        """Adds what fills a table, or what draws `figure3` to `figure6`."""
+        self.asked.append(name)
+        if name not in self.tables:
+            self._drawing(name.removeprefix("figure"))
+            return
+        table = self.tables[name]
+        for seed in self.seeds(name):
+            for row in table.rows:
+                for task in self.scale.tasks_of(table):
+                    self._probing(row.recipe, task, seed)
+                    self._fine_tuning(row.recipe, task, seed)
+                if not table.tasks:
+                    self._pretraining(row.recipe, seed)
+
+    def _drawing(self, number):
+        """Adds a figure of `vitbert`, or Figure 6 of `vitbert` and `joint`, fine-tuned."""
+        images, name = "", f"figures/{number}-{FULL.name}-s0"
+        if number != "6":
+            needs = [self._pretraining(FULL, 0)]
+        else:
+            needs, name, firsts = [], "figures/6-s0", {}
+            for task in self.scale.tasks:
+                firsts.setdefault(task.kind, task)
+            for task in firsts.values():
+                needs += [self._fine_tuning(recipe, task, 0) for recipe in (FULL, JOINT)]
+            images = firsts["images"].inputs["data_dir"]
+        inputs = {"number": number, "runs": [*map(self._folder, needs)], "images": images}
+        self._add(name, inputs, needs=tuple(needs))
+
+    def _pretraining(self, recipe, seed):
+        """The name of a pre-training, which is added with its teachers."""
+        name = run_name("pretrain", recipe, seed)
+        if name not in self.runs:
+            needs = {}
             if VARIANTS[recipe.variant].distillation:
-                for kind, variant in _TEACHERS.items():
-                    teacher = self.pretraining(Recipe(variant), seed)
-                    teachers.append(f"--{kind}_teacher={{{teacher}}}")
-            flags = (f"--config={self.scale.config}", *self.scale.pretraining)
-            if not has_masks(dict(recipe.changes).get("merge.name", "mask")):  # none to schedule
-                flags = (flag for flag in flags if not flag.startswith("--config.merge.mask_"))
-            flags = (*flags, f"--variant={recipe.variant}", *recipe.flags, *teachers)
-            self._add(name, "keras_vitbert.pretrain", flags, seed, settings=self._settings)
+                for role, variant in _TEACHERS.items():
+                    needs[role] = self._pretraining(Recipe(variant), seed)
+            values = {**self.scale.pretraining, **dict(recipe.changes)}
+            values |= {"variant": recipe.variant, "seed": seed}
+            inputs = {role: self._folder(teacher) for role, teacher in needs.items()}
+            self._add(name, inputs, self.scale.config, values, tuple(needs.values()))
         return name
 
-    def fine_tuning(self, recipe, task, seed, seeds):
-        """Adds a fine-tuning; returns the unit's name: str.
+    def _fine_tuning(self, recipe, task, seed):
+        """The name of a fine-tuning, which is added.
 
         The first seed picks the learning rate, on held-out training examples, and all seeds are
         reported with it: the same effort for every row.
         """
-        name = f"finetune/{task.name}/{recipe.name}-s{seed}"
-        if name not in self.units:
-            first = seeds[0]
-            flags = (*self._begin(recipe, task, seed), *task.data, *task.flags)
-            rate_of = ""
-            if seed == first and task.sweeps:
-                flags += ("--sweep",)
-            elif seed != first:
-                rate_of = self.fine_tuning(recipe, task, first, seeds)
-            self._add(name, "keras_vitbert.finetune", flags, seed, rate_of)
+        name = run_name("finetune", recipe, seed, task.name)
+        if name not in self.runs:
+            sweep, rate_of = task.sweeps and seed == 0, ""
+            if task.sweeps and seed:
+                rate_of = self._fine_tuning(recipe, task, 0)
+            values, options = {**task.values, "seed": seed}, {"sweep": True} if sweep else {}
+            self._downstream(name, recipe, task, seed, values, options, rate_of)
         return name
 
-    def probing(self, recipe, task, seed):
-        """Adds a probe of frozen features; returns the unit's name: str."""
-        name = f"probe/{task.name}/{recipe.name}-s{seed}"
-        if name not in self.units:
-            flags = (*self._begin(recipe, task, seed), *task.data)
-            self._add(name, "keras_vitbert.probe", flags, seed)
-        return name
+    def _probing(self, recipe, task, seed):
+        name = run_name("probe", recipe, seed, task.name)
+        if name not in self.runs:
+            self._downstream(name, recipe, task, seed, {"seed": seed})
 
-    def figure(self, number, recipe, seed):
-        """Adds the drawing of a figure of one pre-training; returns the unit's name: str."""
-        run = self.pretraining(recipe, seed)
-        return self._drawing(number, (f"--run={{{run}}}",), f"-{recipe.name}", seed)
-
-    def examples(self, recipes, seed, seeds):
-        """Adds Figure 6, predictions for an image and a text task; returns the unit's name: str.
-
-        Args:
-            recipes: iterable of `Recipe`, to be shown side by side.
-            seed: int.
-            seeds: see `fine_tuning`.
-        """
-        tasks, flags = {}, []
-        for task in self.scale.tasks:
-            if task.kind not in tasks:
-                tasks[task.kind] = task
-                for recipe in recipes:
-                    run = self.fine_tuning(recipe, task, seed, seeds)
-                    flags.append(f"--run={{{run}}}")
-        data = tasks["images"].data if "images" in tasks else ()
-        others = self._others.get("keras_vitbert.finetune", ())
-        return self._drawing("6", (*flags, *_images_of(data)), "", seed, _images_of(others))
-
-    def _drawing(self, number, flags, of, seed, others=()):
-        name = f"figures/{number}{of}-s{seed}"
-        self.units[name] = Unit(
-            *(name, "keras_vitbert.figures", (f"--figures={number}", *flags), seed),
-            others=others,
-            folder_flag="output",
-            has_summary=False,
-        )
-        return name
-
-    def _begin(self, recipe, task, seed):
-        """The flags of the checkpoint that a fine-tuning or a probe starts from: list of str."""
-        knows_text = recipe.variant != RAND and VARIANTS[recipe.variant].text
-        words = [self.scale.vocabulary] if task.kind == "text" and not knows_text else []
+    def _downstream(self, name, recipe, task, seed, values, options=None, rate_of=""):
+        """Adds a run that starts from a checkpoint."""
+        needs, start = (), {"checkpoint": recipe.checkpoint or RAND}
         if recipe.variant == RAND:
-            return [f"--checkpoint={RAND}", self.scale.architecture, *words]
-        checkpoint = recipe.checkpoint or f"{{{self.pretraining(recipe, seed)}}}"
-        return [f"--checkpoint={checkpoint}", *words]
+            start["architecture"] = self.scale.config
+        elif not recipe.checkpoint:
+            needs = (self._pretraining(recipe, seed),)
+            start["checkpoint"] = self._folder(needs[0])
+        knows_text = recipe.variant != RAND and VARIANTS[recipe.variant].text
+        if task.kind == "text" and not knows_text:
+            start["vocabulary"] = self.scale.vocabulary
+        inputs = {**start, **task.inputs, **(options or {})}
+        self._add(name, inputs, task.experiment, values, needs, rate_of)
 
-    def _add(self, name, module, arguments, seed, rate_of="", settings=()):
-        arguments = (*arguments, f"--config.seed={seed}")
-        others = self._others.get(module, ())
-        self.units[name] = Unit(name, module, arguments, seed, rate_of, others, settings)
+    def _add(self, name, *rest, **more):
+        tpu = self._tpus.get(name.partition("/")[0])
+        self.runs[name] = Run(name, *rest, **more, tpu=tpu)
 
-
-def _images_of(flags):
-    """The `--images` of a figure for the `--data_dir` of a fine-tuning, if there is one."""
-    begin = "--data_dir="
-    folders = (flag.removeprefix(begin) for flag in flags if flag.startswith(begin))
-    return tuple(f"--images={folder}" for folder in folders)
+    def _folder(self, name):
+        return os.path.join(self.output, name)

@@ -1,24 +1,30 @@
 """The data of the scales `sample` and `small`: for pre-training, and for tasks it has not seen.
 
-A folder is filled once; `SHA256.json` in it is written last and holds the digest of each kind.
+Text tasks within reach of a small model are cut from documents that it was not trained on: `next`
+asks whether a passage follows another, as in BERT's next-sentence prediction, or is from another
+document, and `source` which of several books a passage is from. Training and validation examples
+come from different documents.
 """
 
 import collections
+import csv
 import hashlib
 import json
 import os
-import shlex
 import shutil
+import tempfile
+from collections.abc import Callable
 
-from keras_vitbert.reproduction.held_out_texts import book_of, write_next, write_source
-from keras_vitbert.reproduction.running import called, require_done
-from keras_vitbert.runs.run_lock import held_at_last
+import numpy as np
+
 from pipelines.digests import whole_digest
-from pipelines.files import json_object, write_atomically, written_whole
+from pipelines.files import json_object, write_atomically
 from pipelines.status import doing, say
 from pipelines.text import documents
+from pipelines.text.documents import Document
+from pipelines.text.tokenization import sentences_of
 
-DIGESTS = "SHA256.json"
+_DIGESTS = "SHA256.json"
 _SEED = 0
 _WORDS = 40  # the fewest in a passage; two passages have about 110 tokens
 # Of the 5,000 training images of each class of CIFAR-10: from, to. Its test images are not used.
@@ -28,41 +34,38 @@ _CIFAR_PARTS = {
     "task/train": (2_500, 4_500),
     "task/validation": (4_500, 5_000),
 }
-_VOCABULARY, _LENGTH, _PASSES = 2_000, 128, 4
 # Of every eight chapters of a book, those that tasks train on, those that they are measured on, and
 # those that pre-training is validated on. Pre-training trains on the others.
 _TASK_TRAINING, _TASK_DEV, _VALIDATION = (4, 5), (6,), (7,)
 _CHAPTERS = 8
 
 
-def prepared(folder, build):
-    """Fills a folder, unless it is already filled; one process at a time.
+def prepared(folder: str, build: Callable[[str], None]) -> dict[str, str]:
+    """Fills a folder, unless it exists; it appears whole or not at all.
 
     Args:
-        folder: str.
-        build: callable that takes the folder; called again if it was stopped.
+        folder: local.
+        build: fills a folder.
 
     Returns:
-        dict of a subfolder to the SHA-256 of its files.
+        The SHA-256 of the files of each subfolder.
     """
-    path = os.path.join(folder, DIGESTS)
-    if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        with held_at_last(folder, "prepares the data"):
-            if not os.path.exists(path):
-                build(folder)
-                with doing("reading what was prepared"):
-                    digests = {
-                        entry.name: _digest(entry.path)
-                        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-                        if entry.is_dir()
-                    }
-                write_atomically(path, json.dumps(digests, indent=1) + "\n")
-    with open(path, encoding="utf-8") as file:
+    if not os.path.exists(folder):
+        with tempfile.TemporaryDirectory(prefix="data.tmp-", dir=os.path.dirname(folder)) as parent:
+            temporary = os.path.join(parent, "data")
+            os.mkdir(temporary)
+            build(temporary)
+            with doing("reading what was prepared"):
+                kinds = sorted(os.listdir(temporary))
+                digests = {kind: digest_of(os.path.join(temporary, kind)) for kind in kinds}
+            with open(os.path.join(temporary, _DIGESTS), "w") as file:
+                json.dump(digests, file, indent=1)
+            os.rename(temporary, folder)
+    with open(os.path.join(folder, _DIGESTS), encoding="utf-8") as file:
         return json_object(file.read())
 
 
-def _digest(folder):
+def digest_of(folder: str) -> str:
     """The SHA-256 of the names and contents of all files below a folder.
 
     Manifests do not count: they record where their sources were.
@@ -76,138 +79,95 @@ def _digest(folder):
     return digest.hexdigest()
 
 
-def build_sample(folder):
-    """The tasks of the scale `sample`: digits of scikit-learn, and held-out articles.
+def build_sample(folder: str) -> None:
+    """Fills a folder with tasks: scikit-learn's digits, and passages of held-out articles.
 
-    Pre-training has its own data, see `pipelines.prepare.sample`.
-
-    Args:
-        folder: str.
+    Pre-training has its own data, see `pipelines.sample`.
     """
+    import tensorflow as tf
+    from sklearn import datasets
+
     from pipelines import package_data
     from pipelines.prepare import sample, wikipedia
 
     made = sample.prepare()
-    os.makedirs(os.path.join(folder, "vocabulary"), exist_ok=True)
+    os.mkdir(os.path.join(folder, "vocabulary"))
     shutil.copyfile(made.vocabulary, os.path.join(folder, "vocabulary", "vocab.txt"))
-    _write_digits(os.path.join(folder, "digits"))
-    with doing("reading the articles"):
-        articles = list(
-            wikipedia.read_documents(package_data.find_package_file(*sample.WIKIPEDIA_FILE))
-        )
-    held_out = sample.held_out_documents(len(articles), _SEED)
-    unseen = [articles[place] for place in sorted(held_out)]
-    half = len(unseen) // 2
-    counts = write_next(
-        os.path.join(folder, "next"), {"train": unseen[half:], "dev": unseen[:half]}, 20, _SEED
-    )
-    say(f"next: {counts}")
-
-
-def _write_digits(folder):
-    """scikit-learn's 8 x 8 digits, three times as large, as a folder of classes."""
-    import tensorflow as tf
-    from sklearn import datasets
-
     images, labels = datasets.load_digits(return_X_y=True)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         split = "validation" if number % 3 == 0 else "train"
-        target = os.path.join(folder, split, str(label))
+        target = os.path.join(folder, "digits", split, str(label))
         os.makedirs(target, exist_ok=True)
         pixels = (image.reshape(8, 8, 1) * 255 / 16).astype("uint8").repeat(3, 0).repeat(3, 1)
         tf.io.write_file(os.path.join(target, f"{number:04d}.png"), tf.io.encode_png(pixels))
+    with doing("reading the articles"):
+        path = package_data.find_package_file(*sample.WIKIPEDIA_FILE)
+        articles = list(wikipedia.read_documents(path))
+    unseen = [articles[place] for place in sorted(sample.held_out_documents(len(articles), _SEED))]
+    half = len(unseen) // 2
+    write_next(f"{folder}/next", {"train": unseen[half:], "dev": unseen[:half]}, 20, _SEED)
 
 
-def build_small(folder, cifar10, books):
-    """The data of the scale `small`.
+def build_small(folder: str, cifar10: str, books: str) -> None:
+    """Fills a folder with the data of the scale `small`.
 
     Args:
-        folder: str.
-        cifar10: str, holds `train/CLASS/*.jpg` with 5,000 images per class.
-        books: str, plain-text books.
+        folder: empty.
+        cifar10: holds `train/CLASS/*.jpg` with 5,000 images per class.
+        books: a folder of plain-text books.
+
+    Raises:
+        ValueError: these hold too little.
     """
-    from pipelines import package_data
+    from pipelines import books as books_command
+    from pipelines import imagenet, package_data, text_examples, vocabulary, wikipedia
     from pipelines.prepare import sample
 
-    classes = _images_of_classes(cifar10)
-    texts = os.path.join(folder, "documents")
+    if not cifar10 or not books:
+        raise ValueError("the scale small needs the images of cifar10 and a folder of books")
+    divide_images(cifar10, f"{folder}/cifar10")
+    texts, words = f"{folder}/documents", f"{folder}/vocabulary/vocab.txt"
     dump = package_data.find_package_file(*sample.WIKIPEDIA_FILE)
-    _call("pipelines.books", f"--folder={books}", f"--output={texts}/all/books", "--shards=1")
-    _call("pipelines.wikipedia", f"--dump={dump}", f"--output={texts}/all/wiki", "--shards=1")
-    unseen = _divide(texts)
+    books_command.main([f"--folder={books}", f"--output={texts}/all/books", "--shards=1"])
+    wikipedia.main([f"--dump={dump}", f"--output={texts}/all/wiki", "--shards=1"])
+    unseen = divide_documents(texts)
     for name, write in (("next", write_next), ("source", write_source)):
-        say(f"{name}: {write(os.path.join(folder, name), unseen, _WORDS, _SEED)}")
-    words = os.path.join(folder, "vocabulary", "vocab.txt")
-    os.makedirs(os.path.dirname(words), exist_ok=True)
-    if not os.path.exists(words):
-        pattern = os.path.join(texts, "train.jsonl")
-        _call(
-            "pipelines.vocabulary",
-            f"--documents={pattern}",
-            f"--output={words}",
-            f"--size={_VOCABULARY}",
-        )
-    for split, passes in (("train", _PASSES), ("validation", 1)):
-        _call(
-            "pipelines.text_examples",
-            f"--documents={os.path.join(texts, split)}.jsonl",
-            f"--vocabulary={words}",
-            f"--output={os.path.join(folder, 'text', split)}",
-            "--shards=1",
-            f"--duplication={passes}",
-            f"--max_length={_LENGTH}",
-        )
-    _link_images(classes, os.path.join(folder, "cifar10"))
-    _call(
-        "pipelines.imagenet",
-        f"--folder={os.path.join(folder, 'cifar10', 'pretrain')}",
-        f"--output={os.path.join(folder, 'images')}",
-        *("--train_shards=8", "--validation_shards=1"),
-    )
+        write(f"{folder}/{name}", unseen, _WORDS, _SEED)
+    os.mkdir(os.path.dirname(words))
+    vocabulary.main([f"--documents={texts}/train.jsonl", f"--output={words}", "--size=2000"])
+    for split, passes in (("train", 4), ("validation", 1)):
+        files = (f"--documents={texts}/{split}.jsonl", f"--output={folder}/text/{split}")
+        options = ("--shards=1", f"--duplication={passes}", "--max_length=128")
+        text_examples.main([*files, f"--vocabulary={words}", *options])
+    shards = ("--train_shards=8", "--validation_shards=1")
+    imagenet.main([f"--folder={folder}/cifar10/pretrain", f"--output={folder}/images", *shards])
 
 
-def _images_of_classes(cifar10):
-    """The images of each class in their order: dict of a class to a list of paths."""
-    source = os.path.join(cifar10, "train")
-    if not os.path.isdir(source):
-        raise ValueError(f"--cifar10={cifar10}: holds no folder train; give CIFAR-10 as images")
-    needed = max(end for _, end in _CIFAR_PARTS.values())
-    classes = {}
-    for entry in sorted(os.scandir(source), key=lambda entry: entry.name):
+def divide_images(cifar10: str, folder: str) -> None:
+    """Divides the images of each class, by hard links or copies."""
+    for entry in sorted(os.scandir(os.path.join(cifar10, "train")), key=lambda entry: entry.name):
         if not entry.is_dir():  # such as what a file manager leaves
             continue
         images = sorted(os.listdir(entry.path))
-        if len(images) < needed:
-            raise ValueError(
-                f"{entry.path}: {len(images)} images, {needed} are needed; give all training "
-                "images of CIFAR-10"
-            )
-        classes[entry.name] = [os.path.join(entry.path, name) for name in images]
-    return classes
-
-
-def _link_images(classes, folder):
-    """Divides the images of each class, by hard links or copies."""
-    for name, images in classes.items():
         for part, (begin, end) in _CIFAR_PARTS.items():
-            target = os.path.join(folder, part, name)
-            os.makedirs(target, exist_ok=True)
+            if len(images) < end:
+                raise ValueError(f"{entry.path}: has {len(images)} images, {end} are needed")
+            target = os.path.join(folder, part, entry.name)
+            os.makedirs(target)
             for image in images[begin:end]:
-                _link(image, os.path.join(target, os.path.basename(image)))
+                pair = os.path.join(entry.path, image), os.path.join(target, image)
+                try:
+                    os.link(*pair)
+                except OSError:  # another disk
+                    shutil.copyfile(*pair)
 
 
-def _link(source, target):
-    if os.path.exists(target):
-        return
-    try:
-        os.link(source, target)
-    except OSError:  # another disk
-        with open(source, "rb") as image, written_whole(target) as file:
-            shutil.copyfileobj(image, file)
+def divide_documents(texts: str) -> dict[str, list[Document]]:
+    """Divides documents: writes those to train and validate on, and returns those for tasks.
 
-
-def _divide(texts):
-    """Divides documents: writes those to train and validate on, and returns those for tasks."""
+    Args:
+        texts: a folder with `all/books-*` and `all/wiki-*`.
+    """
     parts = {"train": [], "validation": []}
     unseen = {"train": [], "dev": []}
     for kind in ("books", "wiki"):
@@ -229,7 +189,96 @@ def _divide(texts):
     return unseen
 
 
-def _call(module, *arguments):
-    command = ["-m", module, *arguments]
-    say("+ " + shlex.join(["python", *command]))
-    require_done(module, called(command))
+def book_of(document: Document) -> str:
+    """The book that a document of `pipelines.books` is a chapter of."""
+    return document.title.partition(":")[0]
+
+
+def passages(document: Document, words: int) -> list[str]:
+    """Cuts a document into passages of whole sentences, without the remainder.
+
+    Args:
+        document: of `pipelines.text.documents`.
+        words: the fewest of a passage.
+    """
+    found, sentences = [], []
+    for sentence in sentences_of(document):
+        sentences.append(sentence)
+        if len(" ".join(sentences).split()) >= words:
+            found.append(" ".join(sentences))
+            sentences = []
+    return found
+
+
+def write_next(folder: str, found: dict[str, list[Document]], words: int, seed: int) -> None:
+    """Writes `train.tsv` and `dev.tsv` of the task `next`.
+
+    Every two neighbouring passages are an example; in half of them, the second one is replaced by a
+    random passage of another document.
+
+    Args:
+        folder: is made.
+        found: documents of `train` and `dev`.
+        words: the fewest of a passage.
+        seed: of the choice and the order of examples.
+
+    Raises:
+        ValueError: fewer than two documents of a split have passages.
+    """
+    for split, own in found.items():
+        cuts = [cut for document in own if (cut := passages(document, words))]
+        if len(cuts) < 2:
+            raise ValueError(
+                f"the {split} split of `next` has {len(cuts)} chapters of {words} words or more, "
+                "2 are needed"
+            )
+        homes = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])
+        texts = [text for cut in cuts for text in cut]
+        firsts = np.flatnonzero(homes[:-1] == homes[1:])
+        random = np.random.default_rng((seed, len(firsts)))
+        is_other = random.permutation(len(firsts)) % 2 == 1
+        rows = []
+        for first, other in zip(firsts, is_other, strict=True):
+            second = first + 1
+            while other and homes[second] == homes[first]:
+                second = random.integers(len(texts))
+            rows.append((texts[first], texts[second], "other" if other else "next"))
+        _write(folder, split, ("sentence1", "sentence2", "label"), rows, random)
+
+
+def write_source(folder: str, found: dict[str, list[Document]], words: int, seed: int) -> None:
+    """Writes `train.tsv` and `dev.tsv` of the task `source`; for arguments see `write_next`.
+
+    The source of a document is its book; each book gets as many examples as the one with the
+    fewest.
+
+    Raises:
+        ValueError: a book has no passage in a split.
+    """
+    books = sorted({book_of(document) for own in found.values() for document in own})
+    for split, own in found.items():
+        cuts = {book: [] for book in books}
+        for document in own:
+            cuts[book_of(document)] += passages(document, words)
+        fewest, least = min((len(cut), book) for book, cut in cuts.items())
+        if not fewest:
+            raise ValueError(
+                f"the {split} split of `source` has no chapter of {least!r} with {words} words"
+            )
+        random = np.random.default_rng((seed, fewest))
+        rows = [
+            (cut[place], book)
+            for book, cut in cuts.items()
+            for place in random.permutation(len(cut))[:fewest]
+        ]
+        _write(folder, split, ("sentence", "label"), rows, random)
+
+
+def _write(folder, split, columns, rows, random):
+    """Writes rows in a random order."""
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, f"{split}.tsv"), "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
+        writer.writerow(columns)
+        writer.writerows(rows[place] for place in random.permutation(len(rows)))
+    say(f"{folder}: {len(rows):,} examples in {split}")

@@ -1,155 +1,150 @@
-"""Runs units: one after another here, and alongside other machines that share the folder."""
+"""Runs what is missing, in order, and keeps the results."""
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
+from statistics import mean
 
-from keras_vitbert.reproduction.results import DIVERGED, DONE, LOCKS
-from keras_vitbert.runs.run_lock import Locked, held
+from keras_vitbert.inspection.probes import RIDGE
+from keras_vitbert.reproduction.plan import Plan, Run
+from keras_vitbert.reproduction.prepared import prepared
+from keras_vitbert.reproduction.results import DIVERGED, DONE, Results
+from keras_vitbert.runs.run_lock import held
+from keras_vitbert.runs.versions import commit, versions
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED, Stopped, stop_request
-from pipelines.files import json_object
-from pipelines.status import doing, duration, say
+from pipelines.status import say
 
-_SUMMARY = "summary.json"
-_POLL = 15  # seconds between checks of what other machines have finished
+# Each run has a process of its own: what TensorFlow and Keras hold (compiled functions, memory,
+# names of layers, seeds) ends with it, and numbers do not depend on what ran before.
+COMMAND = ("-m", "keras_vitbert.reproduction.one_run")
+_POLL = 0.1  # seconds
 
 
-def missing(units, results):
-    """The units to run so that all have results.
-
-    Args:
-        units: list of `Unit`, each after all that it needs.
-        results: `Results`.
-
-    Returns:
-        list of `Unit` in their order: those without results, and those that these read from but
-        whose folders no longer exist.
-    """
+def missing(runs: dict[str, Run], results: Results) -> list[Run]:
+    """The runs without results, and those that these read from but whose folders are gone."""
     names = set()
-    for unit in reversed(units):
-        if unit.name in names or unit.name not in results.units:
-            names.add(unit.name)
-            names |= {need for need in unit.needs if _must_be_made(need, results)}
-    return [unit for unit in units if unit.name in names]
+    for name, run in reversed(runs.items()):
+        if name in names or name not in results.units:
+            names.add(name)
+            for need in run.needs:
+                diverged = results.units.get(need, {}).get("outcome") == DIVERGED
+                if not diverged and not os.path.exists(_summary(results, need)):
+                    names.add(need)
+    return [run for run in runs.values() if run.name in names]
 
 
-def _must_be_made(name, results):
-    diverged = name in results.units and results.units[name]["outcome"] == DIVERGED
-    return not diverged and not os.path.exists(os.path.join(results.output, name, _SUMMARY))
-
-
-def run_missing(units, results, data, numbers_of, left):
-    """Runs what is missing, in the given order; skips what another machine is running.
+def run_missing(plan: Plan, results: Results, parallel: int = 1) -> None:
+    """Prepares the data, and runs what is missing.
 
     Args:
-        units: list of `Unit`, each after all that it needs.
-        results: `Results`, which are kept up to date.
-        data: str, the folder of prepared data.
-        numbers_of: callable that takes a `Unit` and its summary, and returns what is kept of it.
-        left: callable that takes a list of `Unit` and returns the seconds they take.
+        plan: what is asked for.
+        results: are kept up to date.
+        parallel: how many run at a time.
 
     Raises:
-        Stopped: by a signal, after the running command has saved its work.
-        ValueError: a command failed; its output says why.
+        Stopped: by a signal, after the running ones have saved their work.
+        ValueError: a run failed, and its output says why; or the data are not those of the results.
     """
-    done = 0
-    while True:
-        results.collect(units)
-        todo = missing(units, results)
-        if not todo:
-            return
-        names = {unit.name for unit in todo}
-        ready = [unit for unit in todo if names.isdisjoint((*unit.needs, unit.rate_of))]
-        if _first_free(ready, results, data, numbers_of, done, todo, left):
-            done += 1
-        else:
-            with doing("waiting for what other machines run"):
-                time.sleep(_POLL)
+    for folder in (os.path.dirname(results.path) or ".", results.output):
+        os.makedirs(folder, exist_ok=True)
+    with held(results.output):
+        if plan.scale.build:
+            data = os.path.join(results.output, "data")
+            results.require_data(prepared(data, plan.scale.build))
+        _run_missing(plan.runs, results, parallel)
 
 
-def _first_free(ready, results, data, numbers_of, done, todo, left):
-    """Runs the first unit that no other machine runs; returns whether there is one: bool."""
-    for unit in ready:
-        lock = os.path.join(results.output, LOCKS, unit.name)
-        os.makedirs(lock, exist_ok=True)
-        try:
-            with held(lock) as file:
-                if unit.name not in results.units and results.is_finished(unit):
-                    return True  # another machine has just finished it
-                about = f"{unit.name}, {done + 1} of {done + len(todo)}"
-                say(f"{about}; {duration(left(todo))} left, including it")
-                _run(unit, results, data, numbers_of, file)
-                return True
-        except Locked:
-            continue
-    return False
-
-
-def _run(unit, results, data, numbers_of, lock):
-    """Runs a unit, or records that it cannot be run because a unit that it needs diverged."""
-    needed = [results.units[name] for name in (*unit.needs, unit.rate_of) if name in results.units]
-    rate = results.units[unit.rate_of].get("learning_rate") if unit.rate_of else None
-    command = unit.command(results.output, data, rate)
-    if any(entry["outcome"] == DIVERGED for entry in needed):
-        results.finish(unit, rate, DIVERGED, {})
-        return
-    say("+ " + shlex.join(["python", *command]))
-    status = called(command, lock)
-    if status == EXIT_DONE and unit.has_summary:
-        with open(os.path.join(results.output, unit.name, _SUMMARY), encoding="utf-8") as file:
-            results.finish(unit, rate, DONE, numbers_of(unit, json_object(file.read())))
-    elif status == EXIT_DONE:
-        results.finish(unit, rate, DONE, {})
-    elif status == EXIT_DIVERGED:
-        results.finish(unit, rate, DIVERGED, {})
-    else:
-        require_done(unit.name, status)
-
-
-def require_done(name, status):
-    """Refuses to go on after a command that did not end well.
-
-    Args:
-        name: str, what it ran, for messages.
-        status: int, its exit status.
-
-    Raises:
-        Stopped: by a signal, after it has saved its work.
-        ValueError: it failed; its output says why.
-    """
-    if status == EXIT_DONE:
-        return
-    if status == EXIT_STOPPED or stop_request.requested:
-        raise Stopped(f"in {name}; run the same command again")
-    raise ValueError(
-        f"{name} ended with status {status}, see above; fix that and run the same command again"
-    )
-
-
-def called(command, lock=None):
-    """Calls a command, and passes SIGTERM or SIGINT on once, as SIGTERM.
-
-    Args:
-        command: list of str, arguments of Python.
-        lock: a locked file, which the command holds too: if this process is killed, the command
-            goes on, and no other process may begin the same. Or None.
-
-    Returns:
-        int, its exit status.
-    """
+def _run_missing(runs, results, parallel):
+    processes, ended = {}, 0
     with stop_request.deferred():
-        # It gets its own session: otherwise Ctrl-C would reach both, and be passed on as well.
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            start_new_session=True,
-            pass_fds=[] if lock is None else [lock.fileno()],
-        )
-        asked = False
-        while process.poll() is None:
-            if stop_request.requested and not asked:
-                process.terminate()
-                asked = True
-            time.sleep(0.1)
-    return process.returncode
+        try:
+            while todo := missing(runs, results):
+                names = {run.name for run in todo}
+                for run in todo:
+                    is_ready = names.isdisjoint((*run.needs, run.rate_of))
+                    if not is_ready or run.name in processes or len(processes) == parallel:
+                        continue
+                    needed = [results.units.get(need) for need in (*run.needs, run.rate_of)]
+                    command = _command(run, results)
+                    if any(entry and entry["outcome"] == DIVERGED for entry in needed):
+                        _list(run, command, DIVERGED, results)
+                        continue
+                    say(f"{run.name}: {ended + len(processes) + 1} of {ended + len(todo)}")
+                    # In a session of its own: else Ctrl-C would reach it, and `terminate` as well.
+                    process = subprocess.Popen([sys.executable, *command], start_new_session=True)
+                    processes[run.name] = process
+                time.sleep(_POLL)
+                for name in [name for name, one in processes.items() if one.poll() is not None]:
+                    process = processes.pop(name)
+                    outcome = _outcome(name, process.returncode)
+                    _list(runs[name], process.args[1:], outcome, results)
+                    ended += 1
+                if stop_request.requested:
+                    raise Stopped("run the same command again")
+        finally:
+            for process in processes.values():
+                process.terminate()  # it saves its work
+            for process in processes.values():
+                process.wait()
+
+
+def _command(run, results):
+    """The arguments of Python that run it."""
+    values = dict(run.values)
+    if run.rate_of:
+        values["optimizer.learning_rate"] = results.units[run.rate_of].get("learning_rate")
+    asked = {"kind": run.kind, "folder": os.path.join(results.output, run.name)}
+    asked |= {"experiment": run.of, "values": values, "inputs": run.inputs, "tpu": run.tpu}
+    return [*COMMAND, json.dumps(asked, ensure_ascii=False)]
+
+
+def _outcome(name, status):
+    if status == EXIT_STOPPED:
+        raise Stopped(f"in {name}; run the same command again")
+    if status not in (EXIT_DONE, EXIT_DIVERGED):
+        raise ValueError(f"{name} ended with status {status}, see above")
+    return DONE if status == EXIT_DONE else DIVERGED
+
+
+def _list(run, command, outcome, results):
+    """Lists the result of a run."""
+    numbers = {}
+    if outcome == DONE and run.kind != "figures":
+        with open(_summary(results, run.name), encoding="utf-8") as file:
+            numbers = numbers_of(run.kind, json.load(file))
+    entry = {
+        "settings": run.settings(results.output),
+        "command": shlex.join(["python", *command]).replace(f"{results.output}/", "OUTPUT/"),
+        "seed": run.values.get("seed", 0),
+        "outcome": outcome,
+        **numbers,
+        "versions": versions(),
+        "commit": commit(),
+    }
+    results.add(run.name, entry)
+
+
+def numbers_of(kind: str, summary: dict) -> dict:
+    """The part of a run's `summary.json` that is kept."""
+    if kind == "pretrain":
+        names = ("steps", "seconds", "parameters", "validation", "baselines")
+        names += ("mask", "co_activation")
+        return {name: summary[name] for name in names if name in summary}
+    if kind == "probe":
+        first = next(iter(summary["splits"].values()))
+        return {
+            "value": mean(first["0"][RIDGE]),  # of all training examples
+            "metric": "accuracy",
+            **{name: summary[name] for name in ("splits", "examples", "training_examples")},
+        }
+    split = summary["splits"][summary["split"]]
+    names = ("value", "metric", "learning_rate", "sweep", "steps", "seconds", "training_examples")
+    kept = {name: summary[name] for name in names}
+    return kept | {"examples": split["examples"], "majority": split["majority_accuracy"]}
+
+
+def _summary(results, name):
+    return os.path.join(results.output, name, "summary.json")

@@ -8,192 +8,131 @@ comparisons by Holm's method (Scandinavian Journal of Statistics 6, 1979). That 
 and have the same variance is an assumption.
 """
 
-import dataclasses
 import math
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 LEVEL = 0.05  # the probability that any of the reported differences comes from the seeds alone
 _MOST_SEEDS = 1_000
 _ROUNDING = 1e-12  # relative to a value
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds, or a difference of such.
-
-    Attributes:
-        mean: float.
-        error: float, its standard error; NaN where that is not known, as with one seed.
-        count: int, seeds.
-    """
+class Estimate(NamedTuple):
+    """A mean over seeds, or a difference of such."""
 
     mean: float
-    error: float
-    count: int
+    error: float  # its standard error; NaN where that is not known, as with one seed
+    seeds: int
 
     def __str__(self):
-        if math.isnan(self.error):
-            return f"{self.mean:.4f}"
-        return f"{self.mean:.4f} ± {self.error:.4f}"
+        return f"{self.mean:.4f}" + ("" if math.isnan(self.error) else f" ± {self.error:.4f}")
 
 
-def estimate(values):
-    """The mean of values of different seeds.
-
-    Args:
-        values: iterable of float, at least one.
-
-    Returns:
-        `Estimate`.
-    """
-    values = np.asarray(list(values), np.float64)
-    count = len(values)
-    error = values.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
-    return Estimate(float(values.mean()), float(error), count)
+def estimate(values: Iterable[float]) -> Estimate:
+    """The mean of values of different seeds, at least one."""
+    values = np.array([*values], np.float64)
+    error = stats.sem(values) if len(values) > 1 else math.nan
+    return Estimate(float(values.mean()), float(error), len(values))
 
 
-@dataclasses.dataclass(frozen=True)
-class Deviation:
-    """The error of a cell, after the effects of its row and its seed.
+class Deviation(NamedTuple):
+    """The error of a cell, after the effects of its row and its seed."""
 
-    Attributes:
-        value: float, a standard deviation; NaN where nothing is left to estimate it from.
-        freedom: int, its degrees of freedom.
-    """
-
-    value: float
-    freedom: int
+    value: float  # a standard deviation; NaN where nothing is left to estimate it from
+    freedom: int  # its degrees of freedom
 
 
-def deviation(rows):
-    """The error of the cells of rows, not all of which need to have all seeds.
-
-    Args:
-        rows: list of dict of a seed to a value, of one metric.
-
-    Returns:
-        `Deviation`.
-    """
+def deviation(rows: Iterable[dict[int, float]]) -> Deviation:
+    """The error of the cells of rows, each a value by seed; not all need to have all seeds."""
     cells = [(place, seed, value) for place, row in enumerate(rows) for seed, value in row.items()]
-    seeds = sorted({seed for _, seed, _ in cells})
-    design = np.zeros((len(cells), len(rows) + len(seeds)))
-    for line, (place, seed, _) in enumerate(cells):
-        design[line, place] = design[line, len(rows) + seeds.index(seed)] = 1.0
-    values = np.array([value for *_, value in cells], np.float64)
+    places, seeds, values = np.array(cells, np.float64).reshape(-1, 3).T
+    # A column of zeros and ones for each row and for each seed.
+    effects = [of[:, None] == np.unique(of) for of in (places, seeds)]
+    design = np.concatenate(effects, axis=1).astype(np.float64)
     fitted, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     freedom = len(cells) - int(rank)
     if not freedom:
         return Deviation(math.nan, 0)
-    residual = values - design @ fitted
-    value = math.sqrt(residual @ residual / freedom)
+    value = float(np.linalg.norm(values - design @ fitted)) / math.sqrt(freedom)
     return Deviation(value if value > _ROUNDING * np.abs(values).max() else 0.0, freedom)
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Whether rows are above others.
-
-    Attributes:
-        above, below: str, their names; more of the metric is better.
-        difference: `Estimate`, of the mean difference over the seeds that all have.
-        freedom: int, degrees of freedom of its standard error.
-        p: float, two-sided and not corrected; NaN where the deviation is not known.
-    """
+class Comparison(NamedTuple):
+    """Whether rows are above others; more of the metric is better."""
 
     above: str
     below: str
-    difference: Estimate
-    freedom: int
-    p: float
+    difference: Estimate  # of the mean difference over the seeds that all have
+    freedom: int  # degrees of freedom of its standard error
+    p: float  # two-sided and not corrected; NaN where the deviation is not known
 
 
-def compare(above, ours, below, theirs, spread):
+def compare(
+    above: str, ours: list[dict], below: str, theirs: list[dict], spread: Deviation
+) -> Comparison:
     """Compares a row, or the mean of several, with others on their common seeds.
 
     Args:
-        above, below: str, their names.
-        ours, theirs: list of rows, each a dict of a seed to a value.
-        spread: `Deviation` of the metric.
-
-    Returns:
-        `Comparison`.
-
-    Raises:
-        ValueError: they have no common seed.
+        above, below: their names.
+        ours, theirs: rows, each a value by seed; there are seeds that all have.
+        spread: of the metric.
     """
-    from scipy import stats
-
     seeds = sorted(set.intersection(*(set(row) for row in (*ours, *theirs))))
-    if not seeds:
-        raise ValueError(f"{above} and {below} have no common seed")
     means = [np.mean([[row[seed] for seed in seeds] for row in side]) for side in (ours, theirs)]
     mean = float(means[0] - means[1])
     error = spread.value * math.sqrt((1 / len(ours) + 1 / len(theirs)) / len(seeds))
-    if not spread.freedom:
-        p = math.nan
-    elif error == 0:  # all alike, where the test divides 0 by 0
+    if error == 0:  # all alike, where the test divides 0 by 0
         p = 0.0 if mean else 1.0
     else:
         p = float(2 * stats.t.sf(abs(mean / error), spread.freedom))
     return Comparison(above, below, Estimate(mean, error, len(seeds)), spread.freedom, p)
 
 
-def corrected(values):
-    """p-values corrected for their number by Holm's method.
-
-    Args:
-        values: list of float; NaN where there is none, which is not counted.
-
-    Returns:
-        list of float.
-    """
-    known = [index for index, value in enumerate(values) if not math.isnan(value)]
-    found = [math.nan] * len(values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(known, key=lambda index: values[index])):
-        largest = max(largest, min(1.0, (len(known) - rank) * values[index]))
-        found[index] = largest
-    return found
+def corrected(values: list[float]) -> list[float]:
+    """p-values corrected for their number by Holm's method; NaN is not counted and stays."""
+    order = np.argsort(values)  # NaN is last
+    known = int(np.sum(~np.isnan(values)))
+    times = np.array(values)[order] * (known - np.arange(len(values)))
+    found = np.empty(len(values))
+    found[order] = np.minimum(np.maximum.accumulate(times), 1.0)
+    return found.tolist()
 
 
-def claims(comparisons):
-    """What may be said of comparisons that are reported together: list of str, a sentence each."""
+def claims(comparisons: list[Comparison]) -> list[str]:
+    """What may be said of comparisons that are reported together, a sentence each."""
     told = []
     ps = corrected([found.p for found in comparisons])
-    for found, p in zip(comparisons, ps, strict=True):
-        d, n = found.difference, found.difference.count
-        over = f"over {n} seed{'s' if n > 1 else ''}"
+    for (above, below, difference, freedom, _), p in zip(comparisons, ps, strict=True):
+        mean, error, seeds = difference
+        over = f"over {seeds} seed{'s' if seeds > 1 else ''}"
         if math.isnan(p):
             told.append(
-                f"{found.above} minus {found.below}: {d.mean:+.4f} {over}, which says nothing "
-                "about other seeds"
+                f"{above} minus {below}: {mean:+.4f} {over}, which says nothing about other seeds"
             )
         elif p < LEVEL:
-            first, second = found.above, found.below
-            if d.mean < 0:
-                first, second = second, first
+            first, second = (below, above) if mean < 0 else (above, below)
             told.append(
-                f"{first} above {second} by {abs(d.mean):.4f} ± {d.error:.4f} {over} (p = {p:.2g})"
+                f"{first} above {second} by {abs(mean):.4f} ± {error:.4f} {over} (p = {p:.2g})"
             )
         else:
             told.append(
-                f"{found.above} minus {found.below}: no difference seen, {d} {over} (p = {p:.2g}); "
-                + _needed(found)
+                f"{above} minus {below}: no difference seen, {difference} {over} (p = {p:.2g}); "
+                + _needed(difference, freedom)
             )
     return told
 
 
-def _needed(found):
+def _needed(difference, freedom):
     """How small a difference these seeds could show, and how many seeds this one would need."""
-    from scipy import stats
-
-    d = found.difference
-    if d.error == 0 or d.mean == 0:
+    mean, error, seeds = difference
+    if error == 0 or mean == 0:
         return "more seeds are needed"
-    shown = stats.t.ppf(1 - LEVEL / 2, found.freedom) * d.error
-    if abs(d.mean) >= shown:
+    shown = stats.t.ppf(1 - LEVEL / 2, freedom) * error
+    if abs(mean) >= shown:
         return "uncorrected, it would be seen"
-    count = math.ceil(d.count * (shown / d.mean) ** 2)
-    seeds = f"{count:,}" if count < _MOST_SEEDS else f"more than {_MOST_SEEDS:,}"
-    return f"uncorrected, {shown:.4f} would be seen, and this one perhaps with {seeds} seeds"
+    count = math.ceil(seeds * (shown / mean) ** 2)
+    many = f"{count:,}" if count < _MOST_SEEDS else f"more than {_MOST_SEEDS:,}"
+    return f"uncorrected, {shown:.4f} would be seen, and this one perhaps with {many} seeds"

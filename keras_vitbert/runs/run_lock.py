@@ -17,12 +17,10 @@ import tensorflow as tf
 
 from pipelines.command_line import say
 from pipelines.files import take_lock, write_atomically
-from pipelines.status import doing
 
 LOCK = "LOCK"
 RENEWAL = 30  # seconds
 STALE = 300
-_POLL = 1  # seconds between tries to get a lock
 
 
 class Locked(ValueError):
@@ -37,38 +35,13 @@ def held(folder, writes=True):
         folder: str, the run's folder, which exists; local or `gs://`.
         writes: bool, whether this process takes the lock; of those that share a run, one does.
 
-    Yields:
-        The locked file, for a process that is to hold the lock too (`pass_fds` of
-        `subprocess.Popen`); None on `gs://` or if this process does not write.
-
     Raises:
         Locked: another process holds it.
     """
     if writes:
-        with (_renewed if "://" in folder else _locked)(os.path.join(folder, LOCK)) as file:
-            yield file
+        with (_renewed if "://" in folder else _locked)(os.path.join(folder, LOCK)):
+            yield
     else:
-        yield None
-
-
-@contextlib.contextmanager
-def held_at_last(folder, what):
-    """Holds the lock of a folder while the block runs, as soon as no other process does.
-
-    Args:
-        folder: str, which exists.
-        what: str, what the other process does, for the status line.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(held(folder))
-        except Locked:
-            with doing(f"waiting for another process, which {what}"):
-                while True:
-                    time.sleep(_POLL)
-                    with contextlib.suppress(Locked):
-                        stack.enter_context(held(folder))
-                        break
         yield
 
 
@@ -83,7 +56,7 @@ def _locked(path):
         try:
             file.truncate(0)
             _name_holder(file, path)
-            yield file
+            yield
         finally:
             os.unlink(path)
 

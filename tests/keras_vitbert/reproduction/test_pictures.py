@@ -1,92 +1,77 @@
-"""What is drawn of tables that were made up: each mean where it belongs, nothing off the page."""
+"""What is drawn of tables that were made up: each mean where it belongs."""
 
+import matplotlib.figure
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.sheet import style
-from keras_vitbert.reproduction import cells
-from keras_vitbert.reproduction.experiments import IC, MLM, NSP, experiments
-from keras_vitbert.reproduction.pictures import picture_of
-from tests.keras_vitbert.paper_figures.artists import assert_within_the_page, by_label, texts_of
+from keras_vitbert.reproduction import pictures
+from keras_vitbert.reproduction.cells import Filled
+from keras_vitbert.reproduction.tables import IC, IMAGES, MEAN, MLM, NSP, TEXT, tables
+
+
+@pytest.fixture
+def panels(tmp_path, monkeypatch):
+    """`panels(filled)`: the axes by label."""
+
+    def drawn(filled):
+        pictures.draw(filled, str(tmp_path / "x"))
+        assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+        assert all(row.label[0] in (tmp_path / "x.svg").read_text() for row in filled.table.rows)
+        return {axes.get_label(): axes for axes in figures[-1].axes}
+
+    figures, made = [], matplotlib.figure.Figure
+
+    def figure(*arguments, **options):
+        figures.append(made(*arguments, **options))
+        return figures[-1]
+
+    monkeypatch.setattr(pictures, "Figure", figure)
+    return drawn
 
 
 def made_up(name, columns, seeds, without=()):
-    experiment, random = experiments({})[name], np.random.default_rng(0)
-    values = {
-        place: {
-            column: {} if place in without else {s: random.random() for s in range(seeds)}
+    random = np.random.default_rng(0)
+    values = [
+        {
+            column: {} if (place, column) in without else {s: random.random() for s in range(seeds)}
             for column in columns
         }
-        for place in range(len(experiment.rows))
-    }
-    return cells.Filled(experiment, columns, values)
+        for place in range(len(tables({})[name].rows))
+    ]
+    return Filled(tables({})[name], columns, values, ())
 
 
 def points_of(axes):
     """The coordinates of the means."""
     lines = [line for line in axes.lines if line.get_marker() == "o"]
-    return sorted(tuple(map(float, line.get_xydata()[0])) for line in lines)
+    return sorted(tuple(map(float, pair)) for line in lines for pair in line.get_xydata())
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(
-    ("name", "columns"),
-    [("table1", (cells.TEXT, cells.IMAGES)), ("table3", (NSP, MLM, IC, cells.MEAN))],
+    ("name", "columns"), [("table1", (TEXT, IMAGES)), ("table3", (NSP, MLM, IC, MEAN))]
 )
-def test_a_line_for_each_row(name, columns, seeds):
-    filled = made_up(name, columns, seeds, without=(2,))
-    with style():
-        sheet = picture_of(filled)
-        sheet.picture()
-        assert_within_the_page(sheet)
-        labels = [", ".join(row.label) for row in filled.experiment.rows]
-        drawn = [label for label in labels if label in texts_of(sheet)]
-        assert drawn == labels[:2] + labels[3:]
-        for column in columns[:3]:
-            [axes] = by_label(sheet, column).values()
-            places = [place for place in range(len(labels)) if place != 2]
-            expected = [
-                (filled.estimate(place, column).mean, float(line))
-                for line, place in enumerate(places)
-            ]
-            np.testing.assert_allclose(points_of(axes), sorted(expected))
-            assert axes.yaxis_inverted()  # the first row is the uppermost
+def test_a_line_for_each_row(panels, name, columns, seeds):
+    filled = made_up(name, columns, seeds)
+    for column, axes in panels(filled).items():
+        rows = range(len(filled.values))
+        expected = [(filled.estimate(place, column).mean, float(place)) for place in rows]
+        np.testing.assert_allclose(points_of(axes), sorted(expected))
+        assert axes.yaxis_inverted()  # the first row is the uppermost
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert column != columns[0] or names == [row.name for row in filled.table.rows]
 
 
-def test_a_line_over_mask_ratios():
-    filled = made_up("figure2", (cells.TEXT, cells.IMAGES), 2, without=(9,))
-    with style():
-        sheet = picture_of(filled)
-        sheet.picture()
-        assert_within_the_page(sheet)
-        for column in (cells.TEXT, cells.IMAGES):
-            [axes] = by_label(sheet, column).values()
-            expected = [
-                (float(row.label[0]), filled.estimate(place, column).mean)
-                for place, row in enumerate(filled.experiment.rows)
-                if place != 9
-            ]
-            np.testing.assert_allclose(points_of(axes), sorted(expected))
-            lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
-            assert (lengths["magnitude"], lengths["random"]) == (5, 4)
-
-
-def test_a_row_of_one_modality_is_drawn_there_alone():
-    filled = made_up("figure2", (cells.TEXT, cells.IMAGES), 1)
-    filled.values[0][cells.IMAGES] = {}  # magnitude; its fine-tuning diverged or is not done yet
-    filled.values[1][cells.TEXT] = {}  # random
-    with style():
-        sheet = picture_of(filled)
-        counts = {}
-        for column in (cells.TEXT, cells.IMAGES):
-            [axes] = by_label(sheet, column).values()
-            lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
-            counts[column] = (lengths["magnitude"], lengths["random"])
-    assert counts == {cells.TEXT: (5, 4), cells.IMAGES: (4, 5)}
-
-
-@pytest.mark.parametrize("name", ["table1", "figure2"])
-def test_nothing_is_drawn_of_nothing(name):
-    rows = range(len(experiments({})[name].rows))
-    filled = made_up(name, (cells.TEXT, cells.IMAGES), 1, without=rows)
-    assert picture_of(filled) is None and not filled.is_begun
+def test_a_curve_over_mask_ratios(panels):
+    without = {(0, IMAGES), (1, TEXT), (9, TEXT), (9, IMAGES)}  # 0 is by magnitude, 1 and 9 random
+    filled = made_up("figure2", (TEXT, IMAGES), 2, without)
+    found = panels(filled)
+    for column in (TEXT, IMAGES):
+        expected = [
+            (float(row.label[0]), filled.estimate(place, column).mean)
+            for place, row in enumerate(filled.table.rows)
+            if (place, column) not in without
+        ]
+        np.testing.assert_allclose(points_of(found[column]), sorted(expected))
+        curves = {bars.get_label(): len(bars[0].get_xdata()) for bars in found[column].containers}
+        assert curves == {"magnitude": 5 - (column == IMAGES), "random": 4 - (column == TEXT)}

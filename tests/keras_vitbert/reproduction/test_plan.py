@@ -1,144 +1,115 @@
-"""Which units there are, which are shared, and in which order they run."""
+"""Which runs there are, which are shared, and in which order they run."""
 
 import pytest
 
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.reproduction.experiments import FULL, RAND, Recipe, experiments
-from keras_vitbert.reproduction.plan import Planner
-from keras_vitbert.reproduction.reproducing import Reproduction
-from keras_vitbert.reproduction.scales import SCALES
-from keras_vitbert.reproduction.units import ordered
-from tests.keras_vitbert.configs.command_lines import parsed_config
+from keras_vitbert.reproduction.plan import Plan
+from keras_vitbert.reproduction.scales import SCALES, get_scale
+from keras_vitbert.reproduction.tables import FULL, RAND, tables
+
+FIGURES = ("figure3", "figure4", "figure5", "figure6")
 
 
-@pytest.fixture(params=SCALES)
-def scale(request):
-    return SCALES[request.param]()
+def planned(scale, *names, seeds=0, **sources):
+    plan = Plan(get_scale(scale, "/out/data", {}, **sources), "/out", seeds)
+    for name in names:
+        plan.add(name)
+    return plan
 
 
 def recipes(*names):
-    found = experiments({})
-    return [row.recipe for name in names for row in found[name].rows]
+    return [row.recipe for name in names or tables({}) for row in tables({})[name].rows]
 
 
 def test_tables_share_their_runs():
     def rows(name):
-        return {", ".join(row.label): row.recipe for row in experiments({})[name].rows}
+        return {row.name: row.recipe for row in tables({})[name].rows}
 
     one, two, three = rows("table1"), rows("table2"), rows("table3")
     assert two["1, 1"] == one["w/o GM"] and two["0, 1"] == one["Joint"] == three["0.2"]
     figure, merging = rows("figure2"), rows("merging")
     assert figure["0.5, magnitude"] == one["ViT-BERT"] == merging["mask"]
     assert merging["random_mask"] == figure["0.5, random"] and merging["sum"] == one["w/o GM"]
-    everything = set(recipes("table1", "table2", "table3", "figure2", "merging"))
     # 7 and a random one; of Table 2 seven more, of Table 3 eight, of Figure 2 nine, five merges.
-    assert len(everything) == 7 + 7 + 8 + 9 + 5
+    assert len(set(recipes())) == 7 + 7 + 8 + 9 + 5
+    assert len({recipe.name for recipe in set(recipes())}) == len(set(recipes()))
 
 
-@pytest.mark.parametrize("name", ["table1", "table2", "table3", "figure2", "merging"])
-def test_recipes_are_of_the_config(name):
-    """Each key is one of the config's, and its value is not the one that it has anyway."""
+def test_recipes_are_of_the_config():
+    """Each field is one of the config's, and its value is not the one that it has anyway."""
     flat = flatten(load_config("paper"))
-    for recipe in recipes(name):
+    for recipe in recipes():
         assert recipe.variant in (RAND, *VARIANTS)
-        for key, value in recipe.changes:
-            assert flat[key] != value and isinstance(value, type(flat[key]) | int)
+        for field, value in recipe.changes:
+            assert flat[field] != value and isinstance(value, type(flat[field]) | int)
 
 
-def test_names_are_those_of_recipes():
-    everything = set(recipes("table1", "table2", "table3", "figure2", "merging"))
-    assert len({recipe.name for recipe in everything}) == len(everything)
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_a_run_needs_comes_first(scale):
+    plan, seen = planned(scale, *tables({}), *FIGURES, seeds=2), set()
+    for name, run in plan.runs.items():
+        assert run.name == name and seen.issuperset({*run.needs, run.rate_of} - {""})
+        assert {f"/out/{need}" for need in run.needs} <= {
+            path for given in run.inputs.values() for path in (given if run.of == "" else [given])
+        }
+        if run.of:
+            run.experiment  # noqa: B018  checks its values
+        seen.add(name)
 
 
-def test_what_a_unit_needs_comes_first(scale):
-    planner = Planner(scale)
-    for name, experiment in experiments({}).items():
-        for row in experiment.rows:
-            for seed in range(2):
-                for task in scale.tasks if experiment.tasks else ():
-                    planner.fine_tuning(row.recipe, task, seed, range(2))
-                if name == "table3":
-                    planner.pretraining(row.recipe, seed)
-    units = ordered(planner.units, planner.units)
-    assert {unit.name for unit in units} == set(planner.units)
-    seen = set()
-    for unit in units:
-        assert seen.issuperset(unit.needs) and (not unit.rate_of or unit.rate_of in seen)
-        seen.add(unit.name)
+def test_a_student_and_its_teachers():
+    plan = Plan(get_scale("small", "/out/data", {"steps": 700}), "/out", seeds=3)
+    plan.add("figure2")
+    run = plan.runs["pretrain/vitbert-mask_ratio=0.3-s2"]
+    assert run.needs == ("pretrain/vit-s2", "pretrain/bert-s2")
+    assert run.inputs["image_teacher"] == "/out/pretrain/vit-s2"
+    assert run.inputs["text_teacher"] == "/out/pretrain/bert-s2"
+    config = run.experiment
+    assert (config.merge.mask_ratio, config.seed, config.variant) == (0.3, 2, "vitbert")
+    assert config.steps == 700 and config.data.text.train == "/out/data/text/train-*"
 
 
-def test_a_figure_is_drawn_of_a_run(scale):
-    planner = Planner(scale)
-    unit = planner.units[planner.figure("4", FULL, 0)]
-    assert unit.needs == ("pretrain/vitbert-s0",) and not unit.has_summary
-    assert unit.command("/out", "/data") == [
-        *("-m", "keras_vitbert.figures", "--figures=4", "--run=/out/pretrain/vitbert-s0"),
-        "--output=/out/figures/4-vitbert-s0",
-    ]
+def test_the_first_seed_picks_the_rate():
+    runs = planned("small", "table1", seeds=2).runs
+    first, second = (runs[f"finetune/next/vit-s{seed}"] for seed in range(2))
+    assert first.inputs["sweep"] and not first.rate_of
+    assert "sweep" not in second.inputs and second.rate_of == first.name
+    assert second.inputs["checkpoint"] == "/out/pretrain/vit-s1"
+    assert second.inputs["vocabulary"] and second.experiment.seed == 1
+    assert not any("sweep" in run.inputs for run in runs.values() if run.kind == "probe")
 
 
-@pytest.mark.parametrize("name", SCALES)
-def test_figure_6_shows_fine_tuned_runs(name):
-    scale = SCALES[name]()
-    planner = Planner(scale)
-    unit = planner.units[planner.examples((FULL, Recipe("joint")), 0, range(2))]
-    first = {}
-    for task in scale.tasks:
-        first.setdefault(task.kind, task.name)
-    assert set(first) == {"images", "text"} and unit.needs == tuple(
-        f"finetune/{task}/{recipe}-s0" for task in first.values() for recipe in ("vitbert", "joint")
-    )
-    arguments = planner.units[f"finetune/{first['images']}/joint-s0"].arguments
-    data = [flag for flag in arguments if "data_dir" in flag]
-    assert len(data) == (name != "paper")  # whose data are where TFDS keeps them
-    assert {flag.replace("data_dir", "images") for flag in data} == {
-        flag for flag in unit.arguments if "images" in flag
-    }
+def test_a_checkpoint_of_another_project_is_not_trained():
+    plan = Plan(get_scale("small", "/out/data", {}), "/out", originals={"bert": "hf://some/bert"})
+    plan.add("table1")
+    run = plan.runs["finetune/next/bert-original-s0"]
+    assert run.inputs["checkpoint"] == "hf://some/bert" and not run.needs
 
 
-def test_figure_6_finds_the_images_of_tfds():
-    planner = Planner(SCALES["paper"](), {"keras_vitbert.finetune": ("--x", "--data_dir=/tfds")})
-    unit = planner.units[planner.examples((FULL,), 0, range(1))]
-    assert unit.others == ("--images=/tfds",)
+def test_a_figure_is_drawn_of_a_run():
+    run = planned("small", "figure4").runs["figures/4-vitbert-s0"]
+    assert run.needs == ("pretrain/vitbert-s0",)
+    assert run.inputs == {"number": "4", "runs": ["/out/pretrain/vitbert-s0"], "images": ""}
 
 
-def test_a_student_and_its_teachers(scale):
-    planner = Planner(scale)
-    name = planner.pretraining(Recipe("vitbert", (("merge.mask_ratio", 0.3),)), 2)
-    assert name == "pretrain/vitbert-mask_ratio=0.3-s2"
-    unit = planner.units[name]
-    assert unit.needs == ("pretrain/vit-s2", "pretrain/bert-s2")
-    command = unit.command("/out", "/data")
-    assert "--image_teacher=/out/pretrain/vit-s2" in command
-    assert "--config.merge.mask_ratio=0.3" in command and "--config.seed=2" in command
-    assert command[-1] == f"--output_dir=/out/{name}"
+def test_figure_6_shows_fine_tuned_runs_and_the_images_of_their_task():
+    run = planned("small", "figure6").runs["figures/6-s0"]
+    names = ("vitbert", "joint")
+    assert run.needs == tuple(f"finetune/{t}/{n}-s0" for t in ("cifar10", "next") for n in names)
+    assert run.inputs["images"] == "/out/data/cifar10/task"
+    run = planned("paper", "figure6", data_dir="/tfds").runs["figures/6-s0"]
+    assert run.inputs["images"] == "/tfds" and run.needs[0] == f"finetune/mnli/{FULL.name}-s0"
 
 
-def test_pretraining_takes_all_recipes(scale):
-    planner = Planner(scale)
-    for recipe in recipes("table1", "table2", "table3", "figure2", "merging"):
-        if recipe.is_pretrained_here:
-            name = planner.pretraining(recipe, 1)
-            config = parsed_config(*planner.units[name].arguments)
-            assert all(flatten(config)[key] == value for key, value in recipe.changes)
+def test_settings_are_all_that_makes_a_run():
+    def settings(name, output="/out", **values):
+        plan = Plan(get_scale("small", f"{output}/data", values), output)
+        plan.add("table1")
+        return plan.runs[name].settings(output)
 
-
-def test_a_sweep_takes_longer_than_what_follows_it(tmp_path):
-    """Three rates and the best one again: four trainings, and one for each further seed."""
-    scale = SCALES["small"]()
-    asked = scale, ["table1"], 2, str(tmp_path), str(tmp_path / "results.json"), {}, {}
-    reproduction = Reproduction(*asked)
-    name = "finetune/next/vit-s"
-    first, second = (
-        next(unit for unit in reproduction.units if unit.name == f"{name}{seed}")
-        for seed in range(2)
-    )
-    entry = {"seconds": 400.0, "sweep": {"0.0003": 0.5, "0.001": 0.6, "0.003": 0.4}}
-    reproduction.results.units[f"{name}0"] = entry
-    assert reproduction.seconds([first]) == 400.0
-    assert reproduction.seconds([second]) == 100.0
-    reproduction.results.units[f"{name}1"] = {"seconds": 120.0, "sweep": {}}
-    assert reproduction.seconds([first]) == 400.0
-    assert reproduction.seconds([second]) == 110.0
+    name = "pretrain/vitbert-s0"
+    assert settings(name) == settings(name, output="/elsewhere")
+    assert settings(name) != settings(name, steps=700)
+    assert len({settings(f"{kind}/next/vit-s0") for kind in ("probe", "finetune")}) == 2

@@ -1,17 +1,20 @@
 """What is prepared: parts that share nothing, and digests that know each file."""
 
+import csv
 import json
 import os
-import threading
-import time
 
 import pytest
 
 from keras_vitbert.reproduction import prepared
-from keras_vitbert.reproduction.held_out_texts import book_of
-from keras_vitbert.runs import run_lock
-from pipelines.command_line import Stopped
-from pipelines.text.documents import find_units, read_unit
+from keras_vitbert.reproduction.prepared import (
+    book_of,
+    digest_of,
+    passages,
+    write_next,
+    write_source,
+)
+from pipelines.text.documents import Document, find_units, read_unit
 
 
 def test_a_folder_is_filled_once_and_its_digests_know_each_file(tmp_path):
@@ -19,99 +22,66 @@ def test_a_folder_is_filled_once_and_its_digests_know_each_file(tmp_path):
 
     def build(folder):
         calls.append(folder)
-        for name, content in (("a/x/1.txt", b"one"), ("a/2.txt", b"two"), ("b/3.txt", b"three")):
-            path = tmp_path / "data" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        for name, content in (("a/x/1.txt", "one"), ("a/2.txt", "two"), ("b/3.txt", "three")):
+            path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w") as file:
+                file.write(content)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
 
+    with pytest.raises(KeyboardInterrupt):
+        prepared.prepared(str(tmp_path / "data"), build)
+    assert not list(tmp_path.iterdir())
     first = prepared.prepared(str(tmp_path / "data"), build)
-    assert first.keys() == {"a", "b"} and len(calls) == 1
-    assert prepared.prepared(str(tmp_path / "data"), build) == first and len(calls) == 1
-    (tmp_path / "data" / "SHA256.json").unlink()
-    (tmp_path / "data" / "b" / "train.manifest.json").write_text("which tells of paths")
+    assert first.keys() == {"a", "b"} and len(calls) == 2
     assert prepared.prepared(str(tmp_path / "data"), build) == first and len(calls) == 2
-    assert prepared._digest(str(tmp_path / "data" / "a")) == first["a"]
+    (tmp_path / "data" / "b" / "train.manifest.json").write_text("which tells of paths")
+    assert digest_of(str(tmp_path / "data" / "b")) == first["b"]
     (tmp_path / "data" / "a" / "2.txt").rename(tmp_path / "data" / "a" / "4.txt")
-    assert prepared._digest(str(tmp_path / "data" / "a")) != first["a"]
+    assert digest_of(str(tmp_path / "data" / "a")) != first["a"]
 
 
-def test_two_processes_fill_a_folder_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "_POLL", 0.01)
-    calls, entered = [], threading.Barrier(2, timeout=60)
-
-    def build(folder):
-        calls.append(folder)
-        time.sleep(0.3)  # the other one is at the lock meanwhile
-        (tmp_path / "data" / "a").mkdir()
-
-    def fill():
-        entered.wait()
-        found.append(prepared.prepared(str(tmp_path / "data"), build))
-
-    found = []
-    threads = [threading.Thread(target=fill) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(calls) == 1 and found[0] == found[1] and found[0].keys() == {"a"}
+def images_of(tmp_path, count, labels=("cat", "dog")):
+    for label in labels:
+        (tmp_path / "cifar" / "train" / label).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "cifar" / "train" / label / f"{number:04}.jpg").write_text(
+                f"{label}{number}"
+            )
+    (tmp_path / "cifar" / "train" / ".DS_Store").write_text("of a file manager")
+    return str(tmp_path / "cifar"), str(tmp_path / "out")
 
 
-def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_other_disk", [False, True])
+def test_images_of_each_class_are_divided(tmp_path, monkeypatch, is_other_disk):
     def other_disk(source, target):
         raise OSError(18, "Invalid cross-device link")
 
-    def full(source, target):
-        target.write(source.read()[:2])
-        raise OSError(28, "No space left on device")
-
-    (tmp_path / "a.jpg").write_bytes(b"image")
-    monkeypatch.setattr(prepared.os, "link", other_disk)
-    with monkeypatch.context() as context:
-        context.setattr(prepared.shutil, "copyfileobj", full)
-        with pytest.raises(OSError, match="No space"):
-            prepared._link(str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg"))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
-    prepared._link(str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg"))
-    assert (tmp_path / "b.jpg").read_bytes() == b"image"
-
-
-@pytest.mark.parametrize(("status", "error"), [(2, ValueError), (75, Stopped)])
-def test_a_command_that_fails_is_named(monkeypatch, status, error):
-    monkeypatch.setattr(prepared, "called", lambda command: status)
-    with pytest.raises(error, match="pipelines.books"):
-        prepared._call("pipelines.books", "--folder=x")
-
-
-def test_images_of_each_class_are_divided(tmp_path, monkeypatch):
     parts = {"pretrain/train": (0, 3), "pretrain/validation": (3, 4), "task/train": (4, 6)}
     monkeypatch.setattr(prepared, "_CIFAR_PARTS", parts)
-    for label in ("cat", "dog"):
-        (tmp_path / "cifar" / "train" / label).mkdir(parents=True)
-        for number in range(6):
-            (tmp_path / "cifar" / "train" / label / f"{number}.jpg").write_text(f"{label}{number}")
-    (tmp_path / "cifar" / "train" / ".DS_Store").write_text("of a file manager")
-    classes = prepared._images_of_classes(str(tmp_path / "cifar"))
-    prepared._link_images(classes, str(tmp_path / "out"))
+    if is_other_disk:
+        monkeypatch.setattr(prepared.os, "link", other_disk)
+    cifar10, out = images_of(tmp_path, 6)
+    prepared.divide_images(cifar10, out)
     found = {}
     for part, (begin, end) in parts.items():
         files = sorted((tmp_path / "out" / part).rglob("*.jpg"))
         assert len(files) == 2 * (end - begin)
         found[part] = {file.read_text() for file in files}
     assert len(set.union(*found.values())) == 12  # each in one part
-    (tmp_path / "cifar" / "train" / "dog" / "5.jpg").unlink()
+    (tmp_path / "cifar" / "train" / "dog" / "0005.jpg").unlink()
     with pytest.raises(ValueError, match="train/dog"):
-        prepared._images_of_classes(str(tmp_path / "cifar"))
-    with pytest.raises(ValueError, match=str(tmp_path)):
-        prepared._images_of_classes(str(tmp_path))
+        prepared.divide_images(cifar10, str(tmp_path / "again"))
 
 
 def test_no_image_of_small_is_in_two_parts(tmp_path, monkeypatch):
-    linked = []
-    monkeypatch.setattr(prepared, "_link", lambda source, target: linked.append((source, target)))
-    prepared._link_images({"cat": [f"{n}.jpg" for n in range(5_000)]}, str(tmp_path))
-    assert len({source for source, _ in linked}) == len(linked)
-    folders = {os.path.dirname(os.path.relpath(target, tmp_path)) for _, target in linked}
+    pairs = []
+    monkeypatch.setattr(prepared.os, "listdir", lambda _: [f"{n:04}.jpg" for n in range(5_000)])
+    monkeypatch.setattr(prepared.os, "link", lambda *pair: pairs.append(pair))
+    prepared.divide_images(*images_of(tmp_path, 1, ["cat"]))
+    assert len({source for source, _ in pairs}) == len(pairs) == 5_000
+    folders = {os.path.relpath(os.path.dirname(target), tmp_path / "out") for _, target in pairs}
     splits = ("train", "validation")
     assert folders == {f"{use}/{split}/cat" for use in ("pretrain", "task") for split in splits}
 
@@ -126,7 +96,7 @@ def test_documents_are_divided_and_books_alone_make_tasks(tmp_path):
     chapters = [f"{book}: CHAPTER {n}" for book in ("emma", "persuasion") for n in range(16)]
     write("books", chapters)
     write("wiki", [f"Article {n}" for n in range(16)])
-    unseen = prepared._divide(str(tmp_path))
+    unseen = prepared.divide_documents(str(tmp_path))
     titles = {split: [document.title for document in found] for split, found in unseen.items()}
     assert [len(titles["train"]), len(titles["dev"])] == [8, 4]
     for found in unseen.values():
@@ -138,3 +108,74 @@ def test_documents_are_divided_and_books_alone_make_tasks(tmp_path):
     everything = [*titles["train"], *titles["dev"], *read["train"], *read["validation"]]
     assert sorted(everything) == sorted([*chapters, *(f"Article {n}" for n in range(16))])
     assert len(read["validation"]) == 2 * 2 + 2
+
+
+def chapter(book, number, sentences):
+    """Sentences of six words that are found nowhere else."""
+    return Document(
+        f"{book}: CHAPTER {number}",
+        tuple(f"The {book} said word{number} and line{n}." for n in range(sentences)),
+    )
+
+
+@pytest.fixture
+def documents():
+    return {
+        "train": [chapter("emma", 1, 31), chapter("persuasion", 1, 17), chapter("emma", 2, 9)],
+        "dev": [chapter("emma", 3, 12), chapter("persuasion", 3, 12)],
+    }
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def test_passages_are_whole_sentences_in_order(documents):
+    first = passages(documents["train"][0], 20)
+    assert all(len(passage.split()) == 24 for passage in first)  # four sentences of six words
+    assert len(first) == 31 // 4
+    assert " ".join(first).startswith(" ".join(documents["train"][0].paragraphs[:5]))
+
+
+def test_next(documents, tmp_path):
+    write_next(tmp_path, documents, 20, seed=0)
+    for split, name in (("train", "train.tsv"), ("dev", "dev.tsv")):
+        cuts = [passages(document, 20) for document in documents[split]]
+        home = {text: place for place, cut in enumerate(cuts) for text in cut}
+        following = dict(pair for cut in cuts for pair in zip(cut, cut[1:], strict=False))
+        rows = rows_of(tmp_path / name)
+        # Each passage with one behind it is an example.
+        assert sorted(row["sentence1"] for row in rows) == sorted(following)
+        others = [row for row in rows if row["label"] == "other"]
+        assert abs(2 * len(others) - len(rows)) <= 1
+        for row in rows:
+            if row in others:
+                assert home[row["sentence1"]] != home[row["sentence2"]]
+            else:
+                assert row["label"] == "next" and following[row["sentence1"]] == row["sentence2"]
+    train, dev = (
+        {row[key] for row in rows_of(tmp_path / name) for key in ("sentence1", "sentence2")}
+        for name in ("train.tsv", "dev.tsv")
+    )
+    assert not train & dev
+    again = tmp_path / "again"
+    write_next(again, documents, 20, seed=0)
+    assert (again / "train.tsv").read_bytes() == (tmp_path / "train.tsv").read_bytes()
+
+
+def test_too_few_chapters(documents, tmp_path):
+    few = documents | {"dev": [documents["dev"][0], chapter("emma", 4, 2)]}
+    with pytest.raises(ValueError, match="dev"):
+        write_next(tmp_path, few, 20, seed=0)
+    with pytest.raises(ValueError, match="persuasion"):
+        write_source(tmp_path, few, 20, seed=0)
+
+
+def test_source(documents, tmp_path):
+    write_source(tmp_path, documents, 20, seed=0)
+    for split in ("train", "dev"):
+        rows = rows_of(tmp_path / f"{split}.tsv")
+        books = [row["label"] for row in rows]
+        assert books.count("emma") == books.count("persuasion") > 0
+        assert all(f"The {row['label']} said" in row["sentence"] for row in rows)

@@ -1,135 +1,141 @@
-"""What is run, how often, and what a stop, a failure or another machine does to it."""
+"""What is run, how often, and what a stop or a failure does to it."""
 
-import contextlib
 import json
 import os
-import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
+from keras_vitbert.reproduction import running
+from keras_vitbert.reproduction.plan import Plan, Run
 from keras_vitbert.reproduction.results import DIVERGED, DONE, Results
-from keras_vitbert.reproduction.running import missing, run_missing
-from keras_vitbert.reproduction.units import Unit
-from keras_vitbert.runs.run_lock import Locked, held
+from keras_vitbert.reproduction.running import missing, numbers_of, run_missing
+from keras_vitbert.reproduction.scales import Scale
 from pipelines.command_line import Stopped, stop_request, stop_signals
-
-FAKE = "tests.keras_vitbert.reproduction.fake_command"
-
-
-def unit(name, *needs, flags=(), rate_of=""):
-    arguments = (*flags, "--needs=" + ",".join(f"{{{need}}}" for need in needs))
-    return Unit(name, FAKE, arguments, 0, rate_of)
-
-
-TEACHER = unit("pretrain/vit-s0")
-STUDENT = unit("pretrain/vitbert-s0", "pretrain/vit-s0")
-FIRST = unit("finetune/a/vitbert-s0", "pretrain/vitbert-s0")
-UNITS = [TEACHER, STUDENT, FIRST]
 
 
 @pytest.fixture
-def run(tmp_path):
-    """`run(units) -> Results`, of the folder `run.output`."""
-
-    def run(units):
-        results = Results(str(tmp_path / "results.json"), "sample", run.output)
-        run_missing(
-            units,
-            results,
-            "data",
-            lambda unit, summary: {"learning_rate": 0.5, "seconds": summary["seconds"]},
-            lambda units: 0.0,
-        )
-        return results
-
-    run.output = str(tmp_path / "out")
-    return run
+def out(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "COMMAND", ("-m", "tests.keras_vitbert.reproduction.fake_run"))
+    monkeypatch.setattr(running, "commit", lambda: "abc")
+    return str(tmp_path / "out")
 
 
-def calls(run, unit):
-    path = os.path.join(run.output, unit.name, "calls")
-    return len(open(path).read()) if os.path.exists(path) else 0
+@pytest.fixture
+def chain(out):
+    """A teacher, a student and its fine-tuning."""
+
+    def chain(**inputs):
+        teacher = Run("pretrain/vit-s0", inputs.get("teacher", {}))
+        needs = {"needs": [f"{out}/{teacher.name}"], **inputs.get("student", {})}
+        student = Run("pretrain/vitbert-s0", needs, needs=(teacher.name,))
+        return [teacher, student, tuned(out, "a")]
+
+    return chain
 
 
-def test_each_unit_is_run_once_after_what_it_needs(run):
-    results = run(UNITS)
-    assert [calls(run, unit) for unit in UNITS] == [1, 1, 1]
+def tuned(out, task, seed=0, rate_of=""):
+    needs, values = {"needs": [f"{out}/pretrain/vitbert-s0"]}, {"seed": seed}
+    name = f"finetune/{task}/vitbert-s{seed}"
+    return Run(name, needs, "images", values, ("pretrain/vitbert-s0",), rate_of)
+
+
+def call(out, runs, parallel=1):
+    results = Results(os.path.join(os.path.dirname(out), "results.json"), "sample", out)
+    plan = Plan(Scale("sample", {}, "", (), (), {}), out)
+    plan.runs = {run.name: run for run in runs}
+    results.require_settings(runs)
+    if missing(plan.runs, results):
+        run_missing(plan, results, parallel)
+    return results
+
+
+def calls(out, *runs):
+    paths = [os.path.join(out, run.name, "calls") for run in runs]
+    return [len(open(path).read()) if os.path.exists(path) else 0 for path in paths]
+
+
+def asked(out, run):
+    with open(os.path.join(out, run.name, "summary.json")) as file:
+        return json.load(file)["asked"]
+
+
+def test_each_run_is_run_once_after_what_it_needs(out, chain):
+    for _ in range(2):
+        results = call(out, chain())
+        assert calls(out, *chain()) == [1, 1, 1]
     assert {entry["outcome"] for entry in results.units.values()} == {DONE}
-    run(UNITS)
-    assert [calls(run, unit) for unit in UNITS] == [1, 1, 1]
+    entry = results.units["finetune/a/vitbert-s0"]
+    assert (entry["value"], entry["majority"], entry["commit"]) == (0.25, 0.5, "abc")
+    assert "OUTPUT/finetune/a/vitbert-s0" in entry["command"] and out not in entry["command"]
 
 
-def test_what_stands_in_results_is_finished_without_its_folder(run):
-    run(UNITS)
-    shutil.rmtree(run.output)
-    assert run(UNITS).units.keys() == {unit.name for unit in UNITS}
-    assert not os.path.exists(os.path.join(run.output, "pretrain"))
+def test_what_stands_in_results_is_finished_without_its_folder(out, chain):
+    call(out, chain())
+    shutil.rmtree(out)
+    assert call(out, chain()).units.keys() == {run.name for run in chain()}
+    assert not os.path.exists(out)
 
 
-def test_a_folder_that_is_needed_again_is_made_again(run, capsys):
-    run(UNITS)
-    shutil.rmtree(run.output)
-    second = unit("finetune/b/vitbert-s0", "pretrain/vitbert-s0")
-    results = run([*UNITS, second])
-    assert "learning_rate" not in capsys.readouterr().err
+def test_a_folder_that_is_needed_again_is_made_again(out, chain, capsys):
+    before = call(out, chain())
+    before.units["pretrain/vit-s0"]["seconds"] = 7.0  # says nothing
+    before.units["pretrain/vitbert-s0"]["steps"] = 7  # as another machine may have found
+    before.add("other", {"outcome": DONE, "commit": ""})
+    shutil.rmtree(out)
+    second = tuned(out, "b")
+    call(out, [*chain(), second])
     # The student is read, and for that its teacher; the first fine-tuning is not.
-    assert [calls(run, unit) for unit in (TEACHER, STUDENT, FIRST, second)] == [1, 1, 0, 1]
-    assert second.name in results.units
+    assert calls(out, *chain(), second) == [1, 1, 0, 1]
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "other numbers" in line]
+    assert line.startswith("pretrain/vitbert-s0 ")
 
 
-def test_what_is_made_again_with_other_numbers_is_said(run, capsys):
-    before = run(UNITS)
-    before.units[TEACHER.name]["learning_rate"] = 0.25  # as another machine may have found it
-    with open(before.path, "w") as file:
-        json.dump({"schema": 1, "scale": "sample", "data": {}, "units": before.units}, file)
-    shutil.rmtree(run.output)
-    results = run([*UNITS, unit("finetune/b/vitbert-s0", "pretrain/vitbert-s0")])
-    [line] = [line for line in capsys.readouterr().err.splitlines() if "learning_rate" in line]
-    assert TEACHER.name in line and "0.25" in line and "0.5" in line
-    assert results.units[TEACHER.name]["learning_rate"] == 0.25
+def test_the_rate_of_another_run(out, chain):
+    second = tuned(out, "a", 1, rate_of="finetune/a/vitbert-s0")
+    call(out, [*chain(), second])
+    assert asked(out, second)["values"] == {"seed": 1, "optimizer.learning_rate": 0.25}
 
 
-def test_the_rate_of_another_unit(run):
-    second = unit("finetune/a/vitbert-s1", "pretrain/vitbert-s0", rate_of=FIRST.name)
-    run([*UNITS, second])
-    with open(os.path.join(run.output, second.name, "summary.json")) as file:
-        assert json.load(file)["flags"]["config.optimizer.learning_rate"] == "0.5"
-
-
-def test_what_needs_a_run_that_diverged_is_not_run(run):
-    diverged = unit(TEACHER.name, flags=("--status=3",))
-    results = run([diverged, STUDENT, FIRST])
+def test_what_needs_a_run_that_diverged_is_not_run(out, chain):
+    runs = chain(teacher={"status": 3})
+    results = call(out, runs)
     assert {entry["outcome"] for entry in results.units.values()} == {DIVERGED}
-    assert [calls(run, unit) for unit in UNITS] == [1, 0, 0]
-    assert missing([diverged, STUDENT, FIRST], results) == []
+    assert calls(out, *runs) == [1, 0, 0]
+    assert missing({run.name: run for run in runs}, results) == []
 
 
-def test_a_command_that_fails_stops_all_and_keeps_what_is_done(run):
-    failing = unit(STUDENT.name, TEACHER.name, flags=("--status=2",))
-    with pytest.raises(ValueError, match=STUDENT.name):
-        run([TEACHER, failing, FIRST])
-    assert [calls(run, unit) for unit in UNITS] == [1, 1, 0]
-    results = run([TEACHER])
-    assert results.units.keys() == {TEACHER.name} and calls(run, TEACHER) == 1
+def test_a_run_that_fails_stops_all_and_keeps_what_is_done(out, chain):
+    with pytest.raises(ValueError, match="pretrain/vitbert-s0"):
+        call(out, chain(student={"status": 2}))
+    assert calls(out, *chain()) == [1, 1, 0]
+    assert call(out, chain()[:1]).units.keys() == {"pretrain/vit-s0"}
+    assert calls(out, *chain()[:1]) == [1]
 
 
-def test_other_settings_than_those_of_a_finished_unit(run):
-    run([TEACHER])
-    with pytest.raises(ValueError, match=TEACHER.name):
-        run([unit(TEACHER.name, flags=("--config.steps=7",))])
+def test_other_settings_or_data_than_those_of_a_finished_run(out, chain):
+    results = call(out, chain()[:1])
+    with pytest.raises(ValueError, match="pretrain/vit-s0"):
+        call(out, chain(teacher={"x": 1})[:1])
+    results.require_data({"text": "1"})
+    with pytest.raises(ValueError, match="text"):
+        results.require_data({"text": "2"})
+
+
+def test_several_run_at_a_time(out):
+    names = ("pretrain/vit-s0", "pretrain/bert-s0")
+    pairs = zip(names, reversed(names), strict=True)
+    results = call(out, [Run(name, {"beside": f"{out}/{other}"}) for name, other in pairs], 2)
+    assert results.units.keys() == set(names)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_handed_on(run, number, monkeypatch):
+def test_a_signal_is_handed_on(out, chain, number, monkeypatch):
     monkeypatch.setattr(stop_request, "requested", False)  # and again after the test
-    waiting = unit(STUDENT.name, TEACHER.name, flags=("--wait",))
-    began = os.path.join(run.output, STUDENT.name, "began")
+    began = os.path.join(out, "pretrain/vitbert-s0", "began")
 
     def stop():
         while not os.path.exists(began):
@@ -137,82 +143,15 @@ def test_a_signal_is_handed_on(run, number, monkeypatch):
         os.kill(os.getpid(), number)
 
     threading.Thread(target=stop).start()
-    with stop_signals(), pytest.raises(Stopped, match=STUDENT.name):
-        run([TEACHER, waiting, FIRST])
-    assert run(UNITS[:1]).units.keys() == {TEACHER.name}
+    with stop_signals(), pytest.raises(Stopped):
+        call(out, chain(student={"wait": True}))
+    assert call(out, chain()[:1]).units.keys() == {"pretrain/vit-s0"}
 
 
-@pytest.mark.slow
-def test_a_command_outlives_a_process_that_is_killed_and_keeps_its_lock(run):
-    """Nobody else begins the same unit meanwhile."""
-    lock = os.path.join(run.output, "locks", STUDENT.name)
-    began = os.path.join(run.output, STUDENT.name, "began")
-    code = (
-        "import sys; from keras_vitbert.reproduction.running import called; "
-        "from keras_vitbert.runs.run_lock import held; lock, *command = sys.argv[1:]\n"
-        "with held(lock) as file: called(command, file)"
-    )
-    os.makedirs(lock)
-    command = ["-m", FAKE, "--wait", f"--output_dir={os.path.dirname(began)}"]
-    parent = subprocess.Popen([sys.executable, "-c", code, lock, *command])
-    while not os.path.exists(began):
-        time.sleep(0.05)
-    children = f"/proc/{parent.pid}/task/{parent.pid}/children"
-    [child] = map(int, pathlib.Path(children).read_text().split())
-    parent.kill()
-    parent.wait()
-    with pytest.raises(Locked):
-        stack = contextlib.ExitStack()
-        stack.enter_context(held(lock))
-    os.kill(child, signal.SIGTERM)
-    while True:
-        with contextlib.suppress(Locked), held(lock):
-            break
-        time.sleep(0.05)
-
-
-def test_processes_with_other_tables_keep_each_others_results(run, tmp_path):
-    first = Results(str(tmp_path / "results.json"), "sample", run.output)
-    run([TEACHER])  # another process, after the first one has read the file
-    shutil.rmtree(os.path.join(run.output, TEACHER.name))
-    other = unit("pretrain/bert-s0")
-    first.finish(other, None, DONE, {})
-    first.collect([other])
-    assert first.units.keys() == {TEACHER.name, other.name}
-    again = Results(str(tmp_path / "results.json"), "sample", run.output)
-    assert again.units == first.units
-
-
-def test_a_damaged_unit_is_named(run):
-    run([TEACHER])
-    path = os.path.join(run.output, TEACHER.name, "unit.json")
-    with open(path, "w") as file:
-        file.write("{}")
-    results = Results(os.path.join(run.output, "others.json"), "sample", run.output)
-    with pytest.raises(ValueError, match=path):
-        results.collect([TEACHER])
-
-
-def test_what_another_machine_runs_is_left_to_it(run, tmp_path, monkeypatch):
-    """It holds the lock of one unit, and ends it while this one waits."""
-    monkeypatch.setattr("keras_vitbert.reproduction.running._POLL", 0.1)
-    other = unit("pretrain/bert-s0")
-    lock = os.path.join(run.output, "locks", other.name)
-    os.makedirs(lock)
-    elsewhere = Results(str(tmp_path / "elsewhere.json"), "sample", run.output)
-    os.makedirs(os.path.join(run.output, other.name))
-
-    def end():
-        with held(lock):
-            taken.set()
-            while not calls(run, TEACHER):
-                time.sleep(0.05)
-            elsewhere.finish(other, None, DONE, {"seconds": 2.0})
-
-    taken = threading.Event()
-    thread = threading.Thread(target=end)
-    thread.start()
-    taken.wait()
-    results = run([other, TEACHER])
-    thread.join()
-    assert calls(run, other) == 0 and results.units[other.name]["seconds"] == 2.0
+def test_the_value_of_a_probe_is_that_of_ridge_regression():
+    """Whichever classifier is better on the test examples, and with all training examples."""
+    few, ridge = {"ridge": [0.1], "neighbours": [0.2]}, [0.25, 0.5]
+    for neighbours in ([0.75, 0.75], [0.0, 0.0]):
+        measured = {"0": {"ridge": ridge, "neighbours": neighbours}, "5": few}
+        summary = {"splits": {"dev": measured, "more": {}}, "examples": 8, "training_examples": 9}
+        assert numbers_of("probe", summary)["value"] == 0.375

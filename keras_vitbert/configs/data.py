@@ -2,38 +2,11 @@
 
 import dataclasses
 import json
-from typing import Any
 
 from keras_vitbert.configs.sections import Section, choice, ranged
 from pipelines.command_line import meant
+from pipelines.images.keras_cv_layers import IMAGE_LAYERS, SAMPLERS, class_names
 from pipelines.text.casing import CASES
-
-# KerasCV's layers that change neither labels, nor sizes, nor the batch. XLA has no kernels for the
-# projective transformations, JPEG, histograms, crops and gamma variates of the first ones.
-NOT_ON_TPU = (
-    *("AugMix", "Equalization", "GridMask", "RandAugment", "RandomCropAndResize"),
-    *("RandomJpegQuality", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom"),
-)
-IMAGE_LAYERS = (
-    *NOT_ON_TPU,
-    *("AutoContrast", "ChannelShuffle", "Grayscale", "Posterization", "RandomApply"),
-    *("RandomAugmentationPipeline", "RandomBrightness", "RandomChannelShift", "RandomChoice"),
-    *("RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCutout"),
-    *("RandomFlip", "RandomGaussianBlur", "RandomHue", "RandomSaturation", "RandomSharpness"),
-    "Solarization",
-)
-_SAMPLERS = ("ConstantFactorSampler", "NormalFactorSampler", "UniformFactorSampler")
-SET_BY_STEP = ("name", "trainable", "dtype", "seed", "value_range", "target_size")
-
-
-def class_names(value: Any) -> set[str]:
-    """The classes in the serialisation of layers, also of those within others."""
-    if isinstance(value, list | tuple):
-        return set().union(*map(class_names, value))
-    if not isinstance(value, dict):
-        return set()
-    own = {str(value["class_name"])} if "class_name" in value else set()
-    return own.union(*(class_names(one) for name, one in value.items() if name not in SET_BY_STEP))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +32,7 @@ class Views(Section):
         fits = operations >= 0 and 0 <= magnitude <= 30
         self.require(fits, "randaugment", "operations from 0 and a magnitude from 0 to 30")
         outer = {str(layer.get("class_name")) for layer in self.layers}
-        for name in sorted((outer | class_names(self.layers)).difference(IMAGE_LAYERS, _SAMPLERS)):
+        for name in sorted((outer | class_names(self.layers)).difference(IMAGE_LAYERS, SAMPLERS)):
             raise ValueError(
                 f"layers: KerasCV has no layer {name} that keeps labels, sizes and the batch"
                 f"{meant(name, IMAGE_LAYERS)}"

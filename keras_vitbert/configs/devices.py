@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_vitbert.configs.data import NOT_ON_TPU, class_names
+from pipelines.images.keras_cv_layers import not_for_xla
 
 DTYPES = ("auto", "float32", "mixed_bfloat16")
 JIT_COMPILE = ("auto", "on", "off")
@@ -32,7 +32,7 @@ class Devices:
             raise ValueError(f"sharding={sharding!r}: TensorFlow shards no weights; JAX does")
         if layers and self.on_jax:
             raise ValueError("layers: KerasCV's layers run on TensorFlow alone")
-        if self.on_tpu and (names := _not_for_xla(layers)):
+        if self.on_tpu and (names := not_for_xla(layers)):
             raise ValueError(f"layers: XLA cannot compile {names} for a TPU")
 
     def dtype(self, dtype: str) -> str:
@@ -66,7 +66,7 @@ class Devices:
             return "on"
         if self.on_tpu or wanted == "off":
             return "off"
-        unfit = _not_for_xla(layers)
+        unfit = not_for_xla(layers)
         if shapes:
             unfit = "steps whose shapes vary, as with packing"
         elif self.shared:
@@ -74,11 +74,6 @@ class Devices:
         if wanted == "on" and unfit:
             raise ValueError(f"jit_compile='on': XLA cannot compile {unfit}")
         return "on" if (wanted == "on" or len(self.gpus) == 1) and not unfit else "off"
-
-
-def _not_for_xla(layers: tuple[dict, ...]) -> str:
-    """The image layers, also those within others, that XLA cannot compile."""
-    return ", ".join(sorted(class_names(layers).intersection(NOT_ON_TPU)))
 
 
 def batch_unit(replicas: int, accumulation: int, in_pairs: bool = False) -> int:

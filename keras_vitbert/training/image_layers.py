@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_vitbert.configs.data import SET_BY_STEP
 from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
 from pipelines.command_line import install, one_line
 from pipelines.images.image_decoding import to_floats
+from pipelines.images.keras_cv_layers import SET_BY_STEP
 
 _LIGHTEST = 255.0  # the value range that all layers of KerasCV have in common is 0 to 255
 
@@ -24,7 +24,7 @@ class ImageLayers:
 
     Args:
         layers: sequence of dicts, as Keras serialises layers of KerasCV; see
-            `keras_vitbert.configs.data.IMAGE_LAYERS`.
+            `pipelines.images.keras_cv_layers.IMAGE_LAYERS`.
         image_size: int, in pixels.
         seed: int in [0, 2**32).
         key: str, the config's key for the layers, for messages.

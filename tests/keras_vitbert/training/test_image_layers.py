@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.configs.data import IMAGE_LAYERS, NOT_ON_TPU
 from keras_vitbert.training.image_layers import ImageLayers, image_layers
+from pipelines.images.keras_cv_layers import IMAGE_LAYERS, NOT_ON_TPU
 from tests.marks import slow, thorough
 
 SIZE, COUNT = 12, 6

@@ -1,17 +1,11 @@
 """What is known about the devices of a run, on either backend."""
 
 import os
+from typing import Any
 
 
-def holder_of_weights(strategy):
-    """What holds the weights under a strategy.
-
-    Args:
-        strategy: see `tpu.strategy.get_strategy`.
-
-    Returns:
-        str, `tpu`, `gpu` or `host`.
-    """
+def holder_of_weights(strategy: Any) -> str:
+    """What holds the weights under a strategy: `tpu`, `gpu` or `host`."""
     import tensorflow as tf
 
     if _on_jax():
@@ -22,14 +16,11 @@ def holder_of_weights(strategy):
     return "gpu" if tf.config.list_logical_devices("GPU") else "host"
 
 
-def is_shared(strategy):
-    """Whether a strategy shares batches among replicas: bool.
+def is_shared(strategy: Any) -> bool:
+    """Whether a strategy shares batches among replicas.
 
     With TensorFlow, any strategy but the default one does, even with a single replica; with JAX, it
     takes several.
-
-    Args:
-        strategy: see `tpu.strategy.get_strategy`.
     """
     import tensorflow as tf
 
@@ -38,16 +29,16 @@ def is_shared(strategy):
     return strategy is not tf.distribute.get_strategy()
 
 
-def gpu_capabilities():
-    """The compute capability of each GPU of this machine: tuple of (int, int).
+def gpu_capabilities() -> tuple[tuple[int, int], ...]:
+    """The compute capability of each GPU of this machine.
 
     It is (0, 0) where it is not known, as for GPUs that are not NVIDIA's.
     """
     return tuple(capability for _, capability in _gpus())
 
 
-def gpu_names():
-    """The name of each GPU of this machine: tuple of str, empty where it is not known."""
+def gpu_names() -> tuple[str, ...]:
+    """The name of each GPU of this machine, empty where it is not known."""
     return tuple(name for name, _ in _gpus())
 
 
@@ -63,14 +54,10 @@ def _gpus():
     return [(d.get("device_name", ""), d.get("compute_capability", (0, 0))) for d in details]
 
 
-def host_values(variable):
-    """The value of a variable, on this host; if it is divided, the replicas' parts are summed.
+def host_values(variable: Any) -> Any:
+    """The value of a Keras variable, on this host, which the next step does not change.
 
-    Args:
-        variable: Keras variable.
-
-    Returns:
-        array; the next step does not change it.
+    If it is divided, the replicas' parts are summed.
     """
     if _on_jax():
         from tpu.jax_strategy import values_of
@@ -83,7 +70,7 @@ def host_values(variable):
     return tf.convert_to_tensor(variable.value).numpy()
 
 
-def enable_determinism():
+def enable_determinism() -> None:
     """Makes the backend use operations that give the same bits each time, or refuse.
 
     Call it after `get_strategy`, and before anything is built.

@@ -5,6 +5,8 @@ which TensorFlow uses for products unless it is turned off. TPUs make products o
 bfloat16, too.
 """
 
+from typing import Any
+
 from tpu.devices import gpu_names
 from tpu.slices import SLICES
 
@@ -29,16 +31,15 @@ _GPUS = {
 }
 
 
-def peak_flops(strategy, dtype, tpu=None):
-    """The peak operations a second of all devices of a strategy together.
+def peak_flops(strategy: Any, dtype: str, tpu: str | None = None) -> float | None:
+    """The peak operations a second of all devices of a strategy together, in a dtype policy.
 
     Args:
-        strategy: see `tpu.strategy.get_strategy`.
-        dtype: str, the dtype policy.
-        tpu: str, see `tpu.strategy.get_strategy`, or None.
+        strategy, tpu: see `tpu.strategy.get_strategy`.
+        dtype: the dtype policy.
 
     Returns:
-        float; None where it is not known, as for any CPU.
+        None where it is not known, as for any CPU.
     """
     replicas = strategy.num_replicas_in_sync
     if tpu is not None:
@@ -53,16 +54,13 @@ def peak_flops(strategy, dtype, tpu=None):
     return peaks.pop() * replicas if len(peaks) == 1 and None not in peaks else None
 
 
-def gpu_peak(name, dtype, tf32=True):
-    """The peak operations a second of one GPU.
+def gpu_peak(name: str, dtype: str, tf32: bool = True) -> float | None:
+    """The peak operations a second of one GPU; None if it is not known.
 
     Args:
-        name: str, such as `NVIDIA A100-SXM4-40GB`.
-        dtype: str, the dtype policy.
-        tf32: bool, whether products of float32 may be made in TF32.
-
-    Returns:
-        float, or None if it is not known.
+        name: such as `NVIDIA A100-SXM4-40GB`.
+        dtype: the dtype policy.
+        tf32: whether products of float32 may be made in TF32.
     """
     words = f" {name.replace('-', ' ')} "
     found = next((peaks for part, peaks in _GPUS.items() if f" {part} " in words), (None,) * 3)

@@ -15,6 +15,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 from tpu.slices import Slice, find_slice
 
@@ -31,18 +33,11 @@ class NotFound(Exception):
     """There is no TPU at a place. The text says what is there instead."""
 
 
-def in_background(function, *args):
+def in_background(function: Callable, *args: Any) -> concurrent.futures.Future:
     """Calls a function in a thread that the end of the program does not wait for.
 
     This gives a time limit to functions without one, such as name resolution: at the limit the
     future's `result(seconds)` raises `TimeoutError`, and the thread keeps running.
-
-    Args:
-        function: callable.
-        *args: its arguments.
-
-    Returns:
-        `concurrent.futures.Future`.
     """
     future = concurrent.futures.Future()
 
@@ -56,15 +51,8 @@ def in_background(function, *args):
     return future
 
 
-def address_problem(address):
-    """What is wrong with the form of an address.
-
-    Args:
-        address: str, should be `host:port`.
-
-    Returns:
-        str, or None if nothing is wrong.
-    """
+def address_problem(address: str) -> str | None:
+    """What is wrong with the form of an address, which should be `host:port`; else None."""
     host, colon, port = address.rpartition(":")
     if not colon:
         return f"{address!r} has no port"
@@ -75,24 +63,14 @@ def address_problem(address):
     return None
 
 
-def check_servers(addresses):
-    """Checks all servers at the same time; see `check_server`.
-
-    Args:
-        addresses: list of str, `host:port`.
-
-    Raises:
-        ValueError: a server does not answer as it should.
-    """
+def check_servers(addresses: list[str]) -> None:
+    """Checks all servers at the same time; see `check_server`."""
     for check in [in_background(check_server, address) for address in addresses]:
         check.result()
 
 
-def check_server(address):
-    """Checks that a TensorFlow server with TPUs answers within `SERVER_SECONDS`.
-
-    Args:
-        address: str, `host:port`.
+def check_server(address: str) -> None:
+    """Checks that a TensorFlow server with TPUs answers at `host:port` within `SERVER_SECONDS`.
 
     Raises:
         ValueError: says what is there instead.
@@ -246,11 +224,11 @@ def _vm_or_nothing():
         return None, []
 
 
-def find_vm():
+def find_vm() -> tuple[str, list[str]]:
     """Finds the TPU of this machine with the metadata server of Google Cloud.
 
     Returns:
-        (str, list of str), the accelerator type and `host:port` of all hosts.
+        The accelerator type, and `host:port` of all hosts.
 
     Raises:
         NotFound: there is no such server, or this machine is not a TPU VM.
@@ -306,14 +284,8 @@ def _ask_for_node(name):
     return status, body, f"in project {project}, zone {zone}"
 
 
-def metadata(path):
-    """A value of the metadata server.
-
-    Args:
-        path: str, below `computeMetadata/v1`.
-
-    Returns:
-        str, or None if the server has none.
+def metadata(path: str) -> str | None:
+    """A value of the metadata server, below `computeMetadata/v1`; None if it has none.
 
     Raises:
         NotFound: no metadata server of Google Cloud answers.
@@ -354,6 +326,6 @@ def _reason(error):
     return getattr(reason, "strerror", None) or reason
 
 
-def find_chips():
-    """The device files of the TPU chips in this machine: list of str."""
+def find_chips() -> list[str]:
+    """The device files of the TPU chips in this machine."""
     return [path for pattern in CHIPS for path in sorted(glob.glob(pattern))]

@@ -1,17 +1,35 @@
 """What is known about the devices of a run, on either backend."""
 
 import os
+from typing import Any
+
+from tpu.slices import SLICES
+
+# Peak operations a second for dense products, as the makers state them. For float32 on GPUs that
+# is TF32, which TensorFlow uses unless it is turned off; TPUs make such products in bfloat16, too.
+# Part of a GPU's name: TFLOP/s in bfloat16, in TF32, and in plain float32. If a name has several
+# of the parts, the first one counts.
+_GPUS = {
+    "H200": (989, 494, 67),
+    "H100 PCIe": (756, 378, 51),
+    "H100 NVL": (835, 417, 60),
+    "H100": (989, 494, 67),
+    "H800": (989, 494, 67),
+    "A100": (312, 156, 19.5),
+    "A800": (312, 156, 19.5),
+    "A30": (165, 82, 10.3),
+    "A40": (150, 75, 37.4),
+    "L40S": (362, 183, 91.6),
+    "L4": (121, 60, 30.3),
+    "RTX 4090": (165, 82.6, 82.6),
+    "RTX 3090": (71, 35.6, 35.6),
+    "V100": (None, None, 15.7),
+    "T4": (None, None, 8.1),
+}
 
 
-def holder_of_weights(strategy):
-    """What holds the weights under a strategy.
-
-    Args:
-        strategy: see `tpu.strategy.get_strategy`.
-
-    Returns:
-        str, `tpu`, `gpu` or `host`.
-    """
+def holder_of_weights(strategy: Any) -> str:
+    """What holds the weights under a strategy: `tpu`, `gpu` or `host`."""
     import tensorflow as tf
 
     if _on_jax():
@@ -22,14 +40,11 @@ def holder_of_weights(strategy):
     return "gpu" if tf.config.list_logical_devices("GPU") else "host"
 
 
-def is_shared(strategy):
-    """Whether a strategy shares batches among replicas: bool.
+def is_shared(strategy: Any) -> bool:
+    """Whether a strategy shares batches among replicas.
 
     With TensorFlow, any strategy but the default one does, even with a single replica; with JAX, it
     takes several.
-
-    Args:
-        strategy: see `tpu.strategy.get_strategy`.
     """
     import tensorflow as tf
 
@@ -38,16 +53,16 @@ def is_shared(strategy):
     return strategy is not tf.distribute.get_strategy()
 
 
-def gpu_capabilities():
-    """The compute capability of each GPU of this machine: tuple of (int, int).
+def gpu_capabilities() -> tuple[tuple[int, int], ...]:
+    """The compute capability of each GPU of this machine.
 
     It is (0, 0) where it is not known, as for GPUs that are not NVIDIA's.
     """
     return tuple(capability for _, capability in _gpus())
 
 
-def gpu_names():
-    """The name of each GPU of this machine: tuple of str, empty where it is not known."""
+def gpu_names() -> tuple[str, ...]:
+    """The name of each GPU of this machine, empty where it is not known."""
     return tuple(name for name, _ in _gpus())
 
 
@@ -63,14 +78,51 @@ def _gpus():
     return [(d.get("device_name", ""), d.get("compute_capability", (0, 0))) for d in details]
 
 
-def host_values(variable):
-    """The value of a variable, on this host; if it is divided, the replicas' parts are summed.
+def peak_flops(strategy: Any, dtype: str, tpu: str | None = None) -> float | None:
+    """The peak operations a second of all devices of a strategy together, in a dtype policy.
 
     Args:
-        variable: Keras variable.
+        strategy, tpu: see `tpu.strategy.get_strategy`.
+        dtype: the dtype policy.
 
     Returns:
-        array; the next step does not change it.
+        None where it is not known, as for any CPU.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if tpu is not None:
+        return SLICES[tpu].peak_flops * replicas if tpu in SLICES else None
+    names = set(gpu_names())
+    if not names:
+        return None
+    import tensorflow as tf
+
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    peaks = {gpu_peak(name, dtype, tf32) for name in names}
+    return peaks.pop() * replicas if len(peaks) == 1 and None not in peaks else None
+
+
+def gpu_peak(name: str, dtype: str, tf32: bool = True) -> float | None:
+    """The peak operations a second of one GPU; None if it is not known.
+
+    Args:
+        name: such as `NVIDIA A100-SXM4-40GB`.
+        dtype: the dtype policy.
+        tf32: whether products of float32 may be made in TF32.
+    """
+    words = f" {name.replace('-', ' ')} "
+    found = next((peaks for part, peaks in _GPUS.items() if f" {part} " in words), (None,) * 3)
+    bfloat16, in_tf32, float32 = found
+    if dtype != "float32":
+        peak = bfloat16
+    else:
+        peak = in_tf32 if tf32 and in_tf32 else float32
+    return None if peak is None else peak * 1e12
+
+
+def host_values(variable: Any) -> Any:
+    """The value of a Keras variable, on this host, which the next step does not change.
+
+    If it is divided, the replicas' parts are summed.
     """
     if _on_jax():
         from tpu.jax_strategy import values_of
@@ -83,7 +135,7 @@ def host_values(variable):
     return tf.convert_to_tensor(variable.value).numpy()
 
 
-def enable_determinism():
+def enable_determinism() -> None:
     """Makes the backend use operations that give the same bits each time, or refuse.
 
     Call it after `get_strategy`, and before anything is built.

@@ -6,8 +6,7 @@ from typing import Any
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import quiet_loading
-from tpu.devices import enable_determinism, gpu_capabilities, is_shared
-from tpu.peak_flops import peak_flops
+from tpu.devices import enable_determinism, gpu_capabilities, is_shared, peak_flops
 from tpu.peers import SECONDS
 from tpu.strategy import get_strategy, wait_for_peers
 

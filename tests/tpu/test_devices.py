@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from tpu.peak_flops import gpu_peak, peak_flops
+from tpu.devices import gpu_peak, peak_flops
 
 
 @pytest.mark.parametrize(

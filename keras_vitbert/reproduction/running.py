@@ -20,7 +20,7 @@ from pipelines.status import say
 # Each run has a process of its own: what TensorFlow and Keras hold (compiled functions, memory,
 # names of layers, seeds) ends with it, and numbers do not depend on what ran before.
 COMMAND = ("-m", "keras_vitbert.reproduction.one_run")
-_POLL = 0.1  # seconds
+_POLL = 0.2  # seconds
 
 
 def missing(runs: dict[str, Run], results: Results) -> list[Run]:

@@ -43,7 +43,7 @@ class Results:
                         raise ValueError(f"has the results of the scale {content['scale']}")
                     self.data, self.units = content["data"], content["units"]
                 except (ValueError, KeyError) as error:
-                    raise ValueError(f"{path}: {error}") from error
+                    raise ValueError(f"{path}: cannot be used: {error}") from error
 
     def require_data(self, data: dict[str, str]) -> None:
         """Refuses other data than those of finished runs, by the SHA-256 of each kind of data."""

@@ -6,7 +6,7 @@ from statistics import mean
 
 from keras_vitbert.reproduction import statistics
 from keras_vitbert.reproduction.plan import Plan, run_name
-from keras_vitbert.reproduction.results import DONE
+from keras_vitbert.reproduction.running import DONE
 from keras_vitbert.reproduction.scales import Task
 from keras_vitbert.reproduction.tables import (
     AVERAGE,

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from keras_vitbert import reproduce
-from keras_vitbert.reproduction import pictures, report
+from keras_vitbert.reproduction import report
 from keras_vitbert.reproduction.cells import PROBE, deviations, fill, fill_depth
 from keras_vitbert.reproduction.plan import run_name
-from keras_vitbert.reproduction.results import DIVERGED, DONE
+from keras_vitbert.reproduction.running import DIVERGED, DONE
 from keras_vitbert.reproduction.scales import get_scale
 from keras_vitbert.reproduction.tables import (
     AVERAGE,
@@ -35,7 +35,7 @@ SMALL = get_scale("small", "data", {})
 def test_the_committed_page_is_that_of_its_results(tmp_path, monkeypatch):
     """Nothing is run for it: all that the page has is in the file."""
     drawn, folder = [], ROOT / "docs" / "reproduction"
-    monkeypatch.setattr(pictures, "draw", lambda filled, stem: drawn.append(stem))
+    monkeypatch.setattr(report, "draw", lambda filled, stem: drawn.append(stem))
     results = tmp_path / "small.json"
     results.write_bytes((folder / "small.json").read_bytes())
     asked = ["--table=1,2,3", "--figure=2,3,4,5", "--ablation=merging"]

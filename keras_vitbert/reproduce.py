@@ -69,8 +69,7 @@ def main(argv):
     with quiet_loading():
         from keras_vitbert.reproduction.plan import Plan
         from keras_vitbert.reproduction.report import write_page
-        from keras_vitbert.reproduction.results import Results
-        from keras_vitbert.reproduction.running import missing, run_missing
+        from keras_vitbert.reproduction.running import Results, missing, run_missing
         from keras_vitbert.reproduction.scales import get_scale
 
     output = os.path.abspath(output)

@@ -5,28 +5,28 @@ paid off, however far it is above the majority class.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.fine_tuning.task_data import cut
 from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.labelled_texts import LabelledTexts
+
+Split = LabelledImages | LabelledTexts
 
 _SIDE = 32  # pixels; larger images are shrunk, so that the normal equations stay small
 _MOST = {"pixels": 5_000, "TF-IDF": 20_000}  # training examples, for the same reason
 _BATCH = 256
 
 
-def linear_baseline(train, test):
-    """The accuracy of ridge regression on pixels, or on the TF-IDF of words and word pairs.
-
-    Args:
-        train: `LabelledImages` or `LabelledTexts`, the training examples.
-        test: likewise, the split that the fine-tuned model is measured on.
+def linear_baseline(train: Split, test: Split) -> dict[str, Any]:
+    """Ridge regression on pixels, or on the TF-IDF of words and word pairs.
 
     Returns:
-        dict: `accuracy` on `test`, `inputs` (`pixels` or `TF-IDF`), and `training_examples`, at
-        most some thousand, drawn by `cut`.
+        `accuracy` on the split that the fine-tuned model is measured on, `inputs` (`pixels` or
+        `TF-IDF`), and `training_examples`, at most some thousand, drawn by `cut`.
     """
     inputs = "pixels" if isinstance(train, LabelledImages) else "TF-IDF"
     most = _MOST[inputs]
@@ -36,16 +36,12 @@ def linear_baseline(train, test):
     return {"accuracy": accuracy, "inputs": inputs, "training_examples": train.count}
 
 
-def better_by(accuracy, reference, count):
-    """How far a score lies above another one on as many examples, if by more than the error.
-
-    Args:
-        accuracy, reference: float, shares of `count` examples.
-        count: int.
+def better_by(accuracy: float, reference: float, count: int) -> tuple[float, float] | None:
+    """How far a score of `count` examples lies above another one, if by more than the error.
 
     Returns:
-        (float, the difference; float, its standard error, as if the examples were independent),
-        or None if the difference is no larger.
+        (the difference, its standard error as if the examples were independent), or None if the
+        difference is no larger.
     """
     error = math.sqrt(sum(p * (1 - p) for p in (accuracy, reference)) / count)
     difference = accuracy - reference

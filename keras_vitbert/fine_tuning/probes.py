@@ -17,6 +17,8 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.weight_names import require_finite
 from pipelines.command_line import say
 from pipelines.status import doing
+from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.labelled_texts import LabelledTexts
 
 
 class FeatureReader(Evaluator):
@@ -35,15 +37,8 @@ class FeatureReader(Evaluator):
         numbers = ops.stack([batch["numbers"], batch["labels"]], axis=1)
         return numbers, ops.cast(self.network.features(batch)[:, 0], "float32")
 
-    def features(self, split):
-        """The features of a split, each example once.
-
-        Args:
-            split: `LabelledImages` or `LabelledTexts`.
-
-        Returns:
-            `Features`, in the order of the split.
-        """
+    def features(self, split: LabelledImages | LabelledTexts) -> Features:
+        """The features of a split, each example once, in the order of the split."""
         numbers, values = self.rows(split)
         require_finite({"features": values}, self.network.name)
         return Features(values, numbers[:, 1])
@@ -91,21 +86,27 @@ class Probe:
         }
 
 
-def probe_splits(reader, train, tests, shots, draws, seed):
-    """Probes an encoder on a task.
+def probe_splits(
+    reader: FeatureReader,
+    train: LabelledImages | LabelledTexts,
+    tests: dict[str, LabelledImages | LabelledTexts],
+    shots: Iterable[int],
+    draws: int,
+    seed: int,
+) -> dict[str, dict[int, dict[str, list[float]]]]:
+    """Probes an encoder on splits.
 
     Args:
-        reader: `FeatureReader`.
+        reader: of the encoder.
         train: the training split.
-        tests: dict of a split's name to a split.
-        shots: iterable of int, examples of each class to learn from; 0 for all.
-        draws: int, how many times a few examples are drawn, each with its own seed.
-        seed: int, of the first draw.
+        tests: splits by name.
+        shots: examples of each class to learn from; 0 for all.
+        draws: how many times a few examples are drawn, each with its own seed.
+        seed: of the first draw.
 
     Returns:
-        nested dict of a split's name, a number of shots, and `ridge` or `neighbours`, to list of
-        float: the accuracy of each draw. With all examples, there is one draw. Shots that no
-        class has are left out, and reported.
+        By split, number of shots, and `ridge` or `neighbours`: the accuracy of each draw. With all
+        examples, there is one draw. Shots that no class has are left out, and reported.
 
     Raises:
         ValueError: all of them are, or a feature is not finite.

@@ -6,7 +6,7 @@ from statistics import mean
 
 from keras_vitbert.reproduction import statistics
 from keras_vitbert.reproduction.plan import Plan, run_name
-from keras_vitbert.reproduction.results import DONE
+from keras_vitbert.reproduction.running import DONE
 from keras_vitbert.reproduction.scales import Task
 from keras_vitbert.reproduction.tables import (
     AVERAGE,
@@ -56,7 +56,7 @@ class Filled:
     @property
     def is_begun(self) -> bool:
         """Whether anything is known."""
-        return any(seeds for row in self.values for seeds in row.values())
+        return any(row[column] for row in self.values for column in self.columns)
 
 
 def fill(table: Table, units: dict, tasks: list[Task], seeds: Iterable[int]) -> Filled:
@@ -69,39 +69,39 @@ def fill(table: Table, units: dict, tasks: list[Task], seeds: Iterable[int]) -> 
         seeds: of all rows.
     """
 
-    def found(row, kind, number_of, task=""):
-        entries = {seed: units.get(run_name(kind, row.recipe, seed, task)) for seed in seeds}
-        done = {seed: entry for seed, entry in entries.items() if entry}
-        numbers = {s: number_of(entry) for s, entry in done.items() if entry["outcome"] == DONE}
-        return {seed: number for seed, number in numbers.items() if number is not None}
+    sources = dict.fromkeys((NSP, MLM, NATS, IC), ("pretrain", ""))
+    averages: dict[str, tuple[str, ...]] = {MEAN: (MLM, IC)}
+    for task in tasks:
+        sources |= {task.name: ("finetune", task.name), PROBE + task.name: ("probe", task.name)}
+    for before in ("", PROBE) if tasks else ():
+        for kind in (TEXT, IMAGES):
+            names = tuple(before + task.name for task in tasks if task.kind == kind)
+            averages[before + kind] = names
+    averages |= {AVERAGE: (TEXT, IMAGES)} if tasks else {}
 
-    columns, values = (NSP, MLM, NATS, IC), []
-    for row in table.rows:
-        values.append(
-            {c: found(row, "pretrain", lambda e, c=c: e["validation"].get(c)) for c in columns}
-        )
-        values[-1][MEAN] = _means(values[-1], (MLM, IC))
-    pretraining = Filled(table, (*columns, MEAN), values, (MEAN,))
-    if not table.tasks:
-        return pretraining
+    def numbers(recipe, column, kind, task):
+        for seed in seeds:
+            entry = units.get(run_name(kind, recipe, seed, task), {})
+            if entry.get("outcome") == DONE:
+                yield seed, entry["value"] if task else entry["validation"].get(column)
 
-    averages = {
-        before + kind: tuple(before + task.name for task in tasks if task.kind == kind)
-        for kind in (TEXT, IMAGES)
-        for before in ("", PROBE)
-    } | {AVERAGE: (TEXT, IMAGES)}
     values = []
     for row in table.rows:
-        values.append({})
-        for task in tasks:
-            for before, kind in (("", "finetune"), (PROBE, "probe")):
-                numbers = found(row, kind, lambda entry: entry["value"], task.name)
-                values[-1][before + task.name] = numbers
+        values.append(
+            {
+                column: {s: n for s, n in numbers(row.recipe, column, *source) if n is not None}
+                for column, source in sources.items()
+            }
+        )
         for column, parts in averages.items():
             values[-1][column] = _means(values[-1], parts)
-    probes = (PROBE + TEXT, PROBE + IMAGES)
-    columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *probes)
-    return Filled(table, columns, values, (TEXT, IMAGES, *probes), pretraining, averages)
+    columns = (NSP, MLM, NATS, IC, MEAN)
+    pretraining = Filled(table, columns, values, (MEAN,), averages=averages)
+    if not tasks:
+        return pretraining
+    asked = (TEXT, IMAGES, PROBE + TEXT, PROBE + IMAGES)
+    columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *asked[2:])
+    return Filled(table, columns, values, asked, pretraining, averages)
 
 
 def fill_depth(units: dict, seeds: Iterable[int]) -> Filled | None:

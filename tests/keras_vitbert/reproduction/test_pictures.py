@@ -4,7 +4,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from keras_vitbert.reproduction import pictures
+from keras_vitbert.reproduction import report
 from keras_vitbert.reproduction.cells import Filled
 from keras_vitbert.reproduction.tables import IC, IMAGES, MEAN, MLM, NSP, TEXT, tables
 
@@ -14,7 +14,7 @@ def panels(tmp_path, monkeypatch):
     """`panels(filled)`: the axes by label."""
 
     def drawn(filled):
-        pictures.draw(filled, str(tmp_path / "x"))
+        report.draw(filled, str(tmp_path / "x"))
         assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
         assert all(row.label[0] in (tmp_path / "x.svg").read_text() for row in filled.table.rows)
         return {axes.get_label(): axes for axes in figures[-1].axes}
@@ -25,7 +25,7 @@ def panels(tmp_path, monkeypatch):
         figures.append(made(*arguments, **options))
         return figures[-1]
 
-    monkeypatch.setattr(pictures, "Figure", figure)
+    monkeypatch.setattr(report, "Figure", figure)
     return drawn
 
 

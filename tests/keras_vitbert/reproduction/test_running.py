@@ -11,8 +11,14 @@ import pytest
 
 from keras_vitbert.reproduction import running
 from keras_vitbert.reproduction.plan import Plan, Run
-from keras_vitbert.reproduction.results import DIVERGED, DONE, Results
-from keras_vitbert.reproduction.running import missing, numbers_of, run_missing
+from keras_vitbert.reproduction.running import (
+    DIVERGED,
+    DONE,
+    Results,
+    missing,
+    numbers_of,
+    run_missing,
+)
 from keras_vitbert.reproduction.scales import Scale
 from pipelines.command_line import Stopped, stop_request, stop_signals
 

@@ -125,7 +125,7 @@ def main(argv):
 
 def _write(page, asked):
     """Writes the page and its pictures."""
-    from keras_vitbert.inspection.sheet import style
+    from keras_vitbert.inspection.drawing import encoded, style
     from keras_vitbert.reproduction.pictures import picture_of
     from keras_vitbert.reproduction.report import page as page_of
 
@@ -134,10 +134,10 @@ def _write(page, asked):
     stem = os.path.splitext(page)[0]
     with style():
         for one in filled:
-            if sheet := picture_of(one):
+            if figure := picture_of(one):
                 for ending in ("png", "svg"):
                     path = f"{stem}-{one.experiment.name}.{ending}"
-                    write_atomically(path, sheet.encoded(ending))
+                    write_atomically(path, encoded(figure, ending))
     say(f"{page} and its pictures are written")
 
 

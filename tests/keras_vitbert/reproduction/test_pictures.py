@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.sheet import style
 from keras_vitbert.reproduction import cells
 from keras_vitbert.reproduction.experiments import IC, MLM, NSP, experiments
 from keras_vitbert.reproduction.pictures import picture_of
-from tests.keras_vitbert.paper_figures.artists import assert_within_the_page, by_label, texts_of
+from tests.keras_vitbert.inspection.axes import by_label, drawn, texts_of
 
 
 def made_up(name, columns, seeds, without=()):
@@ -35,53 +34,44 @@ def points_of(axes):
 )
 def test_a_line_for_each_row(name, columns, seeds):
     filled = made_up(name, columns, seeds, without=(2,))
-    with style():
-        sheet = picture_of(filled)
-        sheet.picture()
-        assert_within_the_page(sheet)
-        labels = [", ".join(row.label) for row in filled.experiment.rows]
-        drawn = [label for label in labels if label in texts_of(sheet)]
-        assert drawn == labels[:2] + labels[3:]
-        for column in columns[:3]:
-            [axes] = by_label(sheet, column).values()
-            places = [place for place in range(len(labels)) if place != 2]
-            expected = [
-                (filled.estimate(place, column).mean, float(line))
-                for line, place in enumerate(places)
-            ]
-            np.testing.assert_allclose(points_of(axes), sorted(expected))
-            assert axes.yaxis_inverted()  # the first row is the uppermost
+    figure = drawn(picture_of, filled)
+    labels = [", ".join(row.label) for row in filled.experiment.rows]
+    shown = [label for label in labels if label in texts_of(figure)]
+    assert shown == labels[:2] + labels[3:]
+    for column in columns[:3]:
+        [axes] = by_label(figure, column).values()
+        places = [place for place in range(len(labels)) if place != 2]
+        expected = [
+            (filled.estimate(place, column).mean, float(line)) for line, place in enumerate(places)
+        ]
+        np.testing.assert_allclose(points_of(axes), sorted(expected))
+        assert axes.yaxis_inverted()  # the first row is the uppermost
 
 
 def test_a_line_over_mask_ratios():
     filled = made_up("figure2", (cells.TEXT, cells.IMAGES), 2, without=(9,))
-    with style():
-        sheet = picture_of(filled)
-        sheet.picture()
-        assert_within_the_page(sheet)
-        for column in (cells.TEXT, cells.IMAGES):
-            [axes] = by_label(sheet, column).values()
-            expected = [
-                (float(row.label[0]), filled.estimate(place, column).mean)
-                for place, row in enumerate(filled.experiment.rows)
-                if place != 9
-            ]
-            np.testing.assert_allclose(points_of(axes), sorted(expected))
-            lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
-            assert (lengths["magnitude"], lengths["random"]) == (5, 4)
+    figure = drawn(picture_of, filled)
+    for column in (cells.TEXT, cells.IMAGES):
+        [axes] = by_label(figure, column).values()
+        expected = [
+            (float(row.label[0]), filled.estimate(place, column).mean)
+            for place, row in enumerate(filled.experiment.rows)
+            if place != 9
+        ]
+        np.testing.assert_allclose(points_of(axes), sorted(expected))
+        lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
+        assert (lengths["magnitude"], lengths["random"]) == (5, 4)
 
 
 def test_a_row_of_one_modality_is_drawn_there_alone():
     filled = made_up("figure2", (cells.TEXT, cells.IMAGES), 1)
     filled.values[0][cells.IMAGES] = {}  # magnitude; its fine-tuning diverged or is not done yet
     filled.values[1][cells.TEXT] = {}  # random
-    with style():
-        sheet = picture_of(filled)
-        counts = {}
-        for column in (cells.TEXT, cells.IMAGES):
-            [axes] = by_label(sheet, column).values()
-            lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
-            counts[column] = (lengths["magnitude"], lengths["random"])
+    figure, counts = drawn(picture_of, filled), {}
+    for column in (cells.TEXT, cells.IMAGES):
+        [axes] = by_label(figure, column).values()
+        lengths = {line.get_label(): len(line.get_xdata()) for line in axes.lines}
+        counts[column] = (lengths["magnitude"], lengths["random"])
     assert counts == {cells.TEXT: (5, 4), cells.IMAGES: (4, 5)}
 
 

@@ -14,9 +14,9 @@ import contextlib
 import dataclasses
 import importlib.util
 import signal
+import socket
 import sys
 
-from keras_vitbert.demo_page.server import check_port, serving
 from keras_vitbert.trained.places import require_place
 from pipelines.command_line import Stopped, install, load_tensorflow, quiet_loading, run
 from pipelines.flags import define_flags, parse_flags
@@ -37,13 +37,16 @@ def main(argv):
     parse_flags(values, argv, __doc__, required=("checkpoint",))
     if importlib.util.find_spec("gradio") is None:
         raise ValueError(f"gradio is not installed; run: {install('demo')}")
-    check_port(values.port)
+    with socket.socket() as client:  # before anything is loaded
+        if client.connect_ex(("127.0.0.1", values.port)) == 0:
+            raise ValueError(f"port {values.port} is taken")
     require_place(values.checkpoint)
     require_place(values.compare)
 
     load_tensorflow()
     with quiet_loading():
         from keras_vitbert.demo_page.answers import ShownModel
+        from keras_vitbert.demo_page.server import serving
         from keras_vitbert.trained.loading import load
 
     paths = [path for path in (values.checkpoint, values.compare) if path]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.inspection.attention import look_inside
+from keras_vitbert.inspection.activations import look_inside
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.trained.predicting import Item, choose, predict
 from keras_vitbert.trained.served_model import (
@@ -16,12 +16,13 @@ from keras_vitbert.trained.served_model import (
     FILL_MASK,
     ServedModel,
 )
+from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.tokenization import TextEncoder
 from pipelines.text.wordpiece import MASK
 
 TOP = 5  # classes or tokens that are shown
-_KEPT = 4  # answers that are kept, so that looking at another block asks nothing again
+_KEPT = 4  # inputs whose answers are kept, so that looking at another block asks nothing again
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,71 +30,47 @@ class Shown:
     """A model's answers to one input, and what its blocks do.
 
     Attributes:
-        answers: dict of a title, such as `mask 1`, to a list of (name, probability), the likeliest
-            first; empty where the model predicts nothing.
-        notes: list of str, what the reader should know.
-        rows: list of str, the tokens whose attention is kept.
-        attention: `(blocks, heads, rows, tokens)`, adds up to 1 over the tokens.
+        answers: a title, such as `mask 1`, to names with their probabilities, the likeliest first;
+            empty where the model predicts nothing.
+        notes: what the reader should know.
+        attention: `(blocks, heads, tokens)` by the token that attends; adds up to 1.
         activation: `(blocks, tokens)`, the mean absolute activation.
         picture: uint8 `(size, size, 3)`, the image as the model sees it; None for a text. The first
             token of an image is the class token, the others are the patches, row by row.
-        tokens: list of str, for a text; empty for an image.
+        tokens: of a text; empty for an image.
     """
 
-    answers: dict[str, list[tuple[str, float]]]
+    answers: dict[str, dict[str, float]]
     notes: list[str]
-    rows: list[str]
-    attention: np.ndarray
+    attention: dict[str, np.ndarray]
     activation: np.ndarray
     picture: np.ndarray | None = None
     tokens: list[str] = dataclasses.field(default_factory=list)
 
-    @property
-    def blocks(self):
-        """int, the number of blocks."""
-        return self.attention.shape[0]
-
-    @property
-    def heads(self):
-        """int, the attention heads of a block."""
-        return self.attention.shape[1]
-
 
 class ShownModel:
-    """A trained model on the page.
+    """A trained model on the page."""
 
-    Args:
-        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-
-    Attributes:
-        trained: the same.
-        takes_images, takes_texts: bool.
-    """
-
-    def __init__(self, trained):
+    def __init__(self, trained: TrainedModel):
         self.trained = trained
         self.takes_images = trained.backbone.image_size is not None
         has_text = trained.backbone.vocabulary_size is not None
         self.takes_texts = has_text and trained.vocabulary is not None
         self._functions = ServedModel(trained, TOP).functions
-        self._of_image = functools.lru_cache(_KEPT)(self._look_at_image)
-        self._of_text = functools.lru_cache(_KEPT)(self._look_at_text)
+        self.image = functools.lru_cache(_KEPT)(self._look_at_image)
+        self.text = functools.lru_cache(_KEPT)(self._look_at_text)
         if self.takes_texts:
             self._encode = TextEncoder(
                 trained.vocabulary, trained.backbone.max_sequence_length, trained.lower_case
             )
 
     @property
-    def fills_masks(self):
-        """bool, whether it predicts the word at a `[MASK]`."""
+    def fills_masks(self) -> bool:
+        """Whether it predicts the word at a `[MASK]`."""
         return FILL_MASK in self._functions
 
-    def lacks(self):
-        """What the model cannot do, in sentences.
-
-        Returns:
-            list of str.
-        """
+    def lacks(self) -> list[str]:
+        """What the model cannot do, in sentences."""
         lacking = []
         if not self.takes_images:
             lacking.append("It takes no images.")
@@ -105,62 +82,43 @@ class ShownModel:
             lacking.append("It has no head for texts: only what its blocks do is shown.")
         return lacking
 
-    def image(self, path):
-        """What the model makes of an image.
-
-        Args:
-            path: str, an image file.
-
-        Returns:
-            `Shown`.
+    def _look_at_image(self, path: str) -> Shown:
+        """What the model makes of an image file.
 
         Raises:
             ValueError: it cannot be read, or is no image that TensorFlow decodes.
         """
-        return self._of_image(path, Item({"image": path}, "the image").value())
-
-    def text(self, text, pair=""):
-        """What the model makes of a text or a pair of texts.
-
-        Masks are filled if there are any and the model can, as in `predict`.
-
-        Args:
-            text: str.
-            pair: str, the second text; empty if there is none.
-
-        Returns:
-            `Shown`.
-
-        Raises:
-            ValueError: a `[MASK]` lies beyond what the model takes.
-        """
-        return self._of_text(text, pair)
-
-    def _look_at_image(self, path, encoded):
-        backbone = self.trained.backbone
+        backbone, item = self.trained.backbone, Item({"image": path}, "the image")
+        size, crop = backbone.image_size, self.trained.central_crop
         try:
-            picture = central_crop(encoded, backbone.image_size, self.trained.central_crop).numpy()
+            picture = central_crop(item.value(), size, crop).numpy()
         except tf.errors.InvalidArgumentError:
             raise ValueError(
                 "the image cannot be read: it is damaged, or no JPEG, PNG, GIF, BMP or WebP"
             ) from None
         answers = {}
         if CLASSIFY_IMAGE in self._functions:
-            items = [Item({"image": path}, "the image")]
-            answers = self._answers(CLASSIFY_IMAGE, items)
+            answers = self._answers(CLASSIFY_IMAGE, item)
         attention, activation = _inside(backbone, image_inputs({"images": picture[None]}))
         # Of the tokens before the patches, only the class token: DeiT has another one.
         shown = [0, *range(backbone.prefix_tokens, activation.shape[-1])]
-        attention, activation = attention[:, :, :1, shown], activation[:, shown]
-        return Shown(answers, [], ["the class token"], attention, activation, picture=picture)
+        attention = {"the class token": attention[:, :, 0, shown]}
+        return Shown(answers, [], attention, activation[:, shown], picture=picture)
 
-    def _look_at_text(self, text, pair):
+    def _look_at_text(self, text: str, pair: str = "") -> Shown:
+        """What the model makes of a text or a pair of texts, the second empty if there is none.
+
+        Masks are filled if there are any and the model can, as in `predict`.
+
+        Raises:
+            ValueError: a `[MASK]` lies beyond what the model takes.
+        """
         inputs = {"text": text, "text_pair": pair} if pair else {"text": text}
-        items, has_mask = [Item(inputs, "the text")], any(MASK in t for t in inputs.values())
+        item, has_mask = Item(inputs, "the text"), any(MASK in t for t in inputs.values())
         heads = {CLASSIFY_TEXT, FILL_MASK} & self._functions.keys()
-        signature = choose(self._functions, items, self.trained.path) if heads else None
+        signature = choose(self._functions, [item], self.trained.path) if heads else None
         fills = has_mask and signature == FILL_MASK
-        answers = self._answers(signature, items) if fills or signature == CLASSIFY_TEXT else {}
+        answers = self._answers(signature, item) if fills or signature == CLASSIFY_TEXT else {}
         notes = []
         if signature == FILL_MASK and not has_mask:
             notes.append(f"Nothing to predict: write {MASK} in place of a word.")
@@ -174,22 +132,19 @@ class ShownModel:
             notes.append(f"Its end is cut off: {whole} tokens, and the model takes {length}.")
         tokens = encoded["token_ids"].numpy()[0]
         attention, activation = _inside(self.trained.backbone, encoded)
-        places = np.flatnonzero(tokens == self._encode.mask_id) if fills else np.array([0])
-        return Shown(
-            answers,
-            notes,
-            list(answers) if fills else ["[CLS]"],
-            attention[:, :, places],
-            activation,
-            tokens=[self.trained.vocabulary[token] for token in tokens],
-        )
+        places = np.flatnonzero(tokens == self._encode.mask_id) if fills else [0]
+        rows = zip(answers if fills else ["[CLS]"], places, strict=True)
+        attention = {row: attention[:, :, place] for row, place in rows}
+        words = [self.trained.vocabulary[token] for token in tokens]
+        return Shown(answers, notes, attention, activation, tokens=words)
 
-    def _answers(self, signature, items):
+    def _answers(self, signature, item):
         """The likeliest classes or tokens, as in `Shown`."""
-        [prediction] = predict(self._functions, signature, items, top_k=TOP, path=self.trained.path)
+        path = self.trained.path
+        [prediction] = predict(self._functions, signature, [item], top_k=TOP, path=path)
         if not prediction.is_masked:
-            return {"": prediction.answers[0]}
-        return {f"mask {number}": some for number, some in enumerate(prediction.answers, 1)}
+            return {"answers": dict(prediction.answers[0])}
+        return {f"mask {number}": dict(some) for number, some in enumerate(prediction.answers, 1)}
 
 
 def _inside(backbone, inputs):

@@ -2,89 +2,76 @@
 
 import contextlib
 import os
-import socket
 import tempfile
 
+from keras_vitbert.demo_page.answers import ShownModel
+
 ADDRESS = "127.0.0.1"
-_OWN_NAMES = ("localhost", ADDRESS)
+OWN_NAMES = ("localhost", ADDRESS)
 
 
 @contextlib.contextmanager
-def serving(models, port):
+def serving(models: list[ShownModel], port: int):
     """Serves the page while the block runs; it yields the page's address.
 
-    Nothing is requested from another host: no analytics, no tunnel, and no proxy between the page
-    and this machine. Requests of other pages are refused, see `OwnPageOnly`. What is dropped on the
-    page is deleted at the end.
-
-    Args:
-        models: list of `keras_vitbert.demo_page.answers.ShownModel`.
-        port: int.
-
-    Raises:
-        ValueError: another program has the port, or it is reserved.
+    Nothing is requested from another host: no analytics, no tunnel, no fonts, and no proxy between
+    the page and this machine. What is dropped on the page is deleted at the end.
     """
     with tempfile.TemporaryDirectory() as folder:
         # Gradio reads these when it is imported, and when its components are made.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["GRADIO_TEMP_DIR"] = folder
-        _go_round_proxies()
+        for name in ("NO_PROXY", "no_proxy"):  # it asks its own server whether it is up
+            os.environ[name] = ",".join(filter(None, [os.environ.get(name), *OWN_NAMES]))
         from starlette.middleware import Middleware
 
-        from keras_vitbert.demo_page import drawing, layout
-        from keras_vitbert.demo_page.guard import OwnPageOnly
+        from keras_vitbert.demo_page.page import THEME, build
 
-        page = layout.build(models)
+        page = build(models)
         page.queue(default_concurrency_limit=1)
-        try:
-            page.launch(
-                server_name=ADDRESS,
-                server_port=port,
-                share=False,
-                ssr_mode=False,
-                mcp_server=False,
-                pwa=False,
-                enable_monitoring=False,
-                run_history=False,
-                prevent_thread_lock=True,
-                quiet=True,
-                show_error=True,
-                footer_links=[],
-                max_file_size="64mb",
-                theme=layout.THEME,
-                css=drawing.CSS,
-                app_kwargs={"middleware": [Middleware(OwnPageOnly, names=_OWN_NAMES)]},
-            )
-        except OSError as error:
-            raise _no_port(port) from error
+        page.launch(
+            server_name=ADDRESS,
+            server_port=port,
+            share=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            enable_monitoring=False,
+            run_history=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=True,
+            footer_links=[],
+            max_file_size="64mb",
+            theme=THEME,
+            app_kwargs={"middleware": [Middleware(own_page_only)]},
+        )
         try:
             yield f"http://{ADDRESS}:{port}/"
         finally:
             page.close(verbose=False)
 
 
-def check_port(port):
-    """Refuses a port that another program has, before anything is loaded.
+def own_page_only(app):
+    """ASGI middleware that refuses requests of other pages, which a browser sends here, too.
 
-    Args:
-        port: int.
-
-    Raises:
-        ValueError: something answers there.
+    A `Host` of another name comes from a page whose name was made to point here (DNS rebinding).
+    An `Origin` that differs from the `Host` comes from another page: Gradio's `strict_cors` would
+    answer it, and only keep the answer from it.
     """
-    with socket.socket() as client:
-        client.settimeout(1)
-        if client.connect_ex((ADDRESS, port)) == 0:
-            raise _no_port(port)
+    from starlette.datastructures import Headers
+    from starlette.responses import PlainTextResponse
 
+    async def guarded(scope, receive, send):
+        headers = {} if scope["type"] == "lifespan" else Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        is_own = host.partition(":")[0] in OWN_NAMES
+        is_own &= headers.get("origin", f"http://{host}").lower() == f"http://{host}"
+        if is_own or scope["type"] == "lifespan":
+            await app(scope, receive, send)
+        else:
+            await PlainTextResponse("this request is not of the page itself", 403)(
+                scope, receive, send
+            )
 
-def _no_port(port):
-    return ValueError(f"port {port} is taken or reserved on this machine")
-
-
-def _go_round_proxies():
-    """Excludes this machine from proxies: Gradio asks its own server whether it is up."""
-    for name in ("NO_PROXY", "no_proxy"):
-        given = [host for host in os.environ.get(name, "").split(",") if host.strip()]
-        if "*" not in given:
-            os.environ[name] = ",".join([*given, *_OWN_NAMES])
+    return guarded

@@ -1,7 +1,7 @@
 """Probes on a downstream task: features of its splits, and simple classifiers on top of them."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import keras

@@ -5,8 +5,7 @@ import tensorflow as tf
 
 from keras_vitbert.fine_tuning import metrics
 from keras_vitbert.fine_tuning.prediction_files import described
-from keras_vitbert.inspection.confusion_picture import confusion_picture
-from keras_vitbert.inspection.image_grid import image_grid
+from keras_vitbert.inspection.drawing import confusion_figure, image_grid, picture, style
 from keras_vitbert.runs.callbacks import tensorboard_tag
 from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.text_tables import markdown_table
@@ -57,14 +56,15 @@ def write_summaries(folder, name, split, predictions, classes, step, is_first=Tr
     title = f"{name}, step {step:,}: {measures['accuracy']:.1%} of {len(predictions.labels):,}"
     writer = folder.summary_writer("validation")
     with writer.as_default(step=np.int64(step)):
-        picture = confusion_picture(confusion, classes, f"{title} right")
-        tf.summary.image(f"confusion/{name}", picture[None])
+        with style():
+            drawn = picture(confusion_figure(confusion, classes, f"{title} right"))
+        tf.summary.image(f"confusion/{name}", drawn[None])
         tf.summary.text(f"classes/{name}", class_table(confusion, classes))
         if isinstance(split, LabelledImages):
             wrong = most_certain_errors(predictions, _MOST_IMAGES)
             if wrong:
-                picture = wrong_images(split, predictions, wrong, classes, f"{name}, step {step:,}")
-                tf.summary.image(f"wrong/{name}", picture[None])
+                drawn = wrong_images(split, predictions, wrong, classes, f"{name}, step {step:,}")
+                tf.summary.image(f"wrong/{name}", drawn[None])
         else:
             wrong = most_certain_errors(predictions, _MOST_TEXTS)
             if wrong:
@@ -136,7 +136,9 @@ def wrong_images(split, predictions, wrong, classes, title):
         captions.append([f"is {label}", f"not {prediction}", f"{mine}, {its}", names[place]])
     count = np.count_nonzero(predictions.predictions != predictions.labels)
     title = f"{title}: {len(wrong)} of {count:,} wrong predictions, the most certain ones"
-    return image_grid(images, captions, title, "probabilities: of the prediction, of the label")
+    note = "probabilities: of the prediction, of the label"
+    with style():
+        return picture(image_grid(images, captions, title, note))
 
 
 def wrong_texts(split, predictions, wrong, classes):

@@ -1,4 +1,4 @@
-"""How far images and text use the same hidden units of a block: two numbers, in NumPy."""
+"""Which hidden units of a block images and text use, and how far they are the same, in NumPy."""
 
 import numpy as np
 
@@ -68,6 +68,39 @@ def co_activation(image, text):
         "overlap": np.array([overlap(*pair) for pair in pairs]),
         "correlation": np.array([rank_correlation(*pair) for pair in pairs]),
     }
+
+
+def by_preference(image, text):
+    """The units, from those that respond most to images to those that respond most to text.
+
+    The order is that of `(image - text) / (image + text)`, which is the order of their ratio: it
+    stays the same if one modality is stronger in all units. Of equal units, the one with the
+    smaller index comes first.
+
+    Args:
+        image, text: `(D,)`.
+
+    Returns:
+        int `(D,)`, indices of units.
+    """
+    image, text = np.asarray(image, np.float64), np.asarray(text, np.float64)
+    total = image + text
+    preference = np.divide(image - text, total, out=np.zeros_like(total), where=total > 0)
+    return np.argsort(-preference, kind="stable")
+
+
+def scale_top(values):
+    """The value of the brightest colour, which leaves out the few units far above all others.
+
+    Args:
+        values: array of any shape.
+
+    Returns:
+        float: the 99th percentile, or the largest value where that is 0. Values that are not finite
+        count as 0.
+    """
+    values = np.where(np.isfinite(values), values, 0)
+    return float(np.percentile(values, 99)) or float(np.max(values))
 
 
 def _ranks(values):

@@ -6,7 +6,7 @@ import os
 
 from keras_vitbert.fine_tuning.prediction_files import FILE
 from keras_vitbert.fine_tuning.tasks import TASKS
-from keras_vitbert.inspection.sheet import spread
+from keras_vitbert.inspection.drawing import spread
 from keras_vitbert.paper_figures.fine_tuned_images import FineTunedImages
 from keras_vitbert.paper_figures.qualitative_values import TOP, Answer, ImageExample, TextExample
 from keras_vitbert.runs.run_folder import RunFolder

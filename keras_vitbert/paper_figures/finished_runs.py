@@ -135,39 +135,14 @@ class FinishedRun:
         merge = self.record["experiment"]["merge"]["name"]
         if not has_masks(merge):
             raise Lacking(f"variant {self.variant.name} with merge.name={merge} has no masks")
-        if self._stored_masks:
-            return self._stored_masks
+        if stored := MaskValues.read(self.path):
+            return stored
         self._require_checkpoint()
         shared = self.trained.backbone.shared_variables
         blocks = blocks_of(self.config.merge.blocks)
         masked = [v for v in shared if is_in_blocks(v.path, blocks)]
         masks = _masks_of(self.trained.checkpoint, masked)
         return [MaskValues.of(self.trained.step, masks)]
-
-    @functools.cached_property
-    def _stored_masks(self):
-        return MaskValues.read(self.path)
-
-    def logged_sparsity(self):
-        """The sparsities in metrics.csv, at the end of each epoch in which the masks changed.
-
-        Returns:
-            dict of step to a dict of a block's name to its sparsity; empty where masks are stored.
-        """
-        found, last = {}, None
-        if self._stored_masks:
-            return found
-        for row in self.folder.rows(up_to_step=self.step):
-            blocks = {
-                name.removeprefix("mask_sparsity/"): float(value)
-                for name, value in row.items()
-                if re.fullmatch(r"mask_sparsity/(block_\d+|embedding_norm|final_norm)", name)
-                and value
-            }
-            if blocks and blocks != last and any(blocks.values()):
-                found[int(row["step"])] = blocks
-                last = blocks
-        return found
 
     def _require_checkpoint(self):
         if not self.step:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.inspection.sheet import spread
+from keras_vitbert.inspection.drawing import spread
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.runs.record_errors import reading
 from pipelines.text.wordpiece import CLS

@@ -7,11 +7,13 @@ import time
 from typing import Any
 
 from keras_vitbert.configs.pretraining import Pretraining, Variant
-from keras_vitbert.inspection.activation_maps import ActivationMaps
-from keras_vitbert.inspection.feature_probes import FeatureProbes
-from keras_vitbert.inspection.gradient_probe import GradientProbe
-from keras_vitbert.inspection.mask_pictures import MaskPictures
-from keras_vitbert.inspection.profiling import Profile
+from keras_vitbert.inspection.callbacks import (
+    ActivationMaps,
+    FeatureProbes,
+    GradientProbe,
+    MaskPictures,
+    Profile,
+)
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.merging.mask_schedule import MaskSchedule
 from keras_vitbert.pretraining import report

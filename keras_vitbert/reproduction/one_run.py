@@ -17,8 +17,8 @@ def main(argv: list[str]) -> None:
     kind, folder, inputs = asked["kind"], asked["folder"], asked["inputs"]
     with quiet_loading():
         from keras_vitbert.experiments import experiment, open_probe, open_run
-        from keras_vitbert.paper_figures.drawing import draw_figures
         from keras_vitbert.paper_figures.finished_runs import open_runs
+        from keras_vitbert.paper_figures.writing import draw_figures
 
     if kind == "figures":
         runs = open_runs(inputs["runs"], images=inputs["images"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.inspection.mask_pictures import block_picture, sparsity_chart
+from keras_vitbert.inspection.callbacks import mask_pictures
 from keras_vitbert.inspection.mask_values import MaskValues
 from tests.keras_vitbert.tiny_runs import (
     assert_same_values,
@@ -90,9 +90,8 @@ def test_masks_are_shown_at_every_update(finished):
         "masks/block_0",
     }
     for number, update in enumerate(updates, 1):
-        chart, strips = (images[f"masks/{name}"][update.step] for name in ("sparsity", "block_0"))
-        np.testing.assert_array_equal(chart, sparsity_chart(update))
-        np.testing.assert_array_equal(strips, block_picture(updates[:number], "block_0"))
+        for tag, picture in mask_pictures(updates[:number], number).items():
+            np.testing.assert_array_equal(images[tag][update.step], picture)
 
     # The last ones are those of the checkpoint.
     masks = {name: x for name, x in checkpoint_values(folder).items() if x.dtype == bool}

@@ -7,10 +7,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_vitbert import load
 from keras_vitbert.configs.devices import Devices
-from keras_vitbert.inspection.activation_maps import ActivationMaps
-from keras_vitbert.inspection.activation_pictures import activation_pictures
 from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.inspection.callbacks import ActivationMaps
 from keras_vitbert.inspection.co_activation import co_activation
+from keras_vitbert.inspection.drawing import activation_pictures
 from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.pretraining.trainer import build_trainer

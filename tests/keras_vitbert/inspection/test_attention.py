@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.attention import look_inside
+from keras_vitbert.inspection.activations import look_inside
 
 
 def layer_norm(x, layer):

@@ -3,9 +3,11 @@ import pytest
 import scipy.stats
 
 from keras_vitbert.inspection.co_activation import (
+    by_preference,
     co_activation,
     overlap,
     rank_correlation,
+    scale_top,
     top_units,
 )
 
@@ -84,3 +86,22 @@ def test_both_numbers_come_for_every_block():
     assert found["correlation"].tolist() == [rank_correlation(image[i], text[i]) for i in range(3)]
     with pytest.raises(ValueError):
         co_activation(image, text[:2])
+
+
+def test_preference_is_the_ratio():
+    image, text = np.array([0.0, 4, 1, 0, 2, 5]), np.array([3.0, 1, 1, 0, 0, 10])
+    assert by_preference(image, text).tolist() == [4, 1, 2, 3, 5, 0]
+    random = np.random.default_rng(0)
+    image, text = random.random((2, 300)) + 0.1
+    assert np.array_equal(by_preference(image, text), np.argsort(text / image))
+    assert np.array_equal(by_preference(16 * image, text), by_preference(image, text))
+
+
+def test_few_units_far_above_the_others_do_not_set_the_scale():
+    values = np.ones(1000)
+    values[3] = 500
+    assert scale_top(values) == 1
+    assert scale_top(np.eye(1, 1000)) == 1  # but where nothing else responds they do
+    assert scale_top(np.zeros(10)) == 0
+    values[:3] = np.nan, np.inf, -np.inf
+    assert scale_top(values) == 1

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_vitbert.inspection.gradient_probe import GradientProbe
+from keras_vitbert.inspection.callbacks import GradientProbe
 from keras_vitbert.runs.run_folder import RunFolder
 
 VALUES = {"cosine": 0.25, "norm_ratio": 2.0, "opposite_sign": 0.5, "text_norm": 3.0}

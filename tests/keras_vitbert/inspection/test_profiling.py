@@ -2,8 +2,8 @@
 
 import pytest
 
-from keras_vitbert.inspection import profiling
-from keras_vitbert.inspection.profiling import Profile
+from keras_vitbert.inspection import callbacks
+from keras_vitbert.inspection.callbacks import Profile
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import pretrain
@@ -39,7 +39,7 @@ def profiler(monkeypatch):
         def __exit__(self, *exception):
             events.append("end")
 
-    traced = profiling.tf.profiler.experimental
+    traced = callbacks.tf.profiler.experimental
     monkeypatch.setattr(traced, "start", lambda folder: events.append("start"))
     monkeypatch.setattr(traced, "stop", lambda: events.append("stop"))
     monkeypatch.setattr(traced, "Trace", Trace)

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
-from keras_vitbert.inspection.activation_maps import ActivationMaps
-from keras_vitbert.inspection.gradient_probe import GradientProbe
-from keras_vitbert.inspection.mask_pictures import MaskPictures
+from keras_vitbert.inspection.callbacks import ActivationMaps, GradientProbe, MaskPictures
 from keras_vitbert.inspection.run_texts import RunTexts
 from keras_vitbert.runs.callbacks import RunLog
 from keras_vitbert.runs.run_folder import RunFolder

@@ -1,32 +1,20 @@
-"""Values that are set by hand, and `drawn`, which draws."""
+"""Values that are set by hand."""
 
 import numpy as np
 import pytest
 
 from keras_vitbert.inspection.mask_values import MaskValues
-from keras_vitbert.inspection.sheet import style
-from tests.keras_vitbert.paper_figures.artists import (
-    HIDDEN,
-    LIMITS,
-    SHAPES,
-    UNITS,
-    assert_within_the_page,
-    masks_of,
-)
 
-
-@pytest.fixture(scope="session")
-def drawn():
-    """`drawn(draw, *arguments)`: the sheet, after a look at its edges."""
-
-    def drawn(draw, *arguments):
-        with style():
-            sheet = draw(*arguments)
-            sheet.picture()
-            assert_within_the_page(sheet)
-        return sheet
-
-    return drawn
+UNITS, HIDDEN, WIDE = 20, 8, 12
+SHAPES = {
+    "self_attention_layer/query": (HIDDEN, 2, HIDDEN // 2),
+    "self_attention_layer/key": (HIDDEN, 2, HIDDEN // 2),
+    "self_attention_layer/value": (HIDDEN, 2, HIDDEN // 2),
+    "self_attention_layer/attention_output": (2, HIDDEN // 2, HIDDEN),
+    "feedforward_intermediate_dense": (HIDDEN, WIDE),
+    "feedforward_output_dense": (WIDE, HIDDEN),
+}
+LIMITS = {3: 0.1, 5: 0.3, 7: 0.55}  # step to what is cleared below
 
 
 @pytest.fixture(scope="session")
@@ -57,4 +45,7 @@ def importance():
 
 @pytest.fixture(scope="session")
 def updates(importance):
-    return [MaskValues.of(step, masks_of(importance, limit)) for step, limit in LIMITS.items()]
+    return [
+        MaskValues.of(step, {path: values > limit for path, values in importance.items()})
+        for step, limit in LIMITS.items()
+    ]

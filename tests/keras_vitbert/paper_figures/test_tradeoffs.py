@@ -1,14 +1,12 @@
-"""Figure 2's counterpart: which runs are one point, which points are on the Pareto front."""
+"""Which runs are one point of Figure 2, and which points are on the Pareto front."""
 
 import itertools
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from keras_vitbert.configs.loading import load_config
-from keras_vitbert.inspection.sheet import style
-from keras_vitbert.paper_figures.tradeoff_figure import Point, draw, front, points_of
+from keras_vitbert.paper_figures.tradeoffs import Point, front, points_of
 
 
 def run(name, image=0.5, loss=6.0, **options):
@@ -67,20 +65,3 @@ def test_front_by_brute_force(more_is_better):
         assert [p.mean("image_accuracy") for p in found] == sorted(
             p.mean("image_accuracy") for p in found
         )
-
-
-def test_drawn_points_are_the_means():
-    runs = [run("nash", 0.4, 6.0), run("nash", 0.6, 5.0), run("mask", 0.9, 5.9), run("sum", 0.1, 7)]
-    with style():
-        sheet = draw(points_of(runs))
-        loss = next(a for a in sheet.figure.axes if a.get_label() == "mlm_loss")
-        marks = {
-            tuple(line.get_xydata()[0]): to_hex(line.get_markerfacecolor())
-            for line in loss.lines
-            if line.get_marker() == "o"
-        }
-        words = [text.get_text() for text in sheet.figure.texts]
-    assert set(marks) == {(0.5, 5.5), (0.9, 5.9), (0.1, 7.0)}
-    assert marks[0.1, 7.0] == "#ffffff" and "#ffffff" not in (marks[0.5, 5.5], marks[0.9, 5.9])
-    assert loss.yaxis_inverted()  # less is better, and up is better
-    assert "1  nash (2 runs)" in words and "3  sum" in words

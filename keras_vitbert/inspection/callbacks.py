@@ -1,0 +1,351 @@
+"""Callbacks that look into a model during training; TensorBoard and RUN/inspection show the rest.
+
+Put them before `Checkpoints`, so that a checkpointed step has been looked at too. Of several
+workers, all look and the folder's writer writes.
+"""
+
+import contextlib
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from tensorboard.plugins.histogram.metadata import create_summary_metadata
+
+from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.inspection.co_activation import co_activation
+from keras_vitbert.inspection.drawing import (
+    MOST_UPDATES,
+    SCREEN,
+    activation_pictures,
+    conflict_figure,
+    mask_figure,
+    picture,
+    sparsity_table,
+    spread,
+    style,
+)
+from keras_vitbert.inspection.mask_values import FILES, MaskValues
+from keras_vitbert.inspection.probes import Features, probe
+from keras_vitbert.inspection.value_files import stored_steps, write_values
+from keras_vitbert.model.classifier import TEXT_INPUTS
+from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.model.whole_batches import on_whole_batches
+from pipelines.command_line import say
+from pipelines.status import doing
+from tpu.devices import host_values
+
+# Curves of the whole encoder; those that are also in metrics.csv have its names.
+GRADIENT_TAGS = {
+    "text_norm": "text_gradient_norm",
+    "image_norm": "image_gradient_norm",
+    "cosine": "gradient_cosine",
+    "norm_ratio": "gradient_norm_ratio",
+    "opposite_sign": "gradient_opposite_sign",
+}
+_LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
+_MASK_WIDTH = 7.1  # inches
+
+
+class ValidationLook(keras.callbacks.Callback):
+    """Calls `_show` at the start, every `interval` steps, and at the end.
+
+    With several steps per execution, it acts at the end of the execution that contains a multiple
+    of `interval`.
+
+    Args:
+        stream: `JointStream`.
+        folder: `RunFolder`, the run's.
+        interval: steps.
+        examples: images and texts each, rounded up to whole validation batches; all if there are
+            fewer. Their batches are kept in memory.
+        steps: of the whole training.
+    """
+
+    def __init__(self, stream, folder, interval: int, examples: int, steps: int):
+        super().__init__()
+        self.stream = stream
+        self.folder = folder
+        self.interval = interval
+        self.examples = examples
+        self.steps = steps
+        self._batches = None
+
+    def _show(self):
+        raise NotImplementedError
+
+    def on_train_begin(self, logs=None):
+        if self.model.step == 0:
+            self._show()
+
+    def on_train_batch_end(self, batch, logs=None):
+        step, executed = self.model.step, self.model.steps_per_execution
+        # True only in the execution that reached a further multiple.
+        if step // self.interval > (step - executed) // self.interval or step == self.steps:
+            self._show()
+
+    def _validation_batches(self):
+        """The batches of the examples, distributed by the strategy; always the same ones."""
+        if self._batches is None:
+            batches = self.model.distribute_strategy.distribute_datasets_from_function(
+                lambda context: self.stream.validation(context)
+            )
+            self._batches = list(itertools.islice(batches, self._batch_count()))
+        return self._batches
+
+    def _batch_count(self):
+        sizes = [size for size in (self.stream.image_batch, self.stream.text_batch) if size]
+        return min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
+
+
+class ActivationMaps(ValidationLook):
+    """Shows how far the modalities share units, for fixed validation examples, without dropout.
+
+    TensorBoard has pictures of the mean absolute activations of all blocks and of the first, the
+    middle and the last one (`activations/overview`, `activations/block_0` ...), and curves of
+    `co_activation.co_activation`, averaged over the blocks.
+    RUN/inspection/activations-STEP.npz has the values: `image` and `text`, `(blocks, D)`.
+
+    Args:
+        stream: `JointStream` with both modalities.
+        vocabulary: list of str.
+        looks: see `ValidationLook`.
+    """
+
+    def __init__(self, stream, vocabulary, *args, **looks):
+        super().__init__(stream, *args, **looks)
+        self.vocabulary = vocabulary
+        self._means = None
+
+    def values(self) -> dict[str, np.ndarray]:
+        """The current mean absolute activations, see `MeanActivations`."""
+        if self._means is None:
+            self._means = MeanActivations(
+                self.model.network.backbone, self.model.distribute_strategy, self.vocabulary
+            )
+        return self._means(self._validation_batches())
+
+    @doing("drawing activation maps", "drawing")
+    def _show(self):
+        values = self.values()  # on all workers
+        if not self.folder.writes:
+            return
+        step, image, text = self.model.step, values["image"], values["text"]
+        write_values(self.folder, "activations", step, **values)
+        shared = co_activation(image, text)
+        tags = {f"co_activation/{name}": numbers.mean() for name, numbers in shared.items()}
+        self.folder.log_scalars("train", step, tags)
+        pictures = activation_pictures(image, text, step)
+        _write_pictures(
+            self.folder, step, {f"activations/{name}": found for name, found in pictures.items()}
+        )
+
+
+class FeatureProbes(ValidationLook):
+    """Probes frozen features of fixed validation examples, see `inspection.probes`.
+
+    Every other example trains the probes, the rest test them. The labels are the images' classes,
+    and whether a text's second part follows the first. TensorBoard has the accuracies as
+    `probe/image_ridge`, `probe/image_neighbours`, `probe/text_ridge` and `probe/text_neighbours`,
+    and RUN/inspection/probes-STEP.npz the same.
+    """
+
+    _features = None  # the compiled function
+
+    @doing("probing features", "probing")
+    def _show(self):
+        found = self.features()  # on all workers
+        if not self.folder.writes:
+            return
+        values = {
+            f"{modality}_{kind}": accuracy
+            for modality, (known, asked) in found.items()
+            for kind, accuracy in probe(known, asked).items()
+        }
+        write_values(self.folder, "probes", self.model.step, **values)
+        tags = {f"probe/{name}": accuracy for name, accuracy in values.items()}
+        self.folder.log_scalars("validation", self.model.step, tags)
+
+    def features(self) -> dict[str, tuple[Features, Features]]:
+        """The training and the test examples of each modality that the model has."""
+        if self._features is None:
+            backbone, strategy = self.model.network.backbone, self.model.distribute_strategy
+            self._features = on_whole_batches(self._of_share, backbone, strategy)
+        batches = [self._features(batch) for batch in self._validation_batches()]
+        found = {}
+        for modality in batches[0]:
+            columns = zip(*(batch[modality] for batch in batches), strict=True)
+            values, labels, weights = map(np.concatenate, columns)
+            values, labels = values[weights > 0], labels[weights > 0]
+            known, asked = slice(0, None, 2), slice(1, None, 2)
+            found[modality] = tuple(Features(values[s], labels[s]) for s in (known, asked))
+        return found
+
+    def _of_share(self, batch):
+        """Features, labels and weights of a replica's examples: dict of a modality to a tuple."""
+        backbone, found = self.model.network.backbone, {}
+        for modality, label in _LABELS.items():
+            if label not in batch:
+                continue
+            if modality == "image":
+                outputs = backbone(image_inputs(batch), training=False, image_positions=1)
+            else:
+                inputs = {name: batch[name] for name in TEXT_INPUTS}
+                outputs = backbone(inputs, training=False, text_positions=1)
+            values = ops.cast(outputs[f"{modality}_sequence"][:, 0], "float32")
+            found[modality] = values, batch[label], batch[f"{modality}_weights"]
+        return found
+
+
+class GradientProbe(keras.callbacks.Callback):
+    """Compares both tasks' gradients every `interval` steps and at the end.
+
+    TensorBoard has curves of the whole encoder, `gradient/gradient_cosine` and others, and a
+    picture of the blocks, `gradient_conflict/blocks`.
+
+    With several steps per execution, it compares the gradients of the first step of the execution
+    that contains such a step.
+
+    Args:
+        interval: steps.
+        steps: of the whole training.
+        folder: `RunFolder`, the run's.
+    """
+
+    def __init__(self, interval: int, steps: int, folder):
+        super().__init__()
+        self.interval = interval
+        self.steps = steps
+        self.folder = folder
+        self._due = False
+
+    def on_train_batch_begin(self, batch, logs=None):
+        before = self.model.step
+        after = before + self.model.steps_per_execution
+        self._due = after // self.interval > before // self.interval or after == self.steps
+        if self._due:
+            self.model.request_probe()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._due and self.folder.writes:
+            self._write()
+
+    @doing("writing gradients", "drawing")
+    def _write(self):
+        conflict = self.model.conflict
+        step = self.model.step - self.model.steps_per_execution + 1
+        values = conflict.values()
+        tags = {f"gradient/{tag}": values["all"][name] for name, tag in GRADIENT_TAGS.items()}
+        self.folder.log_scalars("train", step, tags)
+        # This tells TensorBoard that an array of buckets is a histogram.
+        metadata = create_summary_metadata(display_name=None, description=None)
+        with self.folder.summary_writer("train").as_default(step=step):
+            for (block, task), buckets in conflict.buckets().items():
+                tf.summary.write(f"gradients/{task}/{block}", buckets, metadata=metadata)
+        with style():
+            pictures = {"gradient_conflict/blocks": picture(conflict_figure(values, step))}
+        _write_pictures(self.folder, step, pictures)
+
+
+class MaskPictures(keras.callbacks.Callback):
+    """Shows the masks after every update: a table of sparsities, and pictures of three blocks.
+
+    At the step that made the update, TensorBoard has `masks/sparsity`, and `masks/block_0` ... for
+    the first, the middle and the last block, with a row for each update so far. The values are in
+    RUN/inspection, see `mask_values`; those of earlier updates are read from there.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.refreshed:
+            self._show()
+
+    @doing("drawing the masks", "drawing")
+    def _show(self):
+        merge = self.model.merge
+        masks = zip(merge.chosen_paths, merge.mask.masks, strict=True)
+        masks = {path: host_values(mask) for path, mask in masks}  # on all workers
+        if not self.folder.writes:
+            return
+        step = self.model.step - self.model.steps_per_execution + 1
+        values = MaskValues.of(step, masks)
+        values.write(self.folder)
+        steps = [old for old in stored_steps(self.folder.path, FILES) if old <= step]
+        updates = MaskValues.read(self.folder.path, spread(steps, MOST_UPDATES))
+        _write_pictures(self.folder, step, mask_pictures(updates, len(steps)))
+
+
+def mask_pictures(updates: list[MaskValues], count: int) -> dict[str, np.ndarray]:
+    """TensorBoard's pictures of the last of some updates, of `count` updates in all, by tag."""
+    with style():
+        found = {
+            f"masks/{block}": picture(
+                mask_figure(updates, [block], _MASK_WIDTH, SCREEN, count=count)
+            )
+            for block in updates[-1].kept
+        }
+        return {**found, "masks/sparsity": picture(sparsity_table(updates[-1]))}
+
+
+class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
+    """Traces the steps from `first` to `last`, counted from 1, both included.
+
+    The trace is in RUN/train/plugins/profile. An execution of several steps is traced if it
+    contains such a step. A run that resumes between them traces the rest; one that resumes after
+    them traces nothing and says so. Use it as a context, so that the trace is written even if
+    training fails.
+    """
+
+    def __init__(self, first: int, last: int, folder):
+        super().__init__()
+        self.first = first
+        self.last = last
+        self.folder = folder
+        self._tracing = self._told = False
+        self._mark = None
+
+    def __exit__(self, *exception):
+        self._stop()
+
+    def on_train_begin(self, logs=None):
+        if self.folder.writes and self.model.step >= self.last and not self._told:
+            say(
+                f"the run is already at step {self.model.step}: no profile of steps {self.first} "
+                f"to {self.last}"
+            )
+        self._told = True
+
+    def on_train_batch_begin(self, batch, logs=None):
+        before, executed = self.model.step, self.model.steps_per_execution
+        if not (self.folder.writes and before < self.last and before + executed >= self.first):
+            return
+        if not self._tracing:
+            tf.profiler.experimental.start(self.folder.file("train"))
+            self._tracing = True
+        self._mark = tf.profiler.experimental.Trace("train", step_num=before + 1, _r=1)
+        self._mark.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._mark is not None:
+            self._mark.__exit__(None, None, None)
+            self._mark = None
+        if self.model.step >= self.last:
+            self._stop()
+
+    def _stop(self):
+        if self._tracing:
+            self._tracing = False
+            tf.profiler.experimental.stop()
+
+
+def _write_pictures(folder, step, pictures):
+    """Writes pictures by their tags for TensorBoard."""
+    writer = folder.summary_writer("train")
+    with writer.as_default(step=step):
+        for tag, found in pictures.items():
+            tf.summary.image(tag, found[None])
+    writer.flush()

@@ -1,0 +1,552 @@
+"""The one place that draws: activations, masks, gradients, confusion, attention, by matplotlib.
+
+TensorBoard's pictures, the figures of the paper, the reproduction and the demo come from here. A
+figure has no screen and no state outside itself; the same values give the same bytes.
+"""
+
+import contextlib
+import gc
+import io
+import textwrap
+import warnings
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from keras_vitbert.inspection.co_activation import (
+    TOP,
+    by_preference,
+    overlap,
+    rank_correlation,
+    scale_top,
+)
+from keras_vitbert.inspection.mask_values import MaskValues, fraction
+from keras_vitbert.model.shared_weights import KINDS
+
+COLUMN, PAGE = 3.3, 6.9  # inches, the widths of a paper's column and of its page
+PRINT, SCREEN = 300, 144  # dots per inch of figures, and of TensorBoard's pictures
+FAINT, UNKNOWN, CHOSEN = "#9a9a9a", "#a0a0a0", "#ea580c"
+BLUE, ORANGE = "#8EC3E6", "#F6CF85"  # letters stand out on them; distinct to the colour-blind
+DASHED = {"color": FAINT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
+# Lightness rises evenly, also for colour-blind readers; grey where a value is not finite.
+MAP = matplotlib.colormaps["viridis"].with_extremes(bad=UNKNOWN)
+LABELS = {kind: kind.replace("mlp_", "MLP ") for kind in KINDS}
+MOST_UPDATES = 8  # of the masks in one figure
+MOST_CLASSES, MOST_PAIRS = 100, 40  # of a confusion matrix; of the most confused pairs otherwise
+_MOST_COUNTS = 20  # most classes of a matrix whose cells have room for counts
+_CELLS = 64  # most cells along the hidden state of a mask
+_FROM_UNITS = ("output", "mlp_out")  # their kernels go from the layer's units to the hidden state
+_CONFLICT = {
+    "cosine": "cosine",
+    "norm_ratio": "norm, text / image",
+    "opposite_sign": "entries of opposite sign (0.50 by chance)",
+}
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+_SETTINGS = {
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.titlesize": 8,
+    "figure.titleweight": "bold",
+    "figure.labelsize": 6.5,
+    "font.size": 6.5,
+    "legend.columnspacing": 1.2,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.handletextpad": 0.4,
+    "lines.linewidth": 1,
+    "lines.markersize": 3,
+    "svg.fonttype": "none",  # letters stay letters
+    "svg.hashsalt": "keras_vitbert",
+    "text.parse_math": False,  # names may contain a $
+    **{
+        f"{axis}tick.major.{name}": size
+        for axis in "xy"
+        for name, size in (("size", 2), ("width", 0.5))
+    },
+}
+
+
+@contextlib.contextmanager
+def style():
+    """A context in which figures are made, drawn and written, whatever the user's settings.
+
+    Those that nothing refers to at its end do not stay in memory.
+    """
+    # A figure is full of reference cycles. Those that survive two garbage collections stay until
+    # there are a quarter more objects, beside the half a million of TensorFlow: hundreds of
+    # megabytes. So Python collects at the end, while all figures are young, which takes a ms.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            # A letter that the font lacks is drawn as a box; a warning for each helps nobody.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_SETTINGS)
+            yield
+    finally:
+        gc.collect(1)
+        if collects:
+            gc.enable()
+
+
+def new_figure(
+    width: float, height: float, title: str, note: str = "", dpi: int = SCREEN
+) -> Figure:
+    """A figure of a size in inches with a bold title, and a note below everything."""
+    figure = Figure((width, height), dpi=dpi, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    if note:
+        lines = (textwrap.fill(line, int(17 * width)) for line in note.splitlines())
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left")
+    return figure
+
+
+def picture(figure: Figure) -> np.ndarray:
+    """Draws a figure: uint8 `(height, width, 3)`, as `tf.summary.image` takes it."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def encoded(figure: Figure, file_format: str, description: str | None = None) -> bytes:
+    """The content of a `png` or `svg` file, with a description in its metadata."""
+    content = io.BytesIO()
+    metadata = {**_METADATA[file_format], "Description": description}
+    # The layout's last digits vary, and SVG has names that depend on them.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 6))
+    figure.savefig(content, format=file_format, dpi=figure.dpi, metadata=metadata)
+    return content.getvalue()
+
+
+def shades(count: int) -> np.ndarray:
+    """RGBA `(count, 4)` from dark to light; the lightest still stands out on white."""
+    return MAP(np.linspace(0, 0.88, count) if count > 1 else [0.4])
+
+
+def shortened(text: str, letters: int) -> str:
+    """A text without its middle, if it has more letters."""
+    half = letters // 2
+    return text if len(text) <= letters else f"{text[:half]}…{text[half + 1 - letters :]}"
+
+
+def spread(items, most: int) -> list:
+    """At most `most` of the items, evenly spread, including the first and the last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def colour_bar(figure: Figure, axes, label: str, **options) -> None:
+    """Adds a colour scale from 0 to 1 below axes."""
+    options = {"location": "bottom", "shrink": 0.6, "aspect": 40, "ticks": [0, 0.5, 1], **options}
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), MAP), ax=axes, label=label, **options)
+    bar.outline.set_visible(False)
+
+
+def bare(axes) -> None:
+    """Removes ticks and frame."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def beside(axes, y: float, text: str, points: float) -> None:
+    """A text at the right of axes that ends at a distance from them."""
+    options = {"textcoords": "offset points", "ha": "right", "va": "center"}
+    axes.annotate(text, (1, y), (points, 0), axes.get_yaxis_transform(), **options)
+
+
+# --- activations ---------------------------------------------------------------------------------
+
+
+def draw_activations(axes, blocks: dict, measured: bool = False) -> None:
+    """For each block a row of its units for images above one for text, on the block's own scale.
+
+    Activations grow with training and from block to block: one scale for all would show only the
+    last block. It ends at a number beside the rows.
+
+    Args:
+        axes: matplotlib's.
+        blocks: a name to (image, text), `(D,)` each.
+        measured: whether overlap and rank correlation are beside the rows, too.
+    """
+    scales = [scale_top(pair) for pair in blocks.values()]
+    cells = [np.stack(pair) / (top or 1) for pair, top in zip(blocks.values(), scales, strict=True)]
+    # Six rows of the picture for each modality, which no smoothing mixes, and a white gap.
+    cells = [np.pad(pair.repeat(6, 0), [(0, 3), (0, 0)], constant_values=-1) for pair in cells]
+    colours = MAP.with_extremes(under="white", bad=UNKNOWN)
+    axes.imshow(np.concatenate(cells)[:-3], colours, aspect="auto", vmin=0, vmax=1)
+    bare(axes)
+    axes.tick_params(length=0)
+    begins = 15 * np.arange(len(blocks))
+    names = [label for name in blocks for label in (f"{name}  images", "text")]
+    axes.set_yticks(np.stack([begins + 2.5, begins + 8.5], 1).ravel(), names)
+    columns = {"scale to": [f"{top:.3g}" for top in scales]}
+    if measured:
+        columns["overlap"] = [f"{overlap(*pair):.2f}" for pair in blocks.values()]
+        columns["correlation"] = [f"{rank_correlation(*pair):.2f}" for pair in blocks.values()]
+    for number, (head, texts) in enumerate(columns.items(), 1):
+        for middle, text in zip([-4, *(begins + 5.5)], [head, *texts], strict=True):
+            beside(axes, middle, text, 40 * number)
+
+
+def activation_pictures(image: np.ndarray, text: np.ndarray, step: int) -> dict[str, np.ndarray]:
+    """TensorBoard's pictures of mean absolute activations `(blocks, D)`.
+
+    Returns:
+        `block_0` ... for the first, the middle and the last block, and `overview`, each uint8
+        `(height, width, 3)`.
+    """
+    with style():
+        found = {
+            f"block_{block}": picture(block_figure(image[block], text[block], block, step))
+            for block in spread(range(len(image)), 3)
+        }
+        return {**found, "overview": picture(overview_figure(image, text, step))}
+
+
+def block_figure(image: np.ndarray, text: np.ndarray, block: int, step: int) -> Figure:
+    """One block `(D,)`: its units by index, and sorted by the modality they prefer."""
+    order = by_preference(image, text)
+    rows = {"by index": (image, text), "sorted": (image[order], text[order])}
+    figure = _activation_figure(rows, f"block {block}, step {step:,}")
+    prefer = f"sorted: ◂ {np.sum(image > text)} prefer images, {np.sum(image < text)} prefer text ▸"
+    figure.axes[0].set_xlabel(prefer)
+    return figure
+
+
+def overview_figure(image: np.ndarray, text: np.ndarray, step: int) -> Figure:
+    """All blocks `(blocks, D)`, the units by index."""
+    rows = {f"block {n}": pair for n, pair in enumerate(zip(image, text, strict=True))}
+    return _activation_figure(rows, f"all blocks, step {step:,}")
+
+
+def _activation_figure(rows, title):
+    note = (
+        f"overlap: the share of the top {TOP:.0%} of the units in common (by chance {TOP:.2f}); "
+        "correlation: of the ranks"
+    )
+    figure = new_figure(8, 1.1 + 0.36 * len(rows), title, note)
+    axes = figure.subplots()
+    draw_activations(axes, rows, measured=True)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlabel("unit")
+    colour_bar(figure, axes, "mean absolute activation / scale")
+    return figure
+
+
+# --- masks ---------------------------------------------------------------------------------------
+
+
+def averaged(matrix: np.ndarray, factor: int) -> np.ndarray:
+    """Means over squares of `factor * factor` entries; squares at the ends may be smaller."""
+    for axis, count in enumerate(matrix.shape):
+        begins = np.arange(0, count, factor)
+        sizes = np.diff(begins, append=count)
+        sums = np.add.reduceat(matrix, begins, axis, dtype=np.float32)
+        matrix = sums / np.expand_dims(sizes, 1 - axis)
+    return matrix
+
+
+def mask_figure(
+    updates: list[MaskValues],
+    blocks: list[str],
+    width: float,
+    dpi: int,
+    note: str = "",
+    count: int | None = None,
+) -> Figure:
+    """The masks of blocks: the six matrices side by side, a row per update.
+
+    Args:
+        updates: the steps ascending; at most `MOST_UPDATES` are shown.
+        blocks: in `kept` of every update.
+        width: inches.
+        dpi: dots per inch.
+        note: shown below.
+        count: how many updates there were, if `updates` are only some of them.
+    """
+    count, updates = count or len(updates), spread(updates, MOST_UPDATES)
+    kept = updates[-1].kept[blocks[0]]
+    kinds = [kind for kind in KINDS if kind in kept]
+    factor = -(-kept[kinds[0]].shape[0] // _CELLS)  # of the query: hidden state to units
+    cell = f"the mean of {factor} × {factor} entries" if factor > 1 else "an entry"
+    note += f"\n{len(updates)} of {count} updates" if len(updates) < count else ""
+    note += f"\na cell: {cell}\ndown: the hidden state, across: the layer's units"
+    height = 1.1 + len(blocks) * (0.4 + 0.08 * width * len(updates))
+    figure = new_figure(width, height, "Gradient masks", note.strip(), dpi)
+    panels = figure.subplots(len(blocks), squeeze=False)[:, 0]
+    for axes, block in zip(panels, blocks, strict=True):
+        _draw_masks(axes, [update.kept[block] for update in updates], kinds, factor)
+        axes.set_title(block.replace("_", " "), weight="bold")
+        rows = axes.get_yticks()
+        axes.set_yticks(rows, [f"step {update.step:,}" for update in updates])
+        for row, update in zip(rows, updates, strict=True):
+            beside(axes, row, f"{update.of_blocks[block]:.1%}", 28)
+    label = "cleared entries; at the right those of the block"
+    colour_bar(figure, panels, label, format="{x:.0%}")
+    return figure
+
+
+def _draw_masks(axes, masks, kinds, factor):
+    """An image with the matrices of some masks; ticks are in the middle of its rows and columns."""
+    gap = 1 + _CELLS // 16
+    strips = []
+    for mask in masks:
+        cells = [averaged(~mask[kind], factor) for kind in kinds]
+        pairs = zip(kinds, cells, strict=True)
+        cells = [found.T if kind in _FROM_UNITS else found for kind, found in pairs]
+        strips.append(
+            np.hstack([np.pad(c, [(0, gap), (0, gap)], constant_values=-1) for c in cells])
+        )
+    axes.imshow(np.vstack(strips)[:-gap, :-gap], MAP.with_extremes(under="white"), vmin=0, vmax=1)
+    bare(axes)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    ends = np.cumsum([0, *(found.shape[1] + gap for found in cells)])
+    is_small = [found.shape[1] < 2 * _CELLS for found in cells]
+    labels = [
+        kind[0].upper() if small and axes.figure.get_figwidth() < PAGE else LABELS[kind]
+        for kind, small in zip(kinds, is_small, strict=True)
+    ]
+    axes.set_xticks((ends[:-1] + ends[1:] - gap - 1) / 2, labels)
+    rows = len(strips[0])
+    axes.set_yticks(np.arange(len(strips)) * rows + (rows - gap - 1) / 2)
+
+
+def sparsity_table(values: MaskValues) -> Figure:
+    """The sparsities of an update: a row per block, a column per kind of weight, and of all."""
+    table = fraction(*(_with_sums(counts) for counts in (values.cleared, values.entries)))
+    blocks = [*(block.replace("_", " ") for block in values.blocks), "all"]
+    texts = [["" if np.isnan(x) else f"{x:.1%}" for x in row] for row in table]
+    note = "A cleared entry is updated by the image gradient, any other by the text gradient."
+    title = f"Sparsity of the gradient masks, step {values.step:,}"
+    figure = new_figure(4.8, 0.9 + 0.2 * len(blocks), title, note)
+    axes = figure.subplots()
+    draw_table(axes, table, texts, blocks, [*LABELS.values(), "all"])
+    colour_bar(figure, axes, "cleared entries", format="{x:.0%}")
+    return figure
+
+
+def _with_sums(counts):
+    """A table of counts with a last row and a last column of sums."""
+    counts = np.vstack([counts, counts.sum(axis=0)])
+    return np.hstack([counts, counts.sum(axis=1, keepdims=True)])
+
+
+def draw_table(axes, shares: np.ndarray, texts, rows: list[str], columns: list[str], size=6.5):
+    """Cells `(rows, columns)` in the colours of shares in [0, 1], with a text in each."""
+    axes.imshow(shares, MAP, aspect="auto", vmin=0, vmax=1)
+    axes.spines[:].set_visible(False)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    for (row, column), text in np.ndenumerate(texts):
+        colour = "white" if shares[row, column] < 0.5 else "black"
+        if text:
+            axes.text(column, row, text, ha="center", va="center", color=colour, size=size)
+
+
+# --- gradients -----------------------------------------------------------------------------------
+
+
+def conflict_figure(values: dict[str, dict[str, float]], step: int) -> Figure:
+    """Bars of the conflict of both tasks' gradients in every block.
+
+    Args:
+        values: a block's name, or `all`, to numbers by name, see
+            `keras_vitbert.training.gradient_conflict.GradientConflict.values`.
+        step: the step they were found in.
+    """
+    names = [name.replace("_", " ") for name in values]
+    title = f"Both gradients by block, step {step:,}"
+    figure = new_figure(7.5, 0.5 + 0.18 * len(names), title)
+    for axes, (key, head) in zip(
+        figure.subplots(1, 3, sharey=True), _CONFLICT.items(), strict=True
+    ):
+        numbers = np.array([found[key] for found in values.values()])
+        lengths = np.where(np.isfinite(numbers), numbers, 0)
+        colours = [ORANGE if number < 0 else BLUE for number in numbers]
+        bars = axes.barh(names, lengths, color=colours)
+        axes.bar_label(bars, [f"{number:.3f}" for number in numbers], padding=3)
+        axes.axvline(0, color=FAINT, linewidth=0.5)
+        axes.set(title=head, xticks=[])
+        axes.margins(x=0.25)
+    axes.invert_yaxis()
+    return figure
+
+
+# --- classification ------------------------------------------------------------------------------
+
+
+def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> Figure:
+    """A confusion matrix `(classes, classes)`, labels down, or the most confused pairs of many."""
+    if len(classes) > MOST_CLASSES:
+        return _pairs_figure(confusion, classes, title)
+    counts = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(confusion, counts, out=np.full(confusion.shape, np.nan), where=counts > 0)
+    has_counts = len(classes) <= _MOST_COUNTS
+    if has_counts:
+        note = "in a cell: examples; colour: their share of the row"
+        texts = [[f"{count:,}" if count else "" for count in row] for row in confusion]
+    else:
+        note = "in a cell: the share of the row in per cent; none: less than 1 %"
+        texts = [[f"{100 * x:.0f}" if x >= 0.005 else "" for x in row] for row in shares]
+    cell = max(0.19, 0.06 * len(f"{confusion.max():,}")) if has_counts else 0.17
+    side = max(2.2, cell * len(classes))
+    figure = new_figure(side + 1.6, side + 2, title, note)
+    axes = figure.subplots()
+    names = [shortened(name, 24) for name in classes]
+    draw_table(axes, shares, texts, names, names, size=6.5 if has_counts else 5)
+    axes.tick_params(axis="x", labelrotation=90)
+    axes.xaxis.set_label_position("top")
+    axes.set(xlabel="prediction", ylabel="label")
+    colour_bar(figure, axes, "share of the row", format="{x:.0%}")
+    return figure
+
+
+def most_confused(confusion: np.ndarray, most: int) -> list[tuple[int, int, int]]:
+    """Pairs of classes that are confused most often: (label, prediction, count).
+
+    The largest count comes first; with equal counts, the smaller label.
+    """
+    wrong = confusion * (1 - np.eye(len(confusion), dtype=int))
+    places = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = (divmod(place, len(confusion)) for place in places.tolist())
+    return [(row, column, int(wrong[row, column])) for row, column in pairs if wrong[row, column]]
+
+
+def _pairs_figure(confusion, classes, title):
+    pairs = most_confused(confusion, MOST_PAIRS)
+    note = "label → prediction; beside the bar the examples, and their part of the label's"
+    figure = new_figure(6, 0.6 + 0.15 * max(1, len(pairs)), title, note)
+    axes = figure.subplots()
+    counts = confusion.sum(axis=1)
+    names = [" → ".join(shortened(classes[n], 24) for n in pair[:2]) for pair in pairs]
+    bars = axes.barh(range(len(pairs)), [count for *_, count in pairs], color=BLUE)
+    texts = [f"{count:,}  ({count / counts[label]:.0%})" for label, _, count in pairs]
+    axes.bar_label(bars, texts, padding=3)
+    axes.set(xticks=[], title="" if pairs else "no example is confused")
+    axes.set_yticks(range(len(pairs)), names)
+    axes.margins(x=0.2, y=0.01)
+    axes.invert_yaxis()
+    return figure
+
+
+def image_grid(images: list, captions: list[list[str]], title: str, note: str = "") -> Figure:
+    """Square images uint8 `(size, size, 3)` in rows, each with lines of text below."""
+    columns = min(8, max(len(images), 4))
+    rows = -(-len(images) // columns)
+    lines = max(map(len, captions))
+    size = 1.25 * columns, 0.6 + (1.25 + 0.13 * lines) * rows
+    figure = new_figure(*size, title, note)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(images) :]:
+        axes.set_axis_off()
+    for axes, image, texts in zip(grid, images, captions, strict=False):
+        axes.imshow(image)
+        bare(axes)
+        axes.set_xlabel("\n".join(shortened(text, 24) for text in texts), loc="left", size=6.5)
+    return figure
+
+
+# --- what blocks attend to -----------------------------------------------------------------------
+
+
+def image_blocks(
+    title: str,
+    image: np.ndarray,
+    values: np.ndarray,
+    block: int,
+    low: float | None = None,
+    note: str = "",
+) -> Figure:
+    """An image, the values of its patches in one block over it, and small ones of every block.
+
+    Args:
+        title: what the values are.
+        image: uint8 `(size, size, 3)`.
+        values: `(blocks, patches)`, row by row.
+        block: the one that is shown large.
+        low: the value of the darkest colour; None for the smallest of each block.
+        note: shown below the large ones.
+    """
+    columns = 6
+    rows = -(-len(values) // columns)
+    figure = new_figure(6, 3.2 + 1.1 * rows, title)
+    large, small = figure.subfigures(2, 1, height_ratios=[3, 1.1 * rows])
+    seen, chosen = large.subplots(1, 2)
+    seen.imshow(image)
+    seen.set_title("as the model sees it")
+    heat = _overlay(chosen, image, values[block], low)
+    chosen.set(title=f"block {block}", xlabel=note)
+    large.colorbar(heat, ax=chosen, shrink=0.8)
+    bare(seen)
+    grid = small.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(values) :]:
+        axes.set_axis_off()
+    for number, (axes, some) in enumerate(zip(grid, values, strict=False)):
+        _overlay(axes, image, some, low)
+        colour = CHOSEN if number == block else "black"
+        axes.set_title(f"block {number}", color=colour, loc="center")
+    return figure
+
+
+def _overlay(axes, image, values, low):
+    """The colours of the patches over the image in grey; the former are returned."""
+    side, grid = len(image), round(len(values) ** 0.5)
+    axes.imshow(image.mean(-1), "gray", vmin=0, vmax=255, extent=(0, side, side, 0))
+    bare(axes)
+    cells = values.reshape(grid, grid)
+    options = {"alpha": 0.7, "vmin": low, "interpolation": "nearest"}
+    return axes.imshow(cells, MAP, extent=(0, side, side, 0), **options)
+
+
+def text_blocks(
+    title: str,
+    tokens: list[str],
+    rows: dict[str, np.ndarray],
+    block: int,
+    low: float | None = None,
+) -> Figure:
+    """Bars of the tokens' values in one block above the values of every block, each on its scale.
+
+    Args:
+        title: what the values are.
+        tokens: the text.
+        rows: what attends, or `every token`, to `(blocks, tokens)`.
+        block: the one whose values are bars.
+        low: the value of the darkest colour; None for the smallest of each block.
+    """
+    count = len(next(iter(rows.values())))
+    width = min(16, max(4, 1.5 + 0.2 * len(tokens)))
+    heights = [1, 0.3 + 0.16 * count] * len(rows)
+    figure = new_figure(width, 0.2 + 0.9 * len(rows) + sum(heights), title)
+    grid = figure.subplots(2 * len(rows), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for (name, values), bars, maps in zip(rows.items(), grid[::2], grid[1::2], strict=True):
+        begin = values.min(axis=1, keepdims=True) if low is None else low
+        scaled = (values - begin) / np.maximum((values - begin).max(axis=1, keepdims=True), 1e-30)
+        bars.bar(range(len(tokens)), values[block], color=MAP(scaled[block]))
+        bars.set_title(f"{name}, block {block}")
+        bars.tick_params(labelbottom=False, length=0)
+        maps.imshow(scaled, MAP, aspect="auto", vmin=0, vmax=1)
+        maps.set_yticks(range(count), [f"block {n}" for n in range(count)])
+        maps.get_yticklabels()[block].set_color(CHOSEN)
+        maps.set_xticks(range(len(tokens)), tokens, rotation=90)
+        maps.tick_params(length=0, labelbottom=True)
+        maps.spines[:].set_visible(False)
+    return figure

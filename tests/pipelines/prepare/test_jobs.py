@@ -146,9 +146,13 @@ def test_complete_output_is_left_alone(tmp_path, capfd):
     assert job.made == []
     assert capfd.readouterr().err == f"{prefix}: is complete, nothing to do\n"
     for other, shards, message in (
-        (CountingJob(step=2), 3, "step=1 and not 2"),
-        (CountingJob(), 4, "shards=3 and not 4"),
-        (CountingJob(vocabulary_sha256="abc"), 3, 'vocabulary_sha256=null and not "abc"'),
+        (CountingJob(step=2), 3, "step=1 and not step=2"),
+        (CountingJob(), 4, "shards=3 and not shards=4"),
+        (
+            CountingJob(vocabulary_sha256="abc"),
+            3,
+            'vocabulary_sha256=null and not vocabulary_sha256="abc"',
+        ),
     ):
         with pytest.raises(ValueError, match=f"out.manifest.json: .*{message}"):
             run_job(other, prefix, shards, ONE_PROCESS)
@@ -171,9 +175,9 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
     (tmp_path / "out.progress" / "00002.json").write_text('{"entry": {"na')
     capfd.readouterr()
 
-    with pytest.raises(ValueError, match="out: .*step=1 and not 2.*out.progress"):
+    with pytest.raises(ValueError, match="out: .*step=1 and not step=2.*out.progress"):
         run_job(CountingJob(step=2), prefix, 4, ONE_PROCESS)
-    with pytest.raises(ValueError, match="shards=4 and not 5.*-00004$"):
+    with pytest.raises(ValueError, match="shards=4 and not shards=5.*-00004$"):
         run_job(CountingJob(), prefix, 5, ONE_PROCESS)
     job = CountingJob()
     assert run_job(job, prefix, 4, ONE_PROCESS)["tokens"] == 60

@@ -81,17 +81,6 @@ def streams():
     return lambda: streams  # hypothesis shows arguments, and these are long
 
 
-def test_every_border_between_two_streams(streams):
-    raw = b"".join(compressed for _, compressed, _ in streams())
-    full = [(place, content) for place, _, content in streams() if content]
-    for place, _, _ in streams()[1:]:
-        for border in (place, place + 1):  # the range with the byte in which it begins has it
-            before = _joined(_own_pieces(raw, 0, border))
-            after = _joined(_own_pieces(raw, border, len(raw)))
-            assert list(before.items()) == [item for item in full if item[0] < border]
-            assert list(after.items()) == [item for item in full if item[0] >= border]
-
-
 def test_streams_are_found(streams):
     raw = b"".join(compressed for _, compressed, _ in streams())
     places = [place for place, _, _ in streams()]

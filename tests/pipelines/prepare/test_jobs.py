@@ -264,11 +264,6 @@ def test_how_many_processes_work(tmp_path, monkeypatch, workers_in_this_process,
     assert [entry["records"] for entry in read_manifest(prefix)["shards"]] == [1, 2, 3, 4, 5]
 
 
-def test_one_shard_needs_no_processes(tmp_path, workers_in_this_process):
-    run_job(CountingJob(), str(tmp_path / "out"), 1, Workers(3))
-    assert workers_in_this_process == []
-
-
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [

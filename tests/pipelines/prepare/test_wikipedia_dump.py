@@ -8,9 +8,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from pipelines.prepare import bzip2_streams, wikipedia_dump
-from pipelines.prepare.bzip2_streams import find_stream
-from pipelines.prepare.wikipedia_dump import Page, is_divisible, read_pages
+from pipelines.prepare import wikipedia_dump
+from pipelines.prepare.wikipedia_dump import Page, find_stream, is_divisible, read_pages
 from tests.marks import slow
 
 
@@ -137,7 +136,7 @@ def test_ranges_that_end_at_each_stream(dump):
     if kind == "not compressed":
         places = list(range(0, len(content), BLOCK))
     elif kind == "one stream":  # of several pieces that are unpacked at a time
-        places = list(range(0, path.stat().st_size, bzip2_streams._READ_BYTES))
+        places = list(range(0, path.stat().st_size, wikipedia_dump._READ_BYTES))
     else:
         places = stream_places(path.read_bytes())
     for place in places[1:]:

@@ -3,7 +3,7 @@
     python -m pipelines.books --folder=DIR --output=gs://bucket/books
 
 Books are the files `*.txt` in the folder and its subfolders, in UTF-8, Windows-1252 or UTF-16 with
-a byte order mark, from Project Gutenberg or elsewhere. `pipelines.prepare.book_text` says what is
+a byte order mark, from Project Gutenberg or elsewhere. `pipelines.prepare.books` says what is
 kept of them. What follows `--` says where the work is done, see `pipelines.wikipedia`. The same
 command resumes a run that was stopped.
 """

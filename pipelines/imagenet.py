@@ -7,8 +7,7 @@ SOURCE is one of
         the two original files, one of them or both; nothing is unpacked. They are read in random
         order: keep them on a solid-state disk
     --tfds_data_dir=DIR
-        a prepared `imagenet2012` of TensorFlow Datasets; with --manual_dir=DIR, a folder that holds
-        the two original files, TFDS prepares it there first
+        a prepared `imagenet2012` of TensorFlow Datasets
     --folder=DIR
         a folder that holds train/ and val/ or validation/, each with one image folder per class;
         or --train_folder=DIR and --validation_folder=DIR
@@ -57,8 +56,6 @@ def main(argv):
     if source == "tfds":
         from pipelines.prepare import imagenet_tfds
 
-        if values.manual_dir:
-            imagenet_tfds.prepare(values.tfds_data_dir, values.manual_dir)
         found = imagenet_tfds.find_splits(values.tfds_data_dir)
         classes = next(iter(found.values())).classes
         opened = {split: contextlib.nullcontext(job) for split, job in found.items()}
@@ -101,7 +98,6 @@ def _parse(argv):
             "images' names. Default: ImageNet's, which come with tensorflow-datasets.",
         ),
         ("tfds_data_dir", None, "Folder in which TFDS keeps prepared data sets."),
-        ("manual_dir", None, "Folder of the original tar files, for TFDS to prepare."),
         ("folder", None, "Folder that holds train/ and val/ or validation/."),
         ("train_folder", None, "Folder that holds one folder of training images per class."),
         ("validation_folder", None, "The same of validation images."),
@@ -124,9 +120,8 @@ def _check_source(values):
     sources = [_TARS, ("tfds_data_dir",), ("folder",), _FOLDERS]
     if sum(any(name in given for name in names) for names in sources) > 1:
         raise ValueError(f"--{given[0]} and --{given[-1]} are two sources of images; give one")
-    for flag, needed in (("manual_dir", "tfds_data_dir"), ("validation_labels", "validation_tar")):
-        if values[flag].value and not values[needed].value:
-            raise ValueError(f"--{flag} needs --{needed}; see --help")
+    if values.validation_labels and not values.validation_tar:
+        raise ValueError("--validation_labels needs --validation_tar; see --help")
     if given[0] in _TARS:
         return "tar"
     return "tfds" if given[0] == "tfds_data_dir" else "folder"

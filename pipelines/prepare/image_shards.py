@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import sys
 from typing import Any
 
 from pipelines.cores import available_cores
@@ -21,7 +20,6 @@ from pipelines.shards.shard_manifest import IMAGES
 
 SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
 MIN_IMAGES_PER_SHARD = 300  # smaller sets get fewer shards
-_SHOWN = 3  # lines per shard about images that are not stored unchanged
 _MAX_THREADS = 8
 
 
@@ -82,27 +80,19 @@ class ImageShardsJob(ShardJob, abc.ABC):
 
     def write_shard(self, shard, shards, file):
         counts = {"images": 0, **{f"converted_{kind}": 0 for kind in jpeg.KINDS}}
-        damaged, notes = [], []
+        damaged = []
         part = self.images(shard * self.count // shards, (shard + 1) * self.count // shards)
         for image, result in _in_parallel(_checked, part):
             if isinstance(result, str):
                 damaged.append({"file": self.source, "record": image.name, "reason": result})
-                notes.append(f"{image.name} is damaged ({result}), left out")
                 continue
             if result.converted_from:
                 counts[f"converted_{result.converted_from}"] += 1
-                kind = result.converted_from.upper()
-                notes.append(f"{image.name} is {kind}, stored as RGB JPEG")
             example = jpeg_example(result, image.label + LABEL_OFFSET)
             example["image/class/synset"] = self.classes[image.label]
             example["image/filename"] = os.fsencode(os.path.basename(image.name))
             file.write(tfrecords.to_example(example))
             counts["images"] += 1
-        if len(notes) > _SHOWN:
-            notes[_SHOWN:] = [f"{len(notes) - _SHOWN:,} more in shard {shard}"]
-        # In one piece: other processes write to the same stream.
-        sys.stderr.write("".join(f"{self.source}: {note}\n" for note in notes))
-        sys.stderr.flush()
         return counts, damaged
 
 

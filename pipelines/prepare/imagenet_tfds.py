@@ -1,4 +1,4 @@
-"""ImageNet as TensorFlow Datasets stores it: `imagenet2012`, prepared or to be prepared.
+"""ImageNet as TensorFlow Datasets stores it: a prepared `imagenet2012`.
 
 TFDS shuffled the images when it prepared them, so they are taken in its order. It also converted
 CMYK and PNG images.
@@ -6,7 +6,6 @@ CMYK and PNG images.
 
 import dataclasses
 import os
-import sys
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -94,29 +93,6 @@ def find_splits(data_dir):
         for split in ("train", "validation")
         if split in builder.info.splits
     }
-
-
-def prepare(data_dir, manual_dir):
-    """Prepares the data set from the two original tar files, with TFDS.
-
-    Args:
-        data_dir: str, where TFDS writes it.
-        manual_dir: str, the folder of the tar files.
-
-    Raises:
-        ValueError: a tar file is missing, or TFDS fails.
-    """
-    for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"):
-        if not tf.io.gfile.exists(os.path.join(manual_dir, name)):  # TFDS prints more than a line
-            raise ValueError(f"{manual_dir}: holds no {name}")
-    try:
-        config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-        tfds.builder(NAME, data_dir=data_dir, try_gcs=False).download_and_prepare(
-            download_config=config
-        )
-    except Exception as error:
-        print(file=sys.stderr)  # after TFDS's progress bar
-        raise ValueError(f"{manual_dir}: TFDS cannot prepare {NAME} ({one_line(error)})") from error
 
 
 def open_builder(data_dir, version):

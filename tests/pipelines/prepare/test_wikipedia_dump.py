@@ -8,9 +8,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from pipelines.prepare import bzip2_streams, wikipedia_dump
-from pipelines.prepare.bzip2_streams import find_stream
-from pipelines.prepare.wikipedia_dump import Page, is_divisible, read_pages
+from pipelines.prepare import wikipedia_dump
+from pipelines.prepare.wikipedia_dump import Page, find_stream, is_divisible, read_pages
 from tests.marks import slow
 
 
@@ -137,7 +136,7 @@ def test_ranges_that_end_at_each_stream(dump):
     if kind == "not compressed":
         places = list(range(0, len(content), BLOCK))
     elif kind == "one stream":  # of several pieces that are unpacked at a time
-        places = list(range(0, path.stat().st_size, bzip2_streams._READ_BYTES))
+        places = list(range(0, path.stat().st_size, wikipedia_dump._READ_BYTES))
     else:
         places = stream_places(path.read_bytes())
     for place in places[1:]:
@@ -145,20 +144,6 @@ def test_ranges_that_end_at_each_stream(dump):
             before = list(read_pages(path, 0, border))
             assert before + list(read_pages(path, border)) == pages
     assert len({len(list(read_pages(path, 0, place))) for place in places[1:]}) >= len(places) - 5
-
-
-@pytest.mark.parametrize("shards", [1, 3, 40])
-def test_marks_that_occur_by_chance(dump, shards, monkeypatch):
-    """As if streams began with `B` alone: a stream holds a hundred of them."""
-    path, pages, _, kind = dump
-    starts = stream_places(path.read_bytes()) if kind != "not compressed" else []
-    monkeypatch.setattr(bzip2_streams, "_STREAM", re.compile(b"B"))
-    damaged = []
-    read = read_by_ranges(path, even_borders(path, shards), damaged)
-    assert list(itertools.chain(*read)) == pages
-    # Such a mark may pass for a damaged stream, never for a sound one, or a sound one for damaged.
-    assert shards == 1 or kind == "not compressed" or damaged
-    assert not {f"stream at byte {start}" for start in starts} & {e["record"] for e in damaged}
 
 
 def damage(path, content, place, tmp_path):
@@ -237,18 +222,6 @@ def test_a_single_stream_is_read_up_to_its_damage(tmp_path, pages, content):
         ]
 
 
-@pytest.mark.parametrize("cut", [1, slow(3000)])
-def test_a_single_stream_that_is_cut_is_told_once(tmp_path, content, cut):
-    path = tmp_path / "cut.xml.bz2"
-    path.write_bytes(compressed(content, "one stream")[:-cut])
-    for shards in (1, 2, 3, 10, 40):
-        damaged = []
-        read_by_ranges(path, even_borders(path, shards), damaged)
-        records = [entry["record"] for entry in damaged]
-        assert records.count("stream at byte 0") == 1
-        assert all(record.startswith(("stream", "page")) for record in records)
-
-
 def test_single_streams_cannot_be_divided(dump):
     path, *_, kind = dump
     assert is_divisible(path) == (kind != "one stream")
@@ -264,14 +237,6 @@ def test_dumps_that_are_cut_are_named(tmp_path, content):
         cut.write_bytes(bz2.compress(content[:end]))
         with pytest.raises(ValueError, match=rf"cut.xml.bz2: not a whole .*\({record}\)"):
             list(read_pages(cut))
-
-
-def test_files_that_are_cut_are_named(tmp_path, dump):
-    path, *_ = dump
-    cut = tmp_path / "cut.xml.bz2"
-    cut.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(ValueError, match="cut.xml.bz2: not a whole"):
-        list(read_pages(cut))
 
 
 def test_a_page_that_cannot_be_read_is_named(tmp_path):

@@ -14,7 +14,6 @@ import dataclasses
 import os
 import re
 
-from pipelines.files import json_object, reading
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
 from pipelines.tasks import labelled_rows
 from pipelines.tasks.tables import SUFFIXES, Table, is_table, open_saved, open_table
@@ -119,8 +118,6 @@ def nothing_found(data_dir: str) -> str:
 def _in_folder(folder, anything):
     """The splits in a folder: dict of a name to a `Place`."""
     names = _names(folder)
-    if "dataset_dict.json" in names and (saved := _by_split(folder, _saved_splits(folder))):
-        return {split: Place(SAVED, paths) for split, paths in saved.items()}
     if _is_saved(names):
         return {TRAIN: Place(SAVED, (folder,))}
     usual = [name for name in names if name.lower() in USUAL_NAMES]
@@ -176,20 +173,6 @@ def _of_one_split(path):
 def _is_saved(names):
     """Whether the files of a folder are a saved data set of one split."""
     return {"state.json", "dataset_info.json"} <= set(names)
-
-
-def _saved_splits(folder):
-    """The names in a file that `datasets` wrote."""
-    path = os.path.join(folder, "dataset_dict.json")
-    with reading(path) as (file, _):
-        content = file.read()
-    try:
-        found = json_object(content)["splits"]
-    except (ValueError, KeyError):
-        found = None
-    if not isinstance(found, list):
-        raise ValueError(f"{path}: names no splits; save the data set again")
-    return [name for name in found if isinstance(name, str)]
 
 
 def _is_flat(folder, names):

@@ -66,7 +66,7 @@ def find_splits(
             training examples. In TFDS' data folder they are something else.
 
     Returns:
-        The place of each split, `train` first; empty if `data_dir` holds nothing of a known form.
+        The place of each split, `train` first; empty if TFDS' data folder has no own data.
 
     Raises:
         ValueError: something is missing or ambiguous.
@@ -77,6 +77,9 @@ def find_splits(
             raise ValueError(f"{path}: no such file or folder")
     found = _in_folder(data_dir, anything) if data_dir else {}
     found |= {split: _of_one_split(path) for split, path in files.items()}
+    if anything and not found:
+        nothing = "no data are given: neither data_dir nor train"
+        raise ValueError(_nothing_found(data_dir) if data_dir else nothing)
     return {split: found[split] for split in _NAMES if split in found}
 
 
@@ -102,17 +105,6 @@ def kind_of(splits: dict[str, Place]) -> str:
     if labelled_rows.usual_columns(table.columns, labelled_rows.SENTENCES):
         raise ValueError(f"{place}: has images and texts; name the task, images or texts")
     return IMAGES
-
-
-def nothing_found(data_dir: str) -> str:
-    """The message for a folder that holds nothing of a known form."""
-    there = sorted(_names(data_dir))
-    shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
-    return (
-        f"{data_dir}: holds neither a folder of images per class (train/CLASS/*.jpg, or "
-        f"CLASS/*.jpg) nor a saved data set nor a table ({', '.join(SUFFIXES)}) that is alone or "
-        f"named train, but {shown or 'nothing'}"
-    )
 
 
 def _in_folder(folder, anything):
@@ -141,6 +133,17 @@ def _in_folder(folder, anything):
     if len(loose) == 1:
         return {TRAIN: Place(TABLES, (os.path.join(folder, loose[0]),))}
     return {TRAIN: Place(FOLDERS, (folder,))} if not loose and _is_flat(folder, names) else {}
+
+
+def _nothing_found(data_dir):
+    """The message for a folder that holds nothing of a known form."""
+    there = sorted(_names(data_dir))
+    shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+    return (
+        f"{data_dir}: holds neither a folder of images per class (train/CLASS/*.jpg, or "
+        f"CLASS/*.jpg) nor a saved data set nor a table ({', '.join(SUFFIXES)}) that is alone or "
+        f"named train, but {shown or 'nothing'}"
+    )
 
 
 def _by_split(folder, names):

@@ -110,7 +110,10 @@ def test_features_that_are_damaged(tmp_path, content):
     ],
 )
 def test_folders_that_hold_nothing_of_the_kind(tmp_path, names):
-    assert find_splits(make(tmp_path, dict.fromkeys(names, ""))) == {}
+    folder = make(tmp_path, dict.fromkeys(names, ""))
+    assert find_splits(folder, anything=False) == {}
+    with pytest.raises(ValueError, match=f"^{folder}: "):
+        find_splits(folder)
 
 
 def test_tables_of_any_name_are_not_taken_in_the_folder_of_tfds(tmp_path):

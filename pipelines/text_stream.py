@@ -197,24 +197,15 @@ class TextStream:
         batch = {name: features[stored] for stored, name, _ in self.fields}
         batch["next_sentence_labels"] = tf.squeeze(batch["next_sentence_labels"], axis=-1)
 
-        vocabulary = f"a token id is outside the vocabulary of {self.vocabulary_size} entries"
+        sizes = {
+            **dict.fromkeys(("token_ids", "masked_ids"), self.vocabulary_size),
+            **dict.fromkeys(("segment_ids", "padding_mask", "next_sentence_labels"), 2),
+            "masked_positions": self.length,
+            "masked_weights": np.inf,
+        }
         checks = [
-            self._in_range(batch["token_ids"], self.vocabulary_size, vocabulary),
-            self._in_range(
-                batch["next_sentence_labels"], 2, "a next-sentence label is neither 0 nor 1"
-            ),
-            self._in_range(batch["segment_ids"], 2, "a segment id is neither 0 nor 1"),
-            self._in_range(batch["padding_mask"], 2, "an entry of the mask is neither 0 nor 1"),
+            self._in_range(stored, batch[name], sizes[name]) for stored, name, _ in self.fields
         ]
-        if self.masking is None:
-            positions = f"a masked position is outside the text of {self.length} tokens"
-            checks += [
-                self._in_range(batch["masked_ids"], self.vocabulary_size, vocabulary),
-                self._in_range(batch["masked_positions"], self.length, positions),
-                self._in_range(
-                    batch["masked_weights"], np.inf, "a masked-LM weight is below 0 or not finite"
-                ),
-            ]
         with tf.control_dependencies(checks):  # first: larger values would wrap around in the cast
             batch = {
                 name: tf.cast(value, tf.int32 if value.dtype.is_integer else tf.float32)
@@ -225,14 +216,13 @@ class TextStream:
             batch |= {_NAMES[name]: value for name, value in masked.items()}
         return batch
 
-    def _in_range(self, values, size, message):
+    def _in_range(self, name, values, size):
         """Asserts `0 <= values < size`; shows the first value outside."""
         values = tf.reshape(values, [-1])
         inside = (values >= 0) & (values < size)
         shown = values[tf.argmin(tf.cast(inside, tf.int8))]
-        return tf.debugging.Assert(
-            tf.reduce_all(inside), [f"{self.records.pattern}: {message}", shown]
-        )
+        message = f"{self.records.pattern}: a value of {name} is not in [0, {size})"
+        return tf.debugging.Assert(tf.reduce_all(inside), [message, shown])
 
 
 def _check_vocabulary(records, vocabulary):

@@ -106,12 +106,6 @@ def open_task(
 
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
-    if not places and not task.tfds:
-        raise ValueError(
-            own_data.nothing_found(data_dir)
-            if data_dir
-            else "no data are given: neither data_dir nor train"
-        )
     if places and classes is None and "train" not in places:
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
     builder = None if places else tfds_data.open_builder(task.tfds, data_dir, download)

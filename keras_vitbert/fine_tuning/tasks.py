@@ -86,8 +86,6 @@ def choose_task(name: str, data_dir: str, files: dict[str, str]) -> Task:
     if not data_dir and not files:
         raise ValueError(f"no data and no task: must be own data, or one of {', '.join(TASKS)}")
     places = own_data.find_splits(data_dir, files)
-    if not places:
-        raise ValueError(own_data.nothing_found(data_dir))
     return TASKS[IMAGES if own_data.kind_of(places) == "images" else TEXTS]
 
 

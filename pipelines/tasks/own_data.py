@@ -14,7 +14,6 @@ import dataclasses
 import os
 import re
 
-from pipelines.files import json_object, reading
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
 from pipelines.tasks import labelled_rows
 from pipelines.tasks.tables import SUFFIXES, Table, is_table, open_saved, open_table
@@ -67,7 +66,7 @@ def find_splits(
             training examples. In TFDS' data folder they are something else.
 
     Returns:
-        The place of each split, `train` first; empty if `data_dir` holds nothing of a known form.
+        The place of each split, `train` first; empty if TFDS' data folder has no own data.
 
     Raises:
         ValueError: something is missing or ambiguous.
@@ -78,6 +77,9 @@ def find_splits(
             raise ValueError(f"{path}: no such file or folder")
     found = _in_folder(data_dir, anything) if data_dir else {}
     found |= {split: _of_one_split(path) for split, path in files.items()}
+    if anything and not found:
+        nothing = "no data are given: neither data_dir nor train"
+        raise ValueError(_nothing_found(data_dir) if data_dir else nothing)
     return {split: found[split] for split in _NAMES if split in found}
 
 
@@ -105,22 +107,9 @@ def kind_of(splits: dict[str, Place]) -> str:
     return IMAGES
 
 
-def nothing_found(data_dir: str) -> str:
-    """The message for a folder that holds nothing of a known form."""
-    there = sorted(_names(data_dir))
-    shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
-    return (
-        f"{data_dir}: holds neither a folder of images per class (train/CLASS/*.jpg, or "
-        f"CLASS/*.jpg) nor a saved data set nor a table ({', '.join(SUFFIXES)}) that is alone or "
-        f"named train, but {shown or 'nothing'}"
-    )
-
-
 def _in_folder(folder, anything):
     """The splits in a folder: dict of a name to a `Place`."""
     names = _names(folder)
-    if "dataset_dict.json" in names and (saved := _by_split(folder, _saved_splits(folder))):
-        return {split: Place(SAVED, paths) for split, paths in saved.items()}
     if _is_saved(names):
         return {TRAIN: Place(SAVED, (folder,))}
     usual = [name for name in names if name.lower() in USUAL_NAMES]
@@ -144,6 +133,17 @@ def _in_folder(folder, anything):
     if len(loose) == 1:
         return {TRAIN: Place(TABLES, (os.path.join(folder, loose[0]),))}
     return {TRAIN: Place(FOLDERS, (folder,))} if not loose and _is_flat(folder, names) else {}
+
+
+def _nothing_found(data_dir):
+    """The message for a folder that holds nothing of a known form."""
+    there = sorted(_names(data_dir))
+    shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+    return (
+        f"{data_dir}: holds neither a folder of images per class (train/CLASS/*.jpg, or "
+        f"CLASS/*.jpg) nor a saved data set nor a table ({', '.join(SUFFIXES)}) that is alone or "
+        f"named train, but {shown or 'nothing'}"
+    )
 
 
 def _by_split(folder, names):
@@ -176,20 +176,6 @@ def _of_one_split(path):
 def _is_saved(names):
     """Whether the files of a folder are a saved data set of one split."""
     return {"state.json", "dataset_info.json"} <= set(names)
-
-
-def _saved_splits(folder):
-    """The names in a file that `datasets` wrote."""
-    path = os.path.join(folder, "dataset_dict.json")
-    with reading(path) as (file, _):
-        content = file.read()
-    try:
-        found = json_object(content)["splits"]
-    except (ValueError, KeyError):
-        found = None
-    if not isinstance(found, list):
-        raise ValueError(f"{path}: names no splits; save the data set again")
-    return [name for name in found if isinstance(name, str)]
 
 
 def _is_flat(folder, names):

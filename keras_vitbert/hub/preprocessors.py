@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_vitbert.hub.tokenizer import ViTBertTokenizer
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.image_scale import WRONG_INTEGERS, WRONG_SCALE
+from keras_vitbert.model.backbone_inputs import WRONG_INTEGERS, WRONG_SCALE
 from pipelines.images.image_decoding import central_view
 
 

@@ -14,7 +14,7 @@ from keras_vitbert.inspection.mask_pictures import MaskPictures
 from keras_vitbert.inspection.profiling import Profile
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.inspection.value_files import read_values, stored_steps
-from keras_vitbert.merging.mask_schedule import MaskSchedule
+from keras_vitbert.merging.entries import MaskSchedule
 from keras_vitbert.pretraining import overview
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial, start_from

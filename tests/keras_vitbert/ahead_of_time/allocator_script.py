@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from benchmarks.steps import random_batch
 from keras_vitbert.ahead_of_time.lifetimes import peak_of
+from keras_vitbert.configs import merges
 from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
@@ -45,7 +46,7 @@ def main():
     batch, found = random_batch(types.SimpleNamespace(**MODEL), IMAGES, TEXTS), {}
     for name, options in json.loads(sys.argv[1]).items():
         network = build_network(MODEL)
-        trainer = JointTrainer(network, get_merge({"name": "mask"}), **options)
+        trainer = JointTrainer(network, get_merge(merges.Merge(name="mask")), **options)
         trainer.as_on_gpu()
         trainer.compile(
             build_optimizer(PretrainingOptimizer(**ADAMW), 100, network.trainable_variables)

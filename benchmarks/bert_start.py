@@ -261,7 +261,7 @@ class _Torch:
 
 def _rate(config, number, steps):
     """The learning rate of a step: a linear warm-up, then a polynomial decay to 0."""
-    from keras_vitbert.training.schedules import WarmupPolynomialDecay
+    from keras_vitbert.training.optimizers import WarmupPolynomialDecay
 
     warmup = min(round(config.warmup * steps), steps - 1)
     schedule = WarmupPolynomialDecay(config.learning_rate, warmup, steps, config.power)

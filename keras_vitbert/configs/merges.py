@@ -20,64 +20,39 @@ RANKS = ("text", "image", "ratio", "sign")
 SCOPES = ("all", "tensor")
 
 
-def parts_of(name):
-    """The parts of a merge's name.
-
-    Args:
-        name: str, such as `mask`, `pcgrad` or `mask+pcgrad`.
-
-    Returns:
-        (str, of `ENTRIES`, or None; str, of `WEIGHTINGS`, or None).
+def parts_of(name: str) -> tuple[str | None, str | None]:
+    """The parts of a merge's name: one of `ENTRIES` or None, one of `WEIGHTINGS` or None.
 
     Raises:
         ValueError: it is not a merge; says what to give.
     """
     first, plus, second = name.partition("+")
-    if not plus:
-        if name in ENTRIES:
-            return name, None
-        if name in WEIGHTINGS:
-            return None, name
-        known = (*ENTRIES, *WEIGHTINGS)
-        names = ", ".join(known)
-        raise ValueError(f"must be one of {names}, or such as mask+pcgrad{meant(name, known)}")
-    if first not in ENTRIES or second not in WEIGHTINGS:
-        raise ValueError(
-            f"must be one of {', '.join(ENTRIES)}, a + and one of {', '.join(WEIGHTINGS)}"
-        )
-    if second == "alternate":
-        raise ValueError(
-            "alternate uses one gradient per step, so a rule per entry has nothing to merge"
-        )
-    return first, second
+    if not plus and name in ENTRIES:
+        return name, None
+    if not plus and name in WEIGHTINGS:
+        return None, name
+    # `alternate` uses one gradient a step: a rule for each entry has nothing to merge.
+    if first in ENTRIES and second in WEIGHTINGS and second != "alternate":
+        return first, second
+    known = (*ENTRIES, *WEIGHTINGS)
+    raise ValueError(
+        f"must be one of {', '.join(known)}, or one of the first {len(ENTRIES)}, a + and one of "
+        f"the others but alternate, such as mask+pcgrad{meant(name, known)}"
+    )
 
 
-def has_masks(name):
-    """Whether a merge, by its checked name, has gradient masks.
-
-    Args:
-        name: str.
-    """
+def has_masks(name: str) -> bool:
+    """Whether a merge, by its checked name, has gradient masks."""
     return parts_of(name)[0] in MASKS
 
 
-def without_masks(name):
-    """The same merge without gradient masks, or `sum` if nothing else is left: str.
-
-    Args:
-        name: str, checked.
-    """
+def without_masks(name: str) -> str:
+    """The same merge, by its checked name, without gradient masks; `sum` if nothing is left."""
     return (parts_of(name)[1] or "sum") if has_masks(name) else name
 
 
-def blocks_of(text):
-    """The range of `merge.blocks`.
-
-    Args:
-        text: str, such as `2:10`; empty for all blocks.
-
-    Returns:
-        pair of int, or None for all.
+def blocks_of(text: str) -> tuple[int, int] | None:
+    """The first block and the end of a range such as `2:10`; None for all blocks, an empty text.
 
     Raises:
         ValueError: it is not a range.

@@ -1,7 +1,6 @@
 """The optimiser of a fine-tuning config, and the depth of each variable for its layer decay."""
 
-from keras_vitbert.training.optimizers import with_rate
-from keras_vitbert.training.schedules import WarmupCosineDecay, WarmupPolynomialDecay
+from keras_vitbert.training.optimizers import WarmupCosineDecay, WarmupPolynomialDecay, with_rate
 
 
 def build_optimizer(config, steps, network):

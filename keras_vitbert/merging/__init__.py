@@ -7,14 +7,13 @@ A `Merge` is a weighting, optionally followed by a rule for each entry:
     Merge(Nash(), GradientMask(), per_block=True)
 
 `TwoTaskTrainer`, in the module `trainer`, trains a Keras model with it and updates its masks by a
-`MaskSchedule`; in a step of your own, masks stay ones until you update them.
+`MaskSchedule`; in a step of your own, masks stay ones until you update them. Options, their
+defaults and their ranges are in `keras_vitbert.configs.merges`.
 """
 
-import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-from keras_vitbert.configs.merges import blocks_of, parts_of
+from keras_vitbert.configs import merges
 from keras_vitbert.merging.directions import (
     IMTLG,
     MGDA,
@@ -31,6 +30,7 @@ from keras_vitbert.merging.directions import (
     UPGrad,
 )
 from keras_vitbert.merging.entries import GradDrop, GradientMask
+from keras_vitbert.merging.entries import MaskSchedule as MaskSchedule
 from keras_vitbert.merging.loss_weights import (
     DWA,
     FAMO,
@@ -39,15 +39,15 @@ from keras_vitbert.merging.loss_weights import (
     RandomWeights,
     Uncertainty,
 )
-from keras_vitbert.merging.mask_schedule import MaskSchedule as MaskSchedule
 from keras_vitbert.merging.merge import Merge
 from keras_vitbert.merging.merge import Merged as Merged
-from keras_vitbert.merging.products import Products as Products
+from keras_vitbert.merging.weighting import Products as Products
 from keras_vitbert.merging.weighting import Sum, Unit
 from keras_vitbert.merging.weighting import Weighting as Weighting
 from keras_vitbert.merging.weighting import Weights as Weights
 
-# By their names in a config; `sum` and `random` are those that take none of its options.
+# By their names in a config; sections of these names hold their options. `sum` and `random` take
+# other values.
 _WEIGHTINGS = {
     "pcgrad": PCGrad,
     "upgrad": UPGrad,
@@ -70,43 +70,26 @@ _WEIGHTINGS = {
 }
 
 
-def get_merge(config: Any, seed: int = 0) -> Merge:
-    """Builds the merge of a config's `merge` section.
-
-    Args:
-        config: mapping or dataclass with `name`, such as `mask`, `pcgrad` or `mask+pcgrad`, and
-            its options, as in `keras_vitbert.configs.paper`; a missing option gets its default.
-        seed: int in [0, 2**32), for random merges.
-
-    Raises:
-        ValueError: the name is unknown, or an option is out of range.
-    """
-    config = config if isinstance(config, Mapping) else dataclasses.asdict(config)
-    try:
-        rule, name = parts_of(config["name"])
-    except ValueError as error:
-        raise ValueError(f"merge {config['name']!r} {error}") from None
+def get_merge(config: merges.Merge, seed: int = 0) -> Merge:
+    """Builds the merge of a config's `merge` section, with a seed in [0, 2**32) if it is random."""
+    rule, name = merges.parts_of(config.name)
     # The name is in checkpoints; Keras' own would number the layers of a process.
     named: dict[str, Any] = {"name": "merge"}
-    total = Sum(config.get("image_loss_ratio", 0.2))
+    total = Sum(config.image_loss_ratio)
     if name in (None, "sum"):
         weighting = total if name else Unit()
     elif name == "random":
         weighting = RandomWeights(seed)
     else:
-        weighting = _WEIGHTINGS[name](**config.get(name, {}), **named)
+        options = vars(getattr(config, name, merges.Section()))
+        weighting = _WEIGHTINGS[name](**options, **named)
     if rule is None:
         entries = None
     elif rule == "graddrop":
-        entries = GradDrop(seed=seed, **config.get(rule, {}), **named)
+        entries = GradDrop(config.graddrop.leak, seed, **named)
     else:
-        entries = GradientMask(
-            "random" if rule == "random_mask" else config.get("mask_rank", "text"),
-            config.get("mask_scope", "all"),
-            config.get("mask_cumulative", True),
-            config.get("mask_softness", 0.0),
-            seed,
-            **named,
-        )
-    blocks = blocks_of(config.get("blocks", ""))
-    return Merge(weighting, entries, config.get("per_block", False), blocks, total, **named)
+        rank = "random" if rule == "random_mask" else config.mask_rank
+        settings = rank, config.mask_scope, config.mask_cumulative, config.mask_softness
+        entries = GradientMask(*settings, seed, **named)
+    blocks = merges.blocks_of(config.blocks)
+    return Merge(weighting, entries, config.per_block, blocks, total, **named)

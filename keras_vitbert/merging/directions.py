@@ -16,7 +16,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_vitbert.merging.weighting import Weighting, Weights, above, at_least
+from keras_vitbert.configs import merges
+from keras_vitbert.merging.weighting import Weighting, Weights
 
 # If `1 + c` is below this, the bisector's direction is only rounding error.
 _OPPOSITE = 1e-6
@@ -30,15 +31,8 @@ class _ByProducts(Weighting):
     def weigh(self, products, losses, step):
         return self.weights_of(*products), []
 
-    def weights_of(self, text_norm, image_norm, cosine):
-        """The weights, for each row.
-
-        Args:
-            text_norm, image_norm, cosine: float32 tensors `(rows,)`, see `Products`.
-
-        Returns:
-            `Weights`.
-        """
+    def weights_of(self, text_norm, image_norm, cosine) -> Weights:
+        """The weights for each row; the arguments are those of `Products`."""
         raise NotImplementedError
 
 
@@ -110,15 +104,13 @@ class SDMGrad(_ByProducts):
     for the one batch at hand. `lambda` 0 is MGDA, a large `lambda` the mean.
 
     Args:
-        strength: float >= 0, `lambda`.
+        strength: `lambda`.
     """
 
-    def __init__(self, strength=0.3, **kwargs):
-        super().__init__(**kwargs)
-        self.strength = at_least(0, strength, "strength")
+    Options = merges.SDMGrad
 
     def weights_of(self, text_norm, image_norm, cosine):
-        part = self.strength / 2 / (1 + self.strength)  # of the mean in each weight
+        part = self.options.strength / 2 / (1 + self.options.strength)  # of the mean in each weight
         found = _least(text_norm, image_norm, cosine)
         return Weights(*(ops.clip(weight, part, 1 - part) for weight in found))
 
@@ -132,18 +124,14 @@ class CAGrad(_ByProducts):
     paper and this class do not. Length: between `1 - c` and `1 + c` times that of `g_0`.
 
     Args:
-        radius: float in [0, 1), `c`; 0 is the mean.
+        radius: `c`; 0 is the mean.
     """
 
-    def __init__(self, radius=0.5, **kwargs):
-        super().__init__(**kwargs)
-        if not 0 <= radius < 1:
-            raise ValueError(f"radius {radius} is not in [0, 1)")
-        self.radius = radius
+    Options = merges.CAGrad
 
     def weights_of(self, text_norm, image_norm, cosine):
         t, i = _relative(text_norm, image_norm)
-        radius = self.radius * _length(0.5 * t, 0.5 * i, cosine)
+        radius = self.options.radius * _length(0.5 * t, 0.5 * i, cosine)
         # <g_w, g_0> is `slope w` plus a constant; |g_w|^2 is `apart (w - at)^2 + floor`.
         slope = (t - i) * (t + i) / 2
         apart = (t - i) ** 2 + 2 * t * i * (1 - cosine)
@@ -161,7 +149,7 @@ class CAGrad(_ByProducts):
 
 
 class Nash(_ByProducts):
-    """The bargain that no task wants to change (Navon et al. 2022, algorithm 1).
+    """The Nash bargaining solution (Navon et al. 2022, algorithm 1).
 
     Weights `a` with `<t, d> = 1 / a_t` and `<i, d> = 1 / a_i` for `d = a_t t + a_i i`. With two
     tasks `a_t = 1 / (|t| sqrt(1 + c))`. Length: the square root of 2, whatever the gradients are.
@@ -180,12 +168,10 @@ class FairGrad(_ByProducts):
     Bisection finds the one root.
 
     Args:
-        alpha: float > 0; the authors tune it, 1 and 2 among others.
+        alpha: the authors tune it, 1 and 2 among others.
     """
 
-    def __init__(self, alpha=2.0, **kwargs):
-        super().__init__(**kwargs)
-        self.alpha = above(0, alpha, "alpha")
+    Options = merges.FairGrad
 
     def weights_of(self, text_norm, image_norm, cosine):
         # If one gradient is 0, the other one stands alone.
@@ -194,7 +180,7 @@ class FairGrad(_ByProducts):
             for norm, other in ((text_norm, image_norm), (image_norm, text_norm))
         )
         # With z = w_t |t| / (w_i |i|) both conditions become one, which grows with log z.
-        power = 1 / self.alpha
+        power = 1 / self.options.alpha
         log_ratio = (power - 1) * (text_log - image_log)
         bound = ops.minimum(ops.where(cosine < 0, -_log(-cosine), _WIDEST), _WIDEST)
 
@@ -252,19 +238,17 @@ class NTKMTL(_ByProducts):
     their mean.
 
     Args:
-        exponent: float >= 0; 0 is the sum.
+        exponent: 0 is the sum.
     """
 
-    def __init__(self, exponent=0.5, **kwargs):
-        super().__init__(**kwargs)
-        self.exponent = at_least(0, exponent, "exponent")
+    Options = merges.NTKMTL
 
     def weights_of(self, text_norm, image_norm, cosine):
         t, i = _relative(text_norm, image_norm)
         mean = ops.sqrt((t * t + i * i) / 2)
 
         def weight(norm):
-            return ops.power(ops.divide_no_nan(mean, norm), 2 * self.exponent)
+            return ops.power(ops.divide_no_nan(mean, norm), 2 * self.options.exponent)
 
         return Weights(weight(t), weight(i))
 
@@ -302,16 +286,11 @@ class GradVac(Weighting):
     does not say where the average starts; here it starts at 0.
 
     Args:
-        beta: float in [0, 1], how fast the average moves.
+        beta: how fast the average moves.
     """
 
+    Options = merges.GradVac
     needs_products = True
-
-    def __init__(self, beta=0.01, **kwargs):
-        super().__init__(**kwargs)
-        if not 0 <= beta <= 1:
-            raise ValueError(f"beta {beta} is not in [0, 1]")
-        self.beta = beta
 
     def make_state(self, rows):
         self.target = self.state_weight("target_cosine", (rows,))
@@ -332,7 +311,7 @@ class GradVac(Weighting):
             image_in_text=added * ops.divide_no_nan(text_norm, image_norm),
             text_in_image=added * ops.divide_no_nan(image_norm, text_norm),
         )
-        return weights, [(self.target, target + self.beta * (cosine - target))]
+        return weights, [(self.target, target + self.options.beta * (cosine - target))]
 
 
 _EPSILON = 2.0**-23  # of float32

@@ -1,4 +1,4 @@
-"""Merges that take each entry of the merged gradient from one of two parts.
+"""Merges that take each entry of the merged gradient from one of two parts, and their schedule.
 
 An entry rule follows a weighting: `text` and `image` are the parts that the weighting has made.
 """
@@ -9,27 +9,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vitbert.configs import merges
 from keras_vitbert.merging.random_numbers import uniform
 from keras_vitbert.merging.selection import magnitude_bits, smallest
 
-RANKS = ("text", "image", "ratio", "sign", "random")
-SCOPES = ("all", "tensor")
 # The bits of float32.
 _ONE = 0x3F800000
 _INFINITY = 0x7F800000
+_SHARE = 0.01  # the paper updates its masks every 10,000 of 1,000,000 steps
 
 
-def masked(mask, text, image, softness=0.0):
-    """`M text + (1 - M) image`, where `M` is 1 or 0, or `softness` away from these.
-
-    Args:
-        mask: bool tensor, `M`.
-        text, image: tensors of its shape.
-        softness: float in [0, 0.5].
-
-    Returns:
-        tensor.
-    """
+def masked(mask: Any, text: Any, image: Any, softness: float = 0.0) -> Any:
+    """`M text + (1 - M) image`, where `M` is 1 or 0, or `softness` away from these."""
     if softness:
         hard = 1 - softness
         text, image = hard * text + softness * image, softness * text + hard * image
@@ -44,18 +35,16 @@ class GradDrop(keras.layers.Layer):
     parameters, as in TorchJD.
 
     Args:
-        leak: float in [0, 1], the fraction of what is dropped that stays.
-        seed: int in [0, 2**32).
+        leak: the fraction of what is dropped that stays.
+        seed: in [0, 2**32).
 
     Raises:
         ValueError: `leak` is out of range.
     """
 
-    def __init__(self, leak=0.0, seed=0, **kwargs):
+    def __init__(self, leak: float = 0.0, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= leak <= 1:
-            raise ValueError(f"leak {leak} is not in [0, 1]")
-        self.leak, self.seed = leak, seed
+        self.leak, self.seed = merges.GradDrop(leak=leak).leak, seed
 
     def choose(self, text, image, step, masks=None):
         """The merged gradient: list of tensors.
@@ -84,25 +73,31 @@ class GradientMask(keras.layers.Layer):
     ranks by `|dL_text|` over the whole shared encoder, and a cleared entry stays cleared.
 
     Args:
-        rank: str. `text`: by `|t|`, as in the paper. `image`: the largest `|i|` are cleared.
-            `ratio`: by `|t| / (|t| + |i|)`. `sign`: first the entries whose signs differ, by the
-            same ratio. `random`: at random, the baseline of Figure 2.
-        scope: str. `all`: one ranking over all tensors. `tensor`: the same share of each tensor.
-        cumulative: bool, whether a cleared entry stays cleared; else each update starts from ones.
-        softness: float in [0, 0.5], the share of the other gradient in each entry.
-        seed: int; the random numbers depend on it and on the number of updates only.
+        rank: `text`: by `|t|`, as in the paper. `image`: the largest `|i|` are cleared. `ratio`: by
+            `|t| / (|t| + |i|)`. `sign`: first the entries whose signs differ, by the same ratio.
+            `random`: at random, the baseline of Figure 2.
+        scope: `all`: one ranking over all tensors. `tensor`: the same share of each tensor.
+        cumulative: whether a cleared entry stays cleared; else each update starts from ones.
+        softness: the share of the other gradient in each entry.
+        seed: the random numbers depend on it and on the number of updates only.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, rank="text", scope="all", cumulative=True, softness=0.0, seed=0, **kwargs):
+    def __init__(
+        self,
+        rank: str = "text",
+        scope: str = "all",
+        cumulative: bool = True,
+        softness: float = 0.0,
+        seed: int = 0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        for name, value, known in (("rank", rank, RANKS), ("scope", scope, SCOPES)):
-            if value not in known:
-                raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
-        if not 0 <= softness <= 0.5:
-            raise ValueError(f"softness {softness} is not in [0, 0.5]")
+        ranked = "text" if rank == "random" else rank
+        # The config knows the ranges.
+        merges.Merge(mask_rank=ranked, mask_scope=scope, mask_softness=softness)
         self.rank, self.scope, self.cumulative = rank, scope, cumulative
         self.softness, self.seed = softness, seed
 
@@ -266,18 +261,69 @@ class GradientMask(keras.layers.Layer):
         return values
 
 
-def cleared_after(updates, size, mask_ratio, mask_ratio_per_update):
-    """How many entries Algorithm 1 has cleared after a number of updates.
+def cleared_after(updates: int, size: int, mask_ratio: float, mask_ratio_per_update: float) -> int:
+    """How many of `size` entries Algorithm 1 has cleared after a number of updates.
 
     The sparsity grows by `mask_ratio_per_update` per update, up to `mask_ratio`. Only the total is
     rounded, so rounding errors do not accumulate.
-
-    Args:
-        updates: int.
-        size: int, entries of the masks.
-        mask_ratio, mask_ratio_per_update: float.
-
-    Returns:
-        int in [0, size].
     """
     return round(min(updates * mask_ratio_per_update, mask_ratio) * size)
+
+
+class MaskSchedule(keras.callbacks.Callback):
+    """Algorithm 1's schedule: a refresh of the masks every `interval` steps.
+
+    The refresh happens inside the next training step and uses that step's text gradient. If that
+    step is not applied, or the masks go back to older ones, the step that follows clears what is
+    missing. Once the final sparsity is reached, there are no more refreshes, unless the masks are
+    drawn again at each refresh.
+
+    Args:
+        interval: `mask_update_interval`; None for 1 % of the steps of `fit`, as in the paper.
+        mask_ratio: final sparsity.
+        mask_ratio_per_update: growth of the sparsity per update.
+
+    Raises:
+        ValueError: a value is out of range; or, when training begins, `interval` is None and the
+            number of steps is unknown.
+    """
+
+    model: Any
+    params: Any
+
+    def __init__(
+        self,
+        interval: int | None = None,
+        mask_ratio: float = 0.5,
+        mask_ratio_per_update: float = 0.1,
+    ):
+        super().__init__()
+        self.interval = interval
+        self.schedule = {"mask_ratio": mask_ratio, "mask_ratio_per_update": mask_ratio_per_update}
+        merges.Merge(  # which knows the ranges
+            mask_ratio=mask_ratio,
+            mask_ratio_per_update=mask_ratio_per_update,
+            mask_update_interval=1 if interval is None else interval,
+        )
+        self._every: Any = interval  # steps
+        self._settled = None  # the number of updates for which the masks need nothing more
+
+    def on_train_begin(self, logs=None):
+        self._settled = None
+        if self.interval is None:
+            if self.params["steps"] is None:
+                raise ValueError("steps_per_epoch: is None, so MaskSchedule needs an interval")
+            steps = self.params["epochs"] * self.params["steps"]
+            self._every = max(1, round(_SHARE * steps))
+
+    def on_train_batch_begin(self, batch, logs=None):
+        updates = self.model.step // self._every
+        if self._settled == updates and not self.model.bad_steps:
+            return
+        mask = self.model.merge.mask
+        wanted = cleared_after(updates, mask.size, **self.schedule)
+        counts = mask.counts(wanted, updates) if wanted else 0
+        if np.any(counts):
+            self.model.request_probe(counts)
+        else:
+            self._settled = updates

@@ -4,8 +4,9 @@ from typing import Any
 
 from keras import ops
 
+from keras_vitbert.configs import merges
 from keras_vitbert.merging.random_numbers import normal_pair
-from keras_vitbert.merging.weighting import Weighting, Weights, above, at_least
+from keras_vitbert.merging.weighting import Weighting, Weights
 
 
 class Uncertainty(Weighting):
@@ -17,15 +18,12 @@ class Uncertainty(Weighting):
     here it is plain gradient descent with a separate rate.
 
     Args:
-        rate: float > 0, learning rate of the log-variances.
+        rate: learning rate of the log-variances.
     """
 
+    Options = merges.Uncertainty
     weighs_losses = True
     needs_losses = True
-
-    def __init__(self, rate=0.01, **kwargs):
-        super().__init__(**kwargs)
-        self.rate = above(0, rate, "rate")
 
     def make_state(self, rows):
         self.log_variances = self.state_weight("log_variances", (2,))
@@ -33,7 +31,7 @@ class Uncertainty(Weighting):
     def weigh(self, products, losses, step):
         before: Any = ops.convert_to_tensor(self.log_variances.value)
         weights: Any = ops.exp(-before)
-        after = before - self.rate * (0.5 - weights * ops.stack(losses))
+        after = before - self.options.rate * (0.5 - weights * ops.stack(losses))
         return _pair(weights), [(self.log_variances, after)]
 
 
@@ -45,17 +43,13 @@ class DWA(Weighting):
     window of steps. Until two windows are over, the weights are 1.
 
     Args:
-        temperature: float > 0, `T`; the paper has 2.
-        window: int > 0, steps.
+        temperature: `T`; the paper has 2.
+        window: in steps.
     """
 
+    Options = merges.DWA
     weighs_losses = True
     needs_losses = True
-
-    def __init__(self, temperature=2.0, window=100, **kwargs):
-        super().__init__(**kwargs)
-        self.temperature = above(0, temperature, "temperature")
-        self.window = at_least(1, window, "window")
 
     def make_state(self, rows):
         self.total = self.state_weight("total", (2,))
@@ -68,10 +62,10 @@ class DWA(Weighting):
             ops.convert_to_tensor(v.value) for v in (self.total, self.last, self.before)
         )
         ratios = ops.divide_no_nan(last, before)
-        weights = 2 * ops.softmax(ratios / self.temperature)
+        weights = 2 * ops.softmax(ratios / self.options.temperature)
         weights = ops.where(ops.min(before) > 0, weights, 1.0)
         total, count = total + ops.stack(losses), self.count.value + 1
-        full = count >= self.window
+        full = count >= self.options.window
         mean = total / ops.cast(count, "float32")
         return _pair(weights), [
             (self.total, ops.where(full, 0.0, total)),
@@ -92,17 +86,14 @@ class GradNorm(Weighting):
     The paper's experiments move `w` by Adam; here it is gradient descent, as in the algorithm.
 
     Args:
-        alpha: float, how much more a slow task weighs; the paper has 0.12 and 1.5.
-        rate: float > 0, learning rate of the weights; the paper has 0.025.
+        alpha: how much more a slow task weighs; the paper has 0.12 and 1.5.
+        rate: learning rate of the weights; the paper has 0.025.
     """
 
+    Options = merges.GradNorm
     weighs_losses = True
     needs_losses = True
     needs_products = True
-
-    def __init__(self, alpha=1.5, rate=0.025, **kwargs):
-        super().__init__(**kwargs)
-        self.alpha, self.rate = alpha, above(0, rate, "rate")
 
     def make_state(self, rows):
         self.task_weights = self.state_weight("task_weights", (2,), "ones")
@@ -116,9 +107,9 @@ class GradNorm(Weighting):
         weighted = weights * norms
         mean = ops.mean(weighted)
         speed = ops.divide_no_nan(losses, first)
-        target = mean * ops.power(ops.divide_no_nan(speed, ops.mean(speed)), self.alpha)
+        target = mean * ops.power(ops.divide_no_nan(speed, ops.mean(speed)), self.options.alpha)
         slope = ops.sign(weighted - target) * ops.divide_no_nan(norms, mean)
-        moved = ops.maximum(weights - self.rate * slope, 1e-3)
+        moved = ops.maximum(weights - self.options.rate * slope, 1e-3)
         return _pair(weights), [
             (self.task_weights, 2 * moved / ops.sum(moved)),
             (self.first, first),
@@ -133,16 +124,13 @@ class FAMO(Weighting):
     `J` is the softmax's Jacobian. The authors' code moves `x` by Adam; this is eq. 12.
 
     Args:
-        rate: float > 0, learning rate of `x`; the paper has 0.025.
-        decay: float >= 0.
+        rate: learning rate of `x`; the paper has 0.025.
+        decay: see above.
     """
 
+    Options = merges.FAMO
     weighs_losses = True
     needs_losses = True
-
-    def __init__(self, rate=0.025, decay=0.001, **kwargs):
-        super().__init__(**kwargs)
-        self.rate, self.decay = above(0, rate, "rate"), at_least(0, decay, "decay")
 
     def make_state(self, rows):
         self.logits = self.state_weight("logits", (2,))
@@ -160,7 +148,7 @@ class FAMO(Weighting):
         )
         fallen = before - after
         slope = share * (fallen - ops.sum(share * fallen))
-        return [(self.logits, logits - self.rate * (slope + self.decay * logits))]
+        return [(self.logits, logits - self.options.rate * (slope + self.options.decay * logits))]
 
 
 class RandomWeights(Weighting):
@@ -169,13 +157,13 @@ class RandomWeights(Weighting):
     They are the softmax of two normal random numbers, keyed by seed and step.
 
     Args:
-        seed: int in [0, 2**32).
+        seed: in [0, 2**32).
     """
 
     weighs_losses = True
 
-    def __init__(self, seed=0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, seed: int = 0, name: str | None = None):
+        super().__init__(name=name)
         self.seed = seed
 
     def weigh(self, products, losses, step):

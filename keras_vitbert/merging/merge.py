@@ -8,8 +8,14 @@ import numpy as np
 from keras import ops
 
 from keras_vitbert.merging.entries import GradDrop, GradientMask
-from keras_vitbert.merging.products import Products, products, square_sums
-from keras_vitbert.merging.weighting import Sum, Weighting, Weights
+from keras_vitbert.merging.weighting import (
+    Products,
+    Sum,
+    Weighting,
+    Weights,
+    products,
+    square_sums,
+)
 from keras_vitbert.model.shared_weights import block_of, is_in_blocks
 
 ALL = "all"  # names what has one weight, where blocks have none of their own
@@ -68,13 +74,10 @@ class Merge(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        name = type(weighting).__name__
-        if per_block and (weighting.weighs_losses or not weighting.needs_products):
-            raise ValueError(f"per_block: {name} has no inner products of a block to weigh by")
-        if blocks is not None and weighting.weighs_losses:
-            raise ValueError(f"blocks: {name} weighs whole losses, not some blocks")
-        if blocks is not None and not 0 <= blocks[0] < blocks[1]:
-            raise ValueError(f"blocks {blocks[0]}:{blocks[1]} is an empty or invalid range")
+        whole = weighting.weighs_losses
+        if whole and blocks or per_block and (whole or not weighting.needs_products):
+            field = "per_block" if per_block else "blocks"
+            raise ValueError(f"{field}: {type(weighting).__name__} does not weigh by block")
         self.weighting, self.entries = weighting, entries
         self.per_block, self.blocks = per_block, blocks
         self.rest = rest or Sum()

@@ -11,13 +11,11 @@ trainer.compile(optimizer="adam", metrics={"digit": ["accuracy"]})
 trainer.fit(x, {"digit": digits, "parity": parities})
 """
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.merging.mask_schedule import MaskSchedule
+from keras_vitbert.merging.entries import MaskSchedule
 from keras_vitbert.merging.merge import Merge, without_none
 
 
@@ -38,11 +36,11 @@ class TwoTaskTrainer(keras.Model):
 
     Args:
         network: a Keras model whose outputs are a dict: functional, or called on a `keras.Input`.
-        losses: dict of two names of outputs to `keras.losses.Loss`, or to functions of
-            `(targets, outputs)` whose mean is the loss; these take no `sample_weight`.
-        merge: `Merge`.
-        mask_schedule: `MaskSchedule`, by which `fit` updates the masks of `merge`; None for the
-            paper's, which is complete after 5 % of its steps.
+        losses: two names of outputs with their `keras.losses.Loss`, or with functions of
+            `(targets, outputs)` whose mean is the loss.
+        merge: of both gradients.
+        mask_schedule: by which `fit` updates the masks of `merge`; None for the paper's, which is
+            complete after 5 % of its steps.
 
     Raises:
         ValueError: the backend is not TensorFlow; there are not two losses; no variable is reached
@@ -51,7 +49,14 @@ class TwoTaskTrainer(keras.Model):
         KeyError: a name in `losses` is no output.
     """
 
-    def __init__(self, network, losses, merge, mask_schedule=None, **kwargs):
+    def __init__(
+        self,
+        network: keras.Model,
+        losses: dict,
+        merge: Merge,
+        mask_schedule: MaskSchedule | None = None,
+        **kwargs,
+    ):
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
                 f"TwoTaskTrainer needs Keras' backend tensorflow, not {keras.backend.backend()}"
@@ -62,8 +67,8 @@ class TwoTaskTrainer(keras.Model):
         if mask_schedule and not merge.mask:
             raise ValueError("mask_schedule is given, but merge has no masks")
         self.network = network
-        self.losses_of: dict = dict(losses)
-        self.merge: Merge = merge
+        self.losses_of: dict = {name: _reduced(loss) for name, loss in losses.items()}
+        self.merge = merge
         self.output_names = list(losses)  # in whose order `compile` takes a list of metrics
         self.mask_schedule = (mask_schedule or MaskSchedule()) if merge.mask else None
         self.means = [keras.metrics.Mean(f"{task}_loss") for task in losses]
@@ -86,7 +91,7 @@ class TwoTaskTrainer(keras.Model):
             raise ValueError("loss and loss_weights are those of TwoTaskTrainer: losses and merge")
         super().compile(optimizer, None, None, *args, **kwargs)
         # Keras clips before it sums over the replicas; `train_step` gives it sums.
-        _inner(self.optimizer)._all_reduce_sum_gradients = _unchanged
+        _inner(self.optimizer)._all_reduce_sum_gradients = lambda gradients: gradients
 
     def fit(self, *args, callbacks=None, **kwargs):
         callbacks = keras.tree.flatten(callbacks or [])
@@ -145,21 +150,9 @@ class TwoTaskTrainer(keras.Model):
         outputs = self(x, training=training)
         losses = []
         for name, loss in self.losses_of.items():
-            given = [y[name], outputs[name]]
             weight = weights.get(name) if isinstance(weights, dict) else weights
-            if weight is not None:
-                if not isinstance(loss, keras.losses.Loss):
-                    raise ValueError(
-                        f"the loss of {name} is a function, which takes no sample_weight; make it "
-                        "a keras.losses.Loss"
-                    )
-                given.append(weight)
-            value: Any = loss(*given)
-            value = tf.cast(value, "float32")
-            if not isinstance(loss, keras.losses.Loss) or loss.reduction in (None, "none"):
-                size = tf.cast(tf.size(value), "float32") * count  # 0 for an empty share
-                value = tf.math.divide_no_nan(tf.reduce_sum(value), size)
-            losses.append(value)  # a Keras loss divides by the number of replicas itself
+            # A Keras loss divides by the number of replicas itself.
+            losses.append(tf.cast(loss(y[name], outputs[name], weight), "float32"))
         penalties = [tf.cast(tf.reduce_sum(loss), "float32") for loss in self.network.losses]
         return losses, tf.add_n([tf.zeros(()), *penalties]) / count, outputs
 
@@ -169,9 +162,6 @@ class TwoTaskTrainer(keras.Model):
         Args:
             data: (inputs, dict of targets) or (inputs, dict of targets, sample weights), this
                 replica's share.
-
-        Returns:
-            dict of name to scalar tensor.
         """
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         replicas = tf.distribute.get_replica_context()
@@ -216,14 +206,7 @@ class TwoTaskTrainer(keras.Model):
         return self.compute_metrics(x, y, y_pred, weights)
 
     def test_step(self, data):
-        """The losses and metrics of a batch.
-
-        Args:
-            data: see `train_step`.
-
-        Returns:
-            dict of name to scalar tensor.
-        """
+        """The losses and metrics of a batch, see `train_step`."""
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         losses, penalty, y_pred = self._task_losses(x, y, weights, training=False)
         self._record(losses, penalty, y)
@@ -245,19 +228,25 @@ class TwoTaskTrainer(keras.Model):
             mean.update_state(count * value, sample_weight=examples)
 
     def request_probe(self, clear=0):
-        """Makes the next step update the masks, when `MaskSchedule` asks for it.
+        """Makes the next step update the masks by `GradientMask.counts`, for `MaskSchedule`."""
+        self.clear_counts.assign(np.broadcast_to(clear, self.clear_counts.shape).astype(np.int32))
 
-        Args:
-            clear: int array, see `GradientMask.counts`.
-        """
-        counts = np.broadcast_to(clear, self.clear_counts.shape)
-        self.clear_counts.assign(counts.astype(np.int32))
+
+def _reduced(loss):
+    """A loss that Keras reduces to a number, with weights of examples and over replicas."""
+    if isinstance(loss, keras.losses.Loss) and loss.reduction not in (None, "none"):
+        return loss
+    return _Mean(loss.call if isinstance(loss, keras.losses.Loss) else loss)
+
+
+class _Mean(keras.losses.Loss):
+    """The mean of a function of targets and outputs."""
+
+    def __init__(self, function):
+        super().__init__(name="mean")
+        self.call = function
 
 
 def _inner(optimizer):
     """The optimiser that updates the variables: that within a `LossScaleOptimizer`."""
     return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _unchanged(gradients):
-    return gradients

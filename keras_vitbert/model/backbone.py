@@ -4,13 +4,19 @@ import keras
 import keras_hub
 
 from keras_vitbert.model.activations import ACTIVATIONS
-from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, streams_of
+from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, scaled, streams_of
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 from keras_vitbert.model.encoder_block import TransformerEncoder
-from keras_vitbert.model.image_scale import scaled
 from keras_vitbert.model.tokens import shape_at
 
 NORMS = ("pre", "post")
+# What a config of a backbone holds, besides the dtype and the name.
+_ARGUMENTS = (
+    *("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "image_size", "patch_size"),
+    *("vocabulary_size", "max_sequence_length", "dropout", "attention_dropout"),
+    *("stochastic_depth", "layer_norm_epsilon", "norm", "activation", "num_segments"),
+    *("patch_bias", "prefix_tokens", "image_mean", "image_std", "embedding_scale"),
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -305,26 +311,6 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         return x
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "hidden_dim": self.hidden_dim,
-            "intermediate_dim": self.intermediate_dim,
-            "image_size": self.image_size,
-            "patch_size": self.patch_size,
-            "vocabulary_size": self.vocabulary_size,
-            "max_sequence_length": self.max_sequence_length,
-            "dropout": self.dropout,
-            "attention_dropout": self.attention_dropout,
-            "stochastic_depth": self.stochastic_depth,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "norm": self.norm,
-            "activation": self.activation,
-            "num_segments": self.num_segments,
-            "patch_bias": self.patch_bias,
-            "prefix_tokens": self.prefix_tokens,
-            "image_mean": list(self.image_mean),
-            "image_std": list(self.image_std),
-            "embedding_scale": self.embedding_scale,
-        }
+        values = {name: getattr(self, name) for name in _ARGUMENTS}
+        lists = {name: list(values[name]) for name in ("image_mean", "image_std")}
+        return {**super().get_config(), **values, **lists}

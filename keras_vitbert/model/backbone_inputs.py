@@ -1,29 +1,51 @@
-"""The inputs of a backbone: which modalities they contain, and whether they are in range.
+"""The inputs of a backbone: modalities, masks, ranges, and the scale of images.
 
 Values are checked where that is possible, in an eager call: a graph that is being traced has no
 values yet, and its steps do not pay for the check.
 """
 
+from typing import Any
+
 import numpy as np
+from keras import ops
 
-_TEXT_INPUTS = {  # their meaning, for messages
-    "token_ids": "integers",
-    "segment_ids": "0, and 1 in the second text of a pair",
-    "padding_mask": "1, and 0 for padding",
-}
-_OF_PACKED = {"position_ids": "the place of a token in its text, where rows hold several"}
+_TEXTS = ("token_ids", "segment_ids", "padding_mask")
+_TOLERANCE = 0.01  # of the scale of floats, for resizing and for bfloat16
+# One scale in the whole Python API.
+WRONG_INTEGERS = "integers are 0 to 255: convert them to that range, or give floats in [0, 1]"
+WRONG_SCALE = "floats are 0 to 1: divide them by 255, or give the integers that they come from"
 
 
-def streams_of(backbone, inputs):
-    """The modalities of a backbone that its inputs contain.
+def scaled(images: Any) -> Any:
+    """Images as floats in [0, 1].
 
     Args:
-        backbone: `ViTBertBackbone`.
-        inputs: dict, see `ViTBertBackbone`.
+        images: `(batch, height, width, 3)`, integers in 0 to 255 or floats in [0, 1].
 
     Returns:
-        list of `image` and `text`.
+        Floats of the same shape; integers become float32.
+
+    Raises:
+        ValueError: integers are outside 0 to 255 or have 16 bits, or floats are outside [0, 1].
     """
+    kind = str(images.dtype)
+    if "uint16" in kind:
+        raise ValueError(f"images: integers of 16 bits; {WRONG_INTEGERS}")
+    if "uint8" not in kind:
+        values, is_float = _known(images), "int" not in kind
+        least, most = (-_TOLERANCE, 1 + _TOLERANCE) if is_float else (0, 255)
+        with np.errstate(invalid="ignore"):  # NaN has no scale; training has its own check
+            if values is not None and ((values < least) | (values > most)).any():
+                found = f"from {float(np.nanmin(values)):.4g} to {float(np.nanmax(values)):.4g}"
+                raise ValueError(f"images: {found}; {WRONG_SCALE if is_float else WRONG_INTEGERS}")
+        if is_float:
+            return images
+    cast: Any = ops.cast
+    return cast(images, "float32") * (1 / 255)
+
+
+def streams_of(backbone: Any, inputs: dict) -> list[str]:
+    """The modalities of a backbone that its inputs contain: `image`, `text`."""
     streams = []
     if backbone.image_embedding is not None and "images" in inputs:
         streams.append("image")
@@ -32,15 +54,10 @@ def streams_of(backbone, inputs):
     return streams
 
 
-def masks_of(inputs):
+def masks_of(inputs: dict) -> dict:
     """The masks that a block takes for text.
 
-    Args:
-        inputs: dict, see `ViTBertBackbone`.
-
-    Returns:
-        dict of `padding_mask` or, where rows hold several texts, `attention_mask`
-        `(batch, length, length)`.
+    `padding_mask` or, where rows hold several texts, `attention_mask` `(batch, length, length)`.
     """
     texts = inputs["padding_mask"]
     if "position_ids" not in inputs:
@@ -48,87 +65,45 @@ def masks_of(inputs):
     return {"attention_mask": texts[:, :, None] == texts[:, None, :]}
 
 
-def known_values(tensor):
-    """The values of a tensor: array, or None in a graph that is being traced.
-
-    Args:
-        tensor: tensor or array.
-    """
-    try:
-        return np.asarray(tensor)
-    except (NotImplementedError, TypeError, ValueError):  # symbolic
-        return None
-
-
-def require_below(limit, ids, name):
-    """Refuses integers outside of `[0, limit)`: negative ones would count from the end.
-
-    Args:
-        limit: int.
-        ids: tensor or array of integers.
-        name: str, what they are, for the message.
-
-    Raises:
-        ValueError: names them and shows one.
-    """
-    values = known_values(ids)
+def require_below(limit: int, ids: Any, name: str) -> None:
+    """Refuses integers outside of `[0, limit)`: negative ones would count from the end."""
+    values = _known(ids)
     if values is not None and (wrong := (values < 0) | (values >= limit)).any():
         raise ValueError(f"{name}: {values[wrong][0]} is not in [0, {limit})")
 
 
-def check_inputs(backbone, inputs):
+def check_inputs(backbone: Any, inputs: Any) -> None:
     """Refuses inputs that are missing, have the wrong shape, or are out of range.
 
-    Args:
-        backbone: `ViTBertBackbone`.
-        inputs: what the backbone is called on.
-
     Raises:
-        ValueError: names the input and the fix.
+        ValueError: names the input.
     """
-    names = [x.name for x in backbone.inputs]
-    if not isinstance(inputs, dict):
-        raise ValueError(f"the inputs are {type(inputs).__name__}; give a dict of {names}")
-    streams = streams_of(backbone, inputs)
+    streams = streams_of(backbone, inputs) if isinstance(inputs, dict) else []
     if not streams:
-        raise ValueError(
-            f"the inputs {sorted(inputs)} contain no modality of this model, which takes {names}"
-        )
+        names = ", ".join(x.name for x in backbone.inputs)
+        raise ValueError(f"inputs: must be a dict of one modality at least, of {names}")
+    shapes = {}
     if "image" in streams:
-        size, shape = backbone.image_size, tuple(inputs["images"].shape)
-        if not _may_be(shape, (None, size, size, 3)):
-            raise ValueError(
-                f"images: shape {shape}, expected (batch, {size}, {size}, 3); resize "
-                f"them, keras.ops.image.resize(images, ({size}, {size}))"
-            )
+        shapes["images"] = (None, backbone.image_size, backbone.image_size, 3)
     if "text" in streams:
-        limit = backbone.max_sequence_length
-        _check_text(inputs, limit)
-        require_below(backbone.vocabulary_size, inputs["token_ids"], "token_ids")
-        if backbone.num_segments:
-            require_below(backbone.num_segments, inputs["segment_ids"], "segment_ids")
-        if "position_ids" in inputs:
-            require_below(limit, inputs["position_ids"], "position_ids")
-
-
-def _check_text(inputs, limit):
-    shape = tuple(inputs["token_ids"].shape)
-    given = {name: meaning for name, meaning in _OF_PACKED.items() if name in inputs}
-    for name, meaning in {**_TEXT_INPUTS, **given}.items():
-        if name not in inputs:
-            raise ValueError(
-                f"{name}: is missing; it must have the shape of token_ids, (batch, length): "
-                f"{meaning}"
-            )
-        found = tuple(inputs[name].shape)
-        if len(found) != 2 or not _may_be(found, shape):
-            wanted = "(batch, length)" if name == "token_ids" else f"that of token_ids, {shape}"
-            raise ValueError(f"{name}: shape {found}, expected {wanted}; give {meaning}")
-    if shape[1] is not None and shape[1] > limit:
-        raise ValueError(
-            f"token_ids: shape {shape}, expected at most (batch, {limit}); cut the "
-            f"texts, or build the model with max_sequence_length={shape[1]}"
-        )
+        shape = tuple(inputs["token_ids"].shape)
+        shape = shape if len(shape) == 2 else (None, None)
+        packed = ["position_ids"] if "position_ids" in inputs else []
+        shapes |= dict.fromkeys([*_TEXTS, *packed], shape)
+    for name, shape in shapes.items():
+        found = tuple(inputs[name].shape) if name in inputs else None
+        if found is None or not _may_be(found, shape):
+            raise ValueError(f"{name}: shape {found or 'missing'}, expected {shape}")
+    if "text" not in streams:
+        return
+    length, limit = inputs["token_ids"].shape[1], backbone.max_sequence_length
+    if length is not None and length > limit:
+        raise ValueError(f"token_ids: {length} tokens, at most max_sequence_length={limit}")
+    require_below(backbone.vocabulary_size, inputs["token_ids"], "token_ids")
+    if backbone.num_segments:
+        require_below(backbone.num_segments, inputs["segment_ids"], "segment_ids")
+    if "position_ids" in inputs:
+        require_below(limit, inputs["position_ids"], "position_ids")
 
 
 def _may_be(shape, wanted):
@@ -136,3 +111,11 @@ def _may_be(shape, wanted):
     return len(shape) == len(wanted) and all(
         None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True)
     )
+
+
+def _known(tensor):
+    """The values of a tensor: array, or None in a graph that is being traced."""
+    try:
+        return np.asarray(tensor)
+    except (NotImplementedError, TypeError, ValueError):  # symbolic
+        return None

@@ -4,9 +4,8 @@ import keras
 from keras import ops
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.backbone_inputs import require_below
+from keras_vitbert.model.backbone_inputs import require_below, scaled
 from keras_vitbert.model.heads import class_head, pooler
-from keras_vitbert.model.image_scale import scaled
 from keras_vitbert.model.masked_lm_heads import masked_lm_head
 from keras_vitbert.model.tokens import counted_over_all, starts_of
 
@@ -123,7 +122,7 @@ def image_inputs(batch):
         batch: dict with `images` `(batch, H, W, 3)`, integers in 0 to 255 or floats in [0, 1].
 
     Raises:
-        ValueError: floats are outside [0, 1], see `image_scale.scaled`.
+        ValueError: floats are outside [0, 1], see `backbone_inputs.scaled`.
     """
     return {"images": scaled(batch["images"])}
 

@@ -15,7 +15,7 @@ from keras_vitbert.inspection.callbacks import (
     Profile,
 )
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.merging.mask_schedule import MaskSchedule
+from keras_vitbert.merging.entries import MaskSchedule
 from keras_vitbert.pretraining import report
 from keras_vitbert.pretraining.baselines import baselines
 from keras_vitbert.pretraining.initial_weights import open_initial, start_from

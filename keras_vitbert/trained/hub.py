@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.model.backbone import ViTBertBackbone
+from keras_vitbert.model.backbone_inputs import WRONG_INTEGERS, WRONG_SCALE
 from keras_vitbert.model.heads import class_head
-from keras_vitbert.model.image_scale import WRONG_INTEGERS, WRONG_SCALE
 from keras_vitbert.model.masked_lm_heads import masked_lm_head
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.command_line import one_line

@@ -7,10 +7,9 @@ import numpy as np
 from keras import ops
 
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.clipping import clip_scale
 from keras_vitbert.training.engines.chosen import Fitting, engine
 from keras_vitbert.training.example_dropout import ExampleDropout
-from keras_vitbert.training.recomputation import recompute
+from keras_vitbert.training.pass_scope import recompute
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
 from pipelines.status import doing, timed
 
@@ -28,9 +27,9 @@ class BaseTrainer(Fitting):
         clip_norm: float, the global norm that the summed gradient is clipped to.
         seed: int in [0, 2**32), of the random layers.
         accumulation: int, how many parts a replica's batch is divided into; their gradients are
-            summed before the update, see `keras_vitbert.training.accumulation`.
+            summed before the update.
         remat: bool, whether the blocks' inner values are computed again in the backward pass, see
-            `keras_vitbert.training.recomputation`.
+            `keras_vitbert.training.pass_scope`.
         image_layers: `keras_vitbert.training.image_layers.ImageLayers`, or None.
         in_turn: bool, whether to save memory by not computing things at the same time: the second
             modality's pass begins when the gradients of the first are ready, and weights are
@@ -222,6 +221,14 @@ class BaseTrainer(Fitting):
     @property
     def metrics(self):
         return list(self.means.values())
+
+
+def clip_scale(norm: Any, limit: float) -> Any:
+    """The factor that scales a gradient of a norm down to a limit (Pascanu et al. 2013).
+
+    It is 1 for a norm below the limit, and for a gradient of 0.
+    """
+    return limit * ops.minimum(1 / norm, 1 / limit)
 
 
 def _total(values):

@@ -19,20 +19,44 @@ In your own model, create `dropout = ExampleDropout(model, seed)` once, and in i
 """
 
 import contextlib
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_vitbert.configs.model import RATES
+from keras_vitbert.merging.random_numbers import unsigned, word
 from keras_vitbert.training import cpu_layers, pass_scope
+from keras_vitbert.training.engines.chosen import engine
 
-if keras.backend.backend() == "jax":
-    from keras_vitbert.training.engines.jax_keys import generator_of, keys_of
-else:
-    from keras_vitbert.training.engines.tensorflow_keys import generator_of, keys_of
-
-__all__ = ["ExampleDropout", "KeyedDropout", "drops", "generator_of"]
 GENERATORS = ("philox16", "threefry")
+generator_of = engine.generator_of
+
+
+class Keys:
+    """What the random numbers of a forward pass depend on, on this replica.
+
+    Args:
+        words: seed, step and number of the pass.
+        generator: one of `GENERATORS`.
+        part, parts: which part of the replica's share of the batch it is, and how many there are.
+        places: how many examples of a part have numbers; None for the count of its examples.
+    """
+
+    def __init__(self, words: tuple, generator: str, part: Any, parts: int, places: int | None):
+        self.generator = generator
+        self._words, self._part, self._parts, self._places = words, part, parts, places
+        # The replica among those of its host, the host, and how many hosts take turns.
+        self._replica, self._host, self.hosts = engine.place()
+
+    def words(self, layer: int) -> list:
+        """Seed, step, number and layer as uint32 scalars."""
+        return [unsigned(x) for x in (*self._words, layer)]
+
+    def first(self, count: Any) -> Any:
+        """The number of the first of `count` examples in the global batch, uint32."""
+        part = self._replica * word(self._parts) + unsigned(self._part)
+        return part * unsigned(self._places or count) * word(self.hosts) + self._host
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -42,8 +66,7 @@ class KeyedDropout(keras.layers.Dropout):
     Elsewhere it is Keras' layer. The first axis of its inputs is that of the batch.
 
     Attributes:
-        number: int, distinguishes the layers of a model. Layers that share a trace
-            (`keras_vitbert.training.shared_trace`) add a shift to the traced layer's number.
+        number: int, distinguishes the layers of a model.
     """
 
     number = 0
@@ -52,14 +75,12 @@ class KeyedDropout(keras.layers.Dropout):
         keys = pass_scope.present("keys")
         if keys is None or not training or not self.rate:
             return super().call(inputs, training=training)
-        shift = pass_scope.present("dropout_shift")
-        number = self.number if shift is None else self.number + shift
-        if cpu_layers.applies() and keys.generator == "threefry" and self.noise_shape is None:
-            return keys.dropped(inputs, number, self.rate)
+        if self.noise_shape is None and cpu_layers.applies() and keys.generator == "threefry":
+            return cpu_layers.dropped(inputs, keys, self.number, self.rate)
         drawn = inputs
         if self.noise_shape is not None:  # one number for all entries of an axis
             drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
-        kept = keys.kept(drawn, number, self.rate)
+        kept = engine.kept(drawn, keys, self.number, self.rate)
         scaled = inputs * ops.cast(1 / (1 - self.rate), inputs.dtype)
         return ops.where(kept, scaled, ops.zeros((), inputs.dtype))
 
@@ -74,15 +95,15 @@ class ExampleDropout:
 
     Args:
         model: a built Keras model.
-        seed: int in [0, 2**32).
-        generator: str, `philox16` or `threefry`; by default that of `generator_of`.
+        seed: in [0, 2**32).
+        generator: one of `GENERATORS`; by default that of `generator_of`.
 
     Raises:
         ValueError: another layer of the model draws random numbers, or a dropout has a noise shape
             with sizes other than None and 1.
     """
 
-    def __init__(self, model, seed=0, generator=None):
+    def __init__(self, model: keras.Model, seed: int = 0, generator: str | None = None):
         self.seed = seed
         self.generator = generator or generator_of()
         self._layers = []
@@ -105,28 +126,30 @@ class ExampleDropout:
                     "example; use keras.layers.Dropout"
                 )
 
-    def keyed(self, step, number=0, part=0, parts=1, places=None):
+    def keyed(
+        self,
+        step: Any,
+        number: int = 0,
+        part: Any = 0,
+        parts: int = 1,
+        places: int | None = None,
+    ):
         """A scope for one forward pass of a training step, inside a replica.
 
         Args:
             step: scalar int tensor or int, completed steps.
-            number: int in [0, 2**16), distinguishes the forward passes of a step.
-            part: scalar int64 tensor or int, which part of the replica's batch it is.
-            parts: int, how many equal parts there are.
-            places: int, how many examples of a part have numbers, where the count of examples
-                differs from step to step; by default it is that count.
+            number: in [0, 2**16), distinguishes the forward passes of a step.
+            part: scalar int tensor or int, which part of the replica's batch it is.
+            parts: how many equal parts there are.
+            places: how many examples of a part have numbers, where the count of examples differs
+                from step to step; by default it is that count.
         """
         if not self._layers:
             return contextlib.nullcontext()
         words = self.seed, step, number
-        keys = keys_of(words, self.generator, part, parts, places)
-        return pass_scope.using(keys=keys)
+        return pass_scope.using(keys=Keys(words, self.generator, part, parts, places))
 
 
-def drops(config):
-    """Whether a model is trained with dropout.
-
-    Args:
-        config: object with `RATES`, such as `keras_vitbert.configs.model.Model`.
-    """
+def drops(config: Any) -> bool:
+    """Whether a model is trained with dropout, by a config with `RATES`."""
     return any(getattr(config, name) > 0 for name in RATES)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vitbert.merging.products import products, square_sums
+from keras_vitbert.merging.weighting import products, square_sums
 from keras_vitbert.model.shared_weights import block_of
 
 ALL = "all"  # names the whole shared encoder, among the names of its blocks

@@ -2,7 +2,7 @@
 
 `tf.random.stateless_uniform` has one key for a whole tensor. Here each example has its own, so that
 its numbers do not depend on where in a batch it is, on how many replicas share the batch, or on
-where a run was resumed. The generator is that of `keras_vitbert.merging.threefry`, with 20 rounds.
+where a run was resumed. The generator is `keras_vitbert.merging.random_numbers.threefry`.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_vitbert.merging.threefry import threefry
+from keras_vitbert.merging.random_numbers import threefry
 
 _UNIT = 2.0**-24  # the step of the float32 values in [0, 1)
 _FOLDED = 1 << 31  # the first word of a folded counter; that of a draw is smaller

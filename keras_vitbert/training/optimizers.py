@@ -1,4 +1,4 @@
-"""Optimisers for gradients that are already summed over the replicas."""
+"""Optimisers for gradients that are summed over the replicas already, and their learning rates."""
 
 import math
 from typing import Any
@@ -8,8 +8,56 @@ from keras import ops
 
 from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.training.engines.chosen import engine
-from keras_vitbert.training.schedules import WarmupPolynomialDecay
 from keras_vitbert.training.summed_gradients import KerasUpdate, SummedGradients
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0 to the peak, then `peak * (1 - progress)**power` down to 0.
+
+    Args:
+        peak: the learning rate at step `warmup_steps`.
+        warmup_steps: 0 for none.
+        steps: where the rate reaches 0.
+        power: 1 for a straight line.
+
+    Raises:
+        ValueError: `steps` is not larger than `warmup_steps`.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, steps: int, power: float = 1.0):
+        if not 0 <= warmup_steps < steps:
+            raise ValueError(f"warmup_steps {warmup_steps} must be in [0, steps), steps is {steps}")
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.steps = steps
+        self.power = power
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        warmup = step / max(self.warmup_steps, 1)
+        progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+        decay = self.decay(ops.clip(progress, 0.0, 1.0))
+        return self.peak * ops.where(step < self.warmup_steps, warmup, decay)
+
+    def decay(self, progress):
+        """The fraction of the peak that remains after a fraction of the time after the warm-up."""
+        return ops.power(1.0 - progress, self.power)
+
+    def get_config(self):
+        names = ("peak", "warmup_steps", "steps", "power")
+        return {name: getattr(self, name) for name in names}
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class WarmupCosineDecay(WarmupPolynomialDecay):
+    """Linear warm-up from 0 to the peak, then `peak * (1 + cos(pi * progress)) / 2` down to 0.
+
+    The arguments are those of `WarmupPolynomialDecay`; `power` has no effect.
+    """
+
+    def decay(self, progress):
+        return (1 + ops.cos(math.pi * progress)) / 2
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")

@@ -1,41 +1,31 @@
 """The engine on JAX: a step is a function of one device's share of a batch, or of the whole.
 
-See `tpu.jax_strategy`: where every device has all weights, the whole step is a function of one
-device's share; where weights are divided, only the passes are, inside `in_parts`.
+For what functions take and return see `engines.tensorflow`, which has the same ones. Where every
+device has all weights, the whole step is a function of one device's share; where weights are
+divided, only the passes are, inside `in_parts` (`tpu.jax_strategy`).
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 
+from keras_vitbert.merging.random_numbers import of_examples
 from keras_vitbert.training import pass_scope
-from keras_vitbert.training.recomputation import recompute
+from keras_vitbert.training.pass_scope import recompute
 
 # --- the step ------------------------------------------------------------------------------------
 
 
-def value(variable):
-    """The current value of a variable: array.
-
-    Args:
-        variable: Keras variable.
-    """
+def value(variable: Any) -> Any:
+    """The current value of a Keras variable."""
     return variable.value
 
 
-def gradients(function, variables):
-    """A loss and its gradients.
-
-    Args:
-        function: without arguments; returns a scalar array, the loss, and anything else.
-        variables: list of Keras variables.
-
-    Returns:
-        (list of arrays, None for a variable that the function does not read; the loss; what else
-        the function returns).
-    """
+def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
+    """A loss and its gradients; None for a variable that the function does not read."""
     read = set()
     around: Any = pass_scope.present("state")
     strategy: Any = pass_scope.present("strategy")
@@ -59,12 +49,12 @@ class State(keras.StatelessScope):
     """Values of variables; for other variables, the values in the scope around it.
 
     Args:
-        values: iterable of (Keras variable, array).
-        around: `State`, or None.
-        read: set, to which the ids of the variables that are read are added, or None.
+        values: pairs of a Keras variable and an array.
+        around: a scope like this one.
+        read: to which the ids of the variables that are read are added.
     """
 
-    def __init__(self, values, around=None, read=None):
+    def __init__(self, values: Iterable, around: Any = None, read: set | None = None):
         values = list(values)
         super().__init__(values)
         self._around, self._read = around, read
@@ -79,26 +69,16 @@ class State(keras.StatelessScope):
         return found
 
     def held(self, variable):
-        """What this device holds of a variable: array.
-
-        Args:
-            variable: Keras variable.
-        """
+        """What this device holds of a variable."""
         return self.get_current_value(variable)
 
     def variables(self):
-        """The variables of this scope and of those around it: list."""
+        """The variables of this scope and of those around it."""
         return [*self._own, *(self._around.variables() if self._around else ())]
 
 
 class DividedState(keras.StatelessScope):
-    """Values of variables of which this device holds a part; they are gathered when read.
-
-    Args:
-        variables: list of Keras variables.
-        values: list of arrays, the parts.
-        strategy: `tpu.jax_strategy.JaxStrategy`.
-    """
+    """Values of variables of which this device holds a part; they are gathered when read."""
 
     def __init__(self, variables, values, strategy):
         super().__init__()  # it takes only values of the variables' own shapes
@@ -114,62 +94,33 @@ class DividedState(keras.StatelessScope):
         return self._held.get(id(variable))
 
 
-def shares():
-    """int, how many devices share a batch; a pass sees one device's share."""
+def shares() -> int:
+    """How many devices share a batch; a pass sees one device's share."""
     strategy: Any = pass_scope.present("strategy")
     return strategy.num_replicas_in_sync
 
 
-def summed(values):
-    """Sums over the devices, unless `in_parts` has summed already.
-
-    Args:
-        values: nested lists of arrays.
-
-    Returns:
-        nested lists of arrays, the same on every device.
-    """
+def summed(values: Any) -> Any:
+    """Sums over the devices, unless `in_parts` has summed already."""
     strategy: Any = pass_scope.present("strategy")
     return jax.lax.psum(values, strategy.axis) if strategy.axis else values
 
 
-def of_all(sums):
-    """Sums for metrics, the same on every device.
-
-    Args:
-        sums: nested dicts and tuples of scalar arrays, see `summed`.
-    """
+def of_all(sums: Any) -> Any:
+    """Sums for metrics, the same on every device."""
     return summed(sums)
 
 
-def after(tensors, others):
-    """Arrays that are not used until others are ready.
-
-    Args:
-        tensors: nested dicts and lists of arrays.
-        others: nested lists of arrays and None.
-    """
+def after(tensors: Any, others: Any) -> Any:
+    """Arrays that are not used until others are ready."""
     return jax.lax.optimization_barrier((tensors, others))[0]
 
 
-def in_parts(function, batch, parts, variables=()):
+def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = ()) -> Any:
     """Sums what a function returns for the parts of a batch, with the memory of one part.
 
-    Args:
-        function: takes (dict, a part of a device's share of the batch; scalar int array, its
-            number) and returns (lists of `gradients` with respect to the variables; nested lists
-            and dicts of arrays), all of which is summed. It must not sum over devices or change a
-            variable.
-        batch: dict of arrays, with first axes that `parts` divides.
-        parts: int.
-        variables: list of Keras variables.
-
-    Returns:
-        what the function returns, for this device's share; where weights are divided, for the whole
-        batch, with gradients divided like the weights.
-
-    Raises:
-        ValueError: the parts do not divide a first axis.
+    Where weights are divided, the sums are those of the whole batch, and the gradients are divided
+    like the weights.
     """
     around: Any = pass_scope.present("state")
     strategy: Any = pass_scope.present("strategy")
@@ -209,47 +160,48 @@ def _of_share(function, batch, parts):
     return jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made), of_parts)[0]
 
 
-def half_square(tensor):
+def place() -> tuple[Any, Any, int]:
+    """The number of this device among those of its host, the host's, and how many take turns."""
+    strategy: Any = pass_scope.present("strategy")
+    if strategy is None or not strategy.axis:
+        return jnp.uint32(0), jnp.uint32(0), strategy.processes if strategy else 1
+    device = jnp.asarray(jax.lax.axis_index(strategy.axis), jnp.uint32)
+    of_host = jnp.uint32(strategy.num_replicas_in_sync // strategy.processes)
+    return device % of_host, device // of_host, strategy.processes
+
+
+def generator_of(strategy: Any = None) -> str:
+    """The generator of dropout for the devices: Threefry, which XLA fuses on all of them."""
+    del strategy
+    return "threefry"
+
+
+def kept(inputs: Any, keys: Any, layer: int, rate: float) -> Any:
+    """Which entries of a batch are not dropped."""
+    first, every = keys.first(inputs.shape[0]), jnp.uint32(keys.hosts)
+    drawn = of_examples(keys.words(layer), first, every, inputs.shape)
+    return drawn >= jnp.uint32(round(rate * 2**32))
+
+
+def half_square(tensor: Any) -> Any:
     """Half the sum of squares of an array."""
     return jnp.sum(jnp.square(tensor)) / 2
 
 
-def times(tensor, scale):
-    """A product that is 0 where the scale is 0, even for values that are not finite.
-
-    Args:
-        tensor: array.
-        scale: scalar array.
-    """
+def times(tensor: Any, scale: Any) -> Any:
+    """A product that is 0 where the scale is 0, even for values that are not finite."""
     return jnp.where(scale == 0, jnp.zeros((), tensor.dtype), tensor * scale)
 
 
-def update_each(update, variables, gradients, numbers, in_turn):
-    """Updates variables.
-
-    Args:
-        update: of (variable, gradient, list of scalar or vector arrays).
-        variables: list of Keras variables.
-        gradients: list of arrays.
-        numbers: list of arrays, other values that differ between steps.
-        in_turn: bool, without effect: XLA orders operations itself.
-    """
-    del in_turn
+def update_each(update: Callable, variables: list, gradients: list, numbers: list, in_turn: bool):
+    """Updates variables."""
+    del in_turn  # XLA orders operations itself
     for variable, gradient in zip(variables, gradients, strict=True):
         update(variable, gradient, numbers)
 
 
-def adam(variable, moments, gradient, rate, first, second, epsilon):
-    """Adam's update (Kingma and Ba 2015, algorithm 1).
-
-    Args:
-        variable: Keras variable.
-        moments: pair of Keras variables, of the gradient and of its square.
-        gradient: array.
-        rate: scalar array, with the correction of both moments' bias.
-        first, second: scalar arrays, the weights of the gradient in the moments.
-        epsilon: float.
-    """
+def adam(variable, moments, gradient, rate, first, second, epsilon: float):
+    """Adam's update (Kingma and Ba 2015, algorithm 1)."""
     momentum, velocity = moments
     momentum.assign_add((gradient - momentum.value) * first)
     velocity.assign_add((jnp.square(gradient) - velocity.value) * second)
@@ -259,22 +211,17 @@ def adam(variable, moments, gradient, rate, first, second, epsilon):
 # --- what is around it ---------------------------------------------------------------------------
 
 
-def devices():
-    """What computes the steps: str, `tpu`, `gpu` or `cpu`; not `host`, for which layers have
-    TensorFlow forms.
-    """
+def devices() -> str:
+    """What computes the steps: `tpu`, `gpu` or `cpu`; layers have no other forms on a `cpu`."""
     return jax.default_backend()
 
 
-def prepare(network):
+def prepare(network: Any):
     """Makes the blocks' MLPs compute their activations again in the backward pass.
 
     Otherwise XLA writes each activation and its derivative, the largest values of a block, to
     memory and reads them back, while a step waits for memory. Their input is kept instead, and XLA
     computes them where a product reads them.
-
-    Args:
-        network: a built Keras model with a `backbone`.
     """
     for block in network.backbone.blocks:
         inner, outer = block._feedforward_intermediate_dense, block._feedforward_output_dense

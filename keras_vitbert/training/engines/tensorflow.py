@@ -1,34 +1,35 @@
 """The engine on TensorFlow: a step is a function of one replica, and sums over all are explicit."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
+from keras_vitbert.merging.random_numbers import of_examples
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.accumulation import in_parts as in_parts
-from keras_vitbert.training.shared_trace import share_trace
 from tpu.devices import holder_of_weights
+
+_GROUP = 8  # numbers of 16 bits that Philox makes from a counter
+_ALGORITHM = 1  # Philox, among TensorFlow's
 
 # --- the step ------------------------------------------------------------------------------------
 
 
-def value(variable):
-    """The current value of a variable: tensor.
-
-    Args:
-        variable: Keras variable.
-    """
+def value(variable: Any) -> Any:
+    """The current value of a Keras variable."""
     return tf.convert_to_tensor(variable.value)
 
 
-def gradients(function, variables):
+def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
     """A loss and its gradients.
 
     Args:
         function: without arguments; returns a scalar tensor, the loss, and anything else.
-        variables: list of Keras variables.
+        variables: Keras variables.
 
     Returns:
-        (list of dense tensors, None where the loss does not reach a variable; the loss; what else
-        the function returns).
+        (dense tensors, None where the loss does not reach a variable; the loss; what else the
+        function returns).
     """
     values = [variable.value for variable in variables]
     with tf.GradientTape() as tape:
@@ -45,69 +46,164 @@ def gradients(function, variables):
     return dense, loss, more
 
 
-def shares():
-    """int, how many replicas share a batch; the step sees one replica's share."""
+def shares() -> int:
+    """How many replicas share a batch; the step sees one replica's share."""
     return tf.distribute.get_replica_context().num_replicas_in_sync
 
 
-def summed(values):
-    """Sums over the replicas, inside one of them.
-
-    Args:
-        values: nested lists of tensors.
-
-    Returns:
-        nested lists of tensors, the same on every replica.
-    """
+def summed(values: Any) -> Any:
+    """The sums of nested lists of tensors over the replicas, the same on each of them."""
     replicas = tf.distribute.get_replica_context()
     with tf.name_scope("sum_over_replicas"):
         return replicas.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def of_all(sums):
-    """Sums for metrics: a replica's own, which are added up when a metric is read.
-
-    Args:
-        sums: nested dicts and tuples of scalar tensors, of this replica's share.
-    """
+def of_all(sums: Any) -> Any:
+    """Sums for metrics: a replica's own, which are added up when a metric is read."""
     return sums
 
 
-def after(tensors, others):
-    """Tensors that are not used until others are ready.
-
-    Args:
-        tensors: nested dicts and lists of tensors.
-        others: nested lists of tensors and None.
-    """
+def after(tensors: Any, others: Any) -> Any:
+    """Tensors, in nested dicts and lists, that are not used until others are ready."""
     with tf.control_dependencies([x for x in tf.nest.flatten(others) if x is not None]):
         return tf.nest.map_structure(tf.identity, tensors)
 
 
-def half_square(tensor):
+def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = ()) -> Any:
+    """Sums what a function returns for the parts of a batch, with the memory of one part.
+
+    Args:
+        function: takes (a part of the batch; its number) and returns (lists of gradients with
+            respect to the variables, or None; nested lists and dicts of tensors), all of which is
+            summed. It must not sum over replicas or change a variable. It is traced once.
+        batch: tensors with first axes that `parts` divides.
+
+    Raises:
+        ValueError: the parts do not divide a first axis.
+    """
+    del variables  # gradients already are sums over a replica's share
+    if parts == 1:
+        return function(batch, tf.constant(0, tf.int64))
+    divided = {name: _divided(name, value, parts) for name, value in batch.items()}
+    made = None
+
+    @tf.function(autograph=False)
+    def part(number):
+        nonlocal made
+        made = function({name: tf.gather(value, number) for name, value in divided.items()}, number)
+        return [x for x in tf.nest.flatten(made) if x is not None]
+
+    like = part.get_concrete_function(tf.TensorSpec((), tf.int64)).structured_outputs
+
+    def add(number, sums):
+        return number + 1, tf.nest.map_structure(tf.add, sums, part(number))
+
+    _, sums = tf.while_loop(
+        lambda number, _: number < parts,
+        add,
+        (tf.constant(0, tf.int64), tf.nest.map_structure(_zeros, like)),
+        parallel_iterations=1,
+        maximum_iterations=parts,
+    )
+    summed = iter(sums)
+    return tf.nest.map_structure(lambda x: None if x is None else next(summed), made)
+
+
+def _zeros(like):
+    """Zeros that are made in every step: `tf.zeros` becomes a constant that stays in memory."""
+    return tf.raw_ops.Empty(shape=like.shape.as_list(), dtype=like.dtype, init=True)
+
+
+def _divided(name, value, parts):
+    """A tensor with its parts as the first axis."""
+    # Texts may have any length, and texts packed into rows any number of rows.
+    count, *rest = [size or tf.shape(value)[axis] for axis, size in enumerate(value.shape)]
+    if value.shape[0] is not None and count % parts:
+        raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a replica")
+    return tf.reshape(value, [parts, count // parts, *rest])
+
+
+def place() -> tuple[Any, Any, int]:
+    """The number of this replica among those of its host, the host's, and how many take turns."""
+    context = tf.distribute.get_replica_context()
+    hosts = _hosts(context.strategy)
+    replica: Any = tf.cast(context.replica_id_in_sync_group, tf.int64)
+    of_host = context.num_replicas_in_sync // hosts
+    # Not in int32, which would be kept on the host unless it is compiled.
+    return tf.cast(replica % of_host, tf.uint32), tf.cast(replica // of_host, tf.uint32), hosts
+
+
+def _hosts(strategy):
+    """How many hosts read their own part of the data."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return strategy.extended.num_hosts
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        resolver = strategy.cluster_resolver
+        return sum(resolver.cluster_spec().num_tasks(job) for job in resolver.cluster_spec().jobs)
+    return 1
+
+
+def generator_of(strategy: Any = None) -> str:
+    """The generator of dropout for the devices: Philox on GPUs, where nothing fuses Threefry."""
+    strategy = strategy or tf.distribute.get_strategy()
+    return "philox16" if holder_of_weights(strategy) == "gpu" else "threefry"
+
+
+def kept(inputs: Any, keys: Any, layer: int, rate: float) -> Any:
+    """Which entries of a batch are not dropped, by `example_dropout.Keys`: bool of its shape."""
+    # Draws need nothing but keys: without this, those of all layers would happen at once.
+    with tf.control_dependencies([inputs]):
+        if keys.generator == "philox16":
+            return _philox(inputs, keys, layer) >= tf.constant(round(rate * 2**16), tf.uint16)
+        if cpu_layers.applies():
+            return cpu_layers.kept(inputs, keys, layer, rate)
+        shape = tf.shape(inputs)
+        # Texts may have any length.
+        entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
+        first, every = keys.first(shape[0]), tf.constant(keys.hosts, tf.uint32)
+        drawn = of_examples(keys.words(layer), first, every, (shape[0], entries))
+        return tf.reshape(drawn >= tf.constant(round(rate * 2**32), tf.uint32), shape)
+
+
+def _philox(inputs, keys, layer):
+    """uint16 of the shape of a batch; the examples of a replica follow in one sequence."""
+    shape = tf.shape(inputs, tf.int64)
+    entries = inputs.shape[1:].num_elements() or tf.reduce_prod(shape[1:])
+    seed, step, number, layer = (tf.cast(x, tf.uint64) for x in keys.words(layer))
+    groups = -(-entries // _GROUP)  # of an example
+    rows, first = shape[0] * keys.hosts, tf.cast(keys.first(shape[0]), tf.int64)
+    high = tf.constant(2**32, tf.uint64)
+    drawn: Any = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=tf.stack([rows, groups * _GROUP // 2]),
+        key=tf.reshape(step + seed * high, (1,)),
+        counter=tf.stack([tf.cast(first * groups, tf.uint64), number * high + layer]),
+        alg=_ALGORITHM,
+        dtype=tf.uint32,
+    )
+    halves: Any = tf.reshape(tf.bitcast(drawn, tf.uint16), (rows, groups * _GROUP))
+    # The rows between are the other hosts'.
+    return tf.reshape(halves[:: keys.hosts, :entries], shape)
+
+
+def half_square(tensor: Any) -> Any:
     """Half the sum of squares of a tensor."""
     return tf.nn.l2_loss(tensor)
 
 
-def times(tensor, scale):
-    """A product that is 0 where the scale is 0, even for values that are not finite.
-
-    Args:
-        tensor: tensor.
-        scale: scalar tensor.
-    """
+def times(tensor: Any, scale: Any) -> Any:
+    """A product that is 0 where the scale is 0, even for values that are not finite."""
     return tf.math.multiply_no_nan(tensor, scale)
 
 
-def update_each(update, variables, gradients, numbers, in_turn):
+def update_each(update: Callable, variables: list, gradients: list, numbers: list, in_turn: bool):
     """Updates variables; each device updates its own copy.
 
     Args:
-        update: of (variable, gradient, list of scalar or vector tensors).
-        variables: list of Keras variables; `update` gets TensorFlow's.
-        gradients: list of tensors, the same on all replicas.
-        numbers: list of tensors, other values that differ between steps.
-        in_turn: bool, whether variables are updated one after another.
+        update: of (TensorFlow's variable, gradient, numbers).
+        variables: Keras variables.
+        gradients: the same on all replicas.
+        numbers: tensors, other values that differ between steps.
+        in_turn: whether variables are updated one after another.
     """
 
     def each(strategy, gradients, *numbers):
@@ -129,16 +225,16 @@ def update_each(update, variables, gradients, numbers, in_turn):
     )
 
 
-def adam(variable, moments, gradient, rate, first, second, epsilon):
+def adam(variable, moments, gradient, rate, first, second, epsilon: float):
     """Adam's update in one pass over memory (Kingma and Ba 2015, algorithm 1).
 
     Args:
-        variable: `tf.Variable`.
+        variable: as `update_each` gives it.
         moments: pair of Keras variables, of the gradient and of its square.
         gradient: tensor.
-        rate: scalar tensor, with the correction of both moments' bias.
-        first, second: scalar tensors, the weights of the gradient in the moments.
-        epsilon: float.
+        rate: scalar, with the correction of both moments' bias.
+        first, second: scalars, the weights of the gradient in the moments.
+        epsilon: as in Adam.
     """
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
@@ -157,16 +253,11 @@ def adam(variable, moments, gradient, rate, first, second, epsilon):
 # --- what is around it ---------------------------------------------------------------------------
 
 
-def devices():
-    """What computes the steps: str, `tpu`, `gpu` or `host`."""
+def devices() -> str:
+    """What computes the steps: `tpu`, `gpu` or `host`."""
     return holder_of_weights(tf.distribute.get_strategy())
 
 
-def prepare(network):
-    """Makes a network's layers take the forms that are fastest here, where that is asked for.
-
-    Args:
-        network: a built Keras model with a `backbone`.
-    """
+def prepare(network: Any):
+    """Makes a network's layers take the forms that are fastest here, where that is asked for."""
     cpu_layers.adapt(network)
-    share_trace(network.backbone.blocks)

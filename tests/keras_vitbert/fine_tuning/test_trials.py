@@ -19,7 +19,7 @@ from keras_vitbert.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.fine_tuning.trials import TaskStream, Trial, run_trial
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training import pass_scope
-from keras_vitbert.training.engines import tensorflow_keys
+from keras_vitbert.training.engines import tensorflow as engine
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 
 SAVED = pathlib.Path(__file__).parents[1] / "trained/saved/fine_tuned_images/trials"
@@ -96,7 +96,7 @@ def test_an_example_drops_the_same_units_on_any_number_of_hosts(
 
     def drawn(hosts):
         """What is drawn for each example of a batch, by its content."""
-        monkeypatch.setattr(tensorflow_keys, "_hosts", lambda strategy: hosts)
+        monkeypatch.setattr(engine, "_hosts", lambda strategy: hosts)
         found = {}
         for host in range(hosts):
             replica = types.SimpleNamespace(
@@ -109,7 +109,7 @@ def test_an_example_drops_the_same_units_on_any_number_of_hosts(
             batch = next(iter(stream.training(1, context)))
             with tuner.dropout.keyed(0):
                 keys = pass_scope.present("keys")
-                rows = keys.kept(tf.ones((6 // hosts, 50)), 0, 0.5).numpy()
+                rows = engine.kept(tf.ones((6 // hosts, 50)), keys, 0, 0.5).numpy()
             examples = batch["images" if name == "images" else "token_ids"].numpy()
             found |= {e.tobytes(): r.tolist() for e, r in zip(examples, rows, strict=True)}
         return found

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vitbert.configs import merges
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
-from keras_vitbert.merging import get_merge
-from keras_vitbert.training.clipping import clip_scale
+from keras_vitbert.merging import GradientMask, Merge, Unit, get_merge
+from keras_vitbert.training.base_trainer import clip_scale
 from keras_vitbert.training.gradient_conflict import GradientConflict
-from keras_vitbert.training.schedules import WarmupPolynomialDecay
+from keras_vitbert.training.optimizers import WarmupPolynomialDecay
 from keras_vitbert.training.step_check import StepCheck
 
 SHAPES = {"block_0/a": (3, 5), "block_0/b": (7,), "block_1/a": (2, 2, 2), "final_norm/gamma": (1,)}
@@ -42,14 +43,14 @@ def results():
     for name in names:
         for per_block in (False, True):
             try:
-                merge = get_merge({"name": name, "per_block": per_block})
+                merge = get_merge(merges.Merge(name=name, per_block=per_block))
             except ValueError:  # has no weights of a block
                 continue
             for key, value in _merged(merge, steps).items():
                 found[f"{name}/{per_block}/{key}"] = value
     for rank in ("text", "image", "ratio", "sign", "random"):
         for scope in ("all", "tensor"):
-            merge = get_merge({"name": "mask", "mask_rank": rank, "mask_scope": scope})
+            merge = Merge(Unit(), GradientMask(rank, scope))
             merge.make_state(SHARED)
             counts = ops.convert_to_tensor(merge.mask.counts(13, 1))
             text, image = ([ops.convert_to_tensor(x) for x in side] for side in steps[0])

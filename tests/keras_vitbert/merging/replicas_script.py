@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs import merges
 from keras_vitbert.merging import get_merge
 from keras_vitbert.merging.trainer import TwoTaskTrainer
 from tests.keras_vitbert.training.replicas_script import make_strategy, replica_values, set_devices
@@ -29,7 +30,7 @@ def train(name, replicas, examples):
         "size": keras.losses.mean_squared_error,
     }
     with make_strategy(replicas).scope():
-        merge = get_merge({"name": name})
+        merge = get_merge(merges.Merge(name=name))
         trainer = TwoTaskTrainer(make_network(), losses, merge)
         optimizer = keras.optimizers.SGD(0.5, momentum=0.5, global_clipnorm=CLIP)
         metrics = {"sort": ["accuracy"], "size": ["mae"]}

@@ -312,16 +312,6 @@ def test_the_part_of_each_task_is_its_changed_gradient(name):
         assert_near(rule.image, image, 1e-5 * norms(gradients).max())
 
 
-@pytest.mark.parametrize("name", ["dualproj", "mgda", "cagrad", "nash", "imtl_g", "aligned"])
-def test_the_part_of_each_task_is_its_own_gradient_weighted(name):
-    make, options, _ = METHODS[name]
-    gradients, rule = pair(0, 0.3, 1, 3), Parts()
-    built(make(**options), rule).merge(*map(split, gradients))
-    text, image = weights_by(name, gradients)[:, None] * gradients
-    assert_near(rule.text, text, 1e-5 * np.linalg.norm(text))
-    assert_near(rule.image, image, 1e-5 * np.linalg.norm(image))
-
-
 def of_block(block):
     return [place for place, v in enumerate(SHARED) if v.path.split("/")[0] == block]
 
@@ -428,69 +418,11 @@ def test_blocks_are_shown_each_and_as_their_mean():
 )
 def test_options_out_of_range_are_refused(make):
     ((name, value),) = make.keywords.items()
-    with pytest.raises(ValueError, match=f"{name} {value}"):
+    with pytest.raises(ValueError, match=name):
         make()
 
 
-# --- identities ----------------------------------------------------------------------------------
-
-GAPS = [1.9, 1.0, 0.3, 1e-2, 1e-4, 1e-5]
-each_gap = pytest.mark.parametrize("gap_wanted", GAPS)
-
-
-@each_gap
-def test_upgrad_is_half_of_pcgrad(gap_wanted):
-    gradients = pair(0, gap_wanted, 1, 3)
-    half = merged_by("pcgrad", gradients) / 2
-    np.testing.assert_allclose(merged_by("upgrad", gradients), half, rtol=1e-6, atol=1e-7)
-
-
 # Lengths in terms of both norms and 1 + c, as the docstrings have them.
-BISECTORS = {
-    "nash": (Nash, {}, lambda t, i, gap: np.sqrt(2)),
-    "fairgrad-1": (FairGrad, {"alpha": 1.0}, lambda t, i, gap: np.sqrt(2)),
-    "imtl_g": (IMTLG, {}, lambda t, i, gap: t * i * np.sqrt(2 * gap) / (t + i)),
-    "conflict_free": (ConFIG, {}, lambda t, i, gap: (t + i) * np.sqrt(gap / 2)),
-    "ntkmtl": (NTKMTL, {"exponent": 0.5}, lambda t, i, gap: np.hypot(t, i) * np.sqrt(gap)),
-}
-
-
-@each_gap
-@pytest.mark.parametrize("name", BISECTORS)
-def test_the_bisector_and_its_lengths(name, gap_wanted):
-    make, options, length_of = BISECTORS[name]
-    for seed, times in enumerate([1.0, 3.0, 1e-3]):
-        gradients = pair(seed, gap_wanted, 1, times)
-        units = gradients / norms(gradients)[:, None]
-        bisector = units.sum(0) / np.linalg.norm(units.sum(0))
-        expected = length_of(*norms(gradients), gap(gradients)) * bisector
-        length = np.linalg.norm(expected)
-        # Both directions' weights are off by some EPS, and |u + v| is only sqrt(2 + 2 c); of Nash
-        # and FairGrad(1) the length is also off by the share e / (1 + c).
-        share = 1e-6 + 16 * EPS / np.sqrt(2 * gap_wanted)
-        of_length = 4 * EPS / gap_wanted if name in ("nash", "fairgrad-1") else 0.0
-        value = compiled(make, **options)(gradients)
-        assert_near(value, expected, length * (share + of_length))
-        assert_near(value / np.linalg.norm(value), bisector, share)
-
-
-@each_gap
-def test_special_cases(gap_wanted):
-    for times in (1.0, 20.0):
-        gradients = pair(3, gap_wanted, 1, times)
-        total, larger = gradients.astype(np.float64).sum(0), times
-
-        def by(make, gradients=gradients, **options):
-            return compiled(make, **options)(gradients)
-
-        assert_near(by(SDMGrad, strength=0.0), merged_by("mgda", gradients), 1e-6 * larger)
-        assert_near(by(SDMGrad, strength=1e6), total / 2, 1e-5 * larger)
-        assert_near(merged_by("gradvac", gradients), merged_by("pcgrad", gradients), 1e-6 * larger)
-        assert_near(by(CAGrad, radius=0.0), total / 2, 1e-6 * larger)
-        assert_near(by(NTKMTL, exponent=0.0), total, 1e-6 * larger)
-        nash = merged_by("nash", gradients)
-        # A root by bisection beside a closed form; both see the same 1 + c, of which one is EPS.
-        assert_near(by(FairGrad, alpha=1.0), nash, np.sqrt(2) * (1e-5 + 2 * EPS / gap_wanted))
 
 
 # --- properties ----------------------------------------------------------------------------------
@@ -581,32 +513,6 @@ def test_bargains_fulfil_their_equations(name):
 
 
 @drawn
-def test_imtl_g_has_equal_projections_and_weights_of_sum_one(gradients):
-    gradients = gradients.astype(np.float64)
-    value = merged_by("imtl_g", gradients)
-    along = gradients @ value / norms(gradients)
-    shorter = norms(gradients).min()
-    assert along[0] == pytest.approx(along[1], abs=1e-5 * shorter)
-    assert along[0] > 0
-    # The weights are |i| and |t| by |t| + |i|, so it ends on the line through both gradients.
-    weights = np.linalg.lstsq(gradients.T, value, rcond=None)[0]
-    assert weights.sum() == pytest.approx(1, abs=1e-3)
-
-
-@drawn
-def test_conflict_free_has_equal_cosines_and_the_projections_length(gradients):
-    gradients = gradients.astype(np.float64)
-    value = merged_by("conflict_free", gradients)
-    length = np.linalg.norm(value)
-    cosines = gradients @ value / norms(gradients) / length
-    # As in `test_the_bisector_and_its_lengths`; the cosines are sqrt((1 + c) / 2).
-    bound = 1e-6 + 16 * EPS / np.sqrt(2 * gap(gradients))
-    assert cosines[0] == pytest.approx(cosines[1], abs=2 * bound)
-    share = bound / np.sqrt(gap(gradients) / 2)
-    assert cosines @ norms(gradients) == pytest.approx(length, rel=share)
-
-
-@drawn
 def test_aligned_gradients_are_orthogonal_and_of_one_length(gradients):
     """The mean of two such, `s_min` long, is `s_min / sqrt(2)` long; the reference's are such."""
     text, image = norms(gradients)
@@ -630,34 +536,3 @@ def test_aligned_drops_the_direction_of_a_gradient_that_is_below_1_in_2048():
         gradients[1] *= times
         length = np.linalg.norm(merged_by("aligned", gradients))
         assert length == pytest.approx(0.5 if is_dropped else times / np.sqrt(2), rel=1e-3)
-
-
-@drawn
-def test_the_length_of_one_gradient_is_nothing_to_nash(gradients):
-    whole = merged_by("nash", gradients)
-    for factors in ([[8.0], [1.0]], [[1.0], [0.25]]):  # without rounding
-        value = merged_by("nash", gradients * np.array(factors, np.float32))
-        np.testing.assert_allclose(value, whole, rtol=1e-5, atol=1e-6)
-
-
-@each_method
-def test_of_longer_gradients_a_longer_one(name):
-    """All are homogeneous: of degree 1, and bargains of a lower one."""
-    degree = 1.0
-    if name.startswith(("nash", "fairgrad")):
-        power = 1 / METHODS[name][1].get("alpha", 1.0)
-        degree = (power - 1) / (power + 1)
-    for seed in range(3):
-        gradients = draw(seed)
-        for factor in (2.0**40, 2.0**-40):
-            value = merged_by(name, gradients * np.float32(factor)) / factor**degree
-            np.testing.assert_allclose(value, merged_by(name, gradients), rtol=1e-4, atol=1e-6)
-
-
-@each_method
-def test_both_tasks_count_the_same(name):
-    for kind in ("random 0", "1 + c = 1e-02, 3 times", "1e4 times, in conflict"):
-        gradients = PAIRS[kind]
-        bound = 2 * allowed(name, gradients, weights_by(name, gradients))
-        swapped = merged_by(name, gradients[::-1])
-        assert np.linalg.norm(swapped - merged_by(name, gradients)) <= bound, kind

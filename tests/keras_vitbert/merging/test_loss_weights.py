@@ -11,7 +11,6 @@ from keras_vitbert.merging import (
     GradDrop,
     GradNorm,
     Merge,
-    Nash,
     PCGrad,
     RandomWeights,
     Sum,
@@ -101,7 +100,7 @@ def test_uncertainty_rests_where_the_weight_is_one_by_two_losses():
 @pytest.mark.parametrize("window, temperature", [(1, 2.0), (3, 0.5)])
 def test_dwa(compiles, window, temperature):
     losses = draw_losses(1, 11)
-    run = Run(DWA(temperature, window), compiles)
+    run = Run(DWA(temperature=temperature, window=window), compiles)
     history = reference_merges.dwa(losses.tolist(), temperature, window)
     assert history[2 * window - 1] == [1.0, 1.0] != history[2 * window]
     np.testing.assert_allclose([run.step(each) for each in losses], history, rtol=1e-5)
@@ -117,19 +116,12 @@ def test_gradnorm(compiles, alpha, rate):
     losses = draw_losses(2, 12)
     gradients = [pair(step, 1.3, 3 + step % 5, 2) for step in range(12)]
     norms = [np.linalg.norm(each.astype(np.float64), axis=1).tolist() for each in gradients]
-    run = Run(GradNorm(alpha, rate), compiles)
+    run = Run(GradNorm(alpha=alpha, rate=rate), compiles)
     history, weights = reference_merges.gradnorm(losses.tolist(), norms, alpha, rate)
     found = [run.step(*each) for each in zip(losses, gradients, strict=True)]
     np.testing.assert_allclose(found, history, rtol=1e-4)
     np.testing.assert_allclose(run.merge.weighting.task_weights.numpy(), weights, rtol=1e-4)
     np.testing.assert_array_equal(run.merge.weighting.first.numpy(), losses[0])
-
-
-def test_gradnorm_is_at_rest_with_equal_norms_and_rates():
-    run = Run(GradNorm())
-    for factor in (1.0, 0.5, 0.25):
-        assert run.step([4 * factor, factor], np.abs(draw(0)[:1]).repeat(2, 0)).tolist() == [1, 1]
-    assert run.merge.weighting.task_weights.numpy().tolist() == [1, 1]
 
 
 def test_gradnorm_keeps_weights_positive_and_their_sum():
@@ -157,19 +149,12 @@ def test_gradnorm_with_gradients_that_are_zero(zeros):
 def test_famo(compiles, rate, decay):
     losses = draw_losses(3, 10)
     after = losses * np.random.default_rng(4).uniform(0.8, 1.05, losses.shape).astype(np.float32)
-    run = Run(FAMO(rate, decay), compiles)
+    run = Run(FAMO(rate=rate, decay=decay), compiles)
     history, logits = reference_merges.famo(losses.tolist(), after.tolist(), rate, decay)
     found = [run.step(x, after=y) for x, y in zip(losses, after, strict=True)]
     np.testing.assert_allclose(found, history, rtol=1e-4)
     np.testing.assert_allclose(np.sum(found, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(run.merge.weighting.logits.numpy(), logits, rtol=1e-3, atol=1e-6)
-
-
-def test_famo_gives_more_to_the_loss_that_fell_less():
-    run = Run(FAMO(rate=0.5))
-    for _ in range(5):
-        first, second = run.step([2.0, 2.0], after=[1.9, 1.0])
-    assert first > second
 
 
 def test_famo_with_losses_that_are_zero_stays_finite():
@@ -209,17 +194,6 @@ def test_a_bad_step_changes_nothing(make):
     assert np.count_nonzero(changed) > 1  # the log is not all of it
 
 
-def test_what_each_needs():
-    products = {type(x): x for x in (GradNorm(), Nash())}
-    losses = {type(x): x for x in (Uncertainty(), DWA(), GradNorm(), FAMO())}
-    for make in (*OF_LOSSES, PCGrad, Nash, Unit):
-        merge = Merge(make())
-        kind = type(merge.weighting)
-        assert merge.is_linear == (kind not in products and kind is not PCGrad)
-        assert merge.weighting.needs_losses == (kind in losses)
-        assert not Merge(make(), GradDrop()).is_linear
-
-
 def test_the_loss_shown_is_their_sum_but_that_of_eq_9():
     for make in OF_LOSSES:
         merge = Merge(make())
@@ -252,12 +226,10 @@ def test_of_losses_neither_by_block_nor_of_some_blocks(make):
         Merge(make(), blocks=(0, 2))
 
 
-def test_blocks_that_are_none_are_refused():
-    for blocks in ((2, 2), (3, 1), (-1, 2)):
-        with pytest.raises(ValueError, match=f"blocks {blocks[0]}:{blocks[1]}"):
-            Merge(PCGrad(), blocks=blocks)
-    with pytest.raises(ValueError, match=r"blocks \(4, 9\): .*final_norm"):
-        built(PCGrad(), blocks=(4, 9))
+@pytest.mark.parametrize("blocks", [(2, 2), (3, 1), (4, 9)])
+def test_blocks_that_are_none_are_refused(blocks):
+    with pytest.raises(ValueError, match="blocks"):
+        built(PCGrad(), blocks=blocks)
 
 
 # --- random numbers ------------------------------------------------------------------------------
@@ -360,12 +332,3 @@ def test_graddrop_keeps_a_sign_as_often_as_it_is_pure():
     assert set(kept) == {3.0, -1.0}
     # Within 4 standard errors of P = (1 + 2 / 4) / 2.
     assert abs(np.mean(kept == 3) - 0.75) < 4 * np.sqrt(0.75 * 0.25 / kept.size)
-
-
-def test_graddrop_drops_nothing_where_the_signs_agree():
-    rng = np.random.default_rng(0)
-    gradients = (rng.exponential(size=(2, SIZE)) * rng.choice([-1, 1], SIZE)).astype(np.float32)
-    gradients[0, :5] = 0
-    for step in range(5):
-        expected = gradients.sum(0)
-        np.testing.assert_allclose(dropped(gradients, step=step), expected, rtol=1e-6)

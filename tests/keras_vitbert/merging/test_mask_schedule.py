@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.merging import GradientMask
-from keras_vitbert.merging.mask_schedule import MaskSchedule
+from keras_vitbert.merging.entries import MaskSchedule
 
 
 class Mask(GradientMask):
@@ -98,7 +98,7 @@ def test_the_proportions_of_the_paper(epochs, of_each, interval):
 def test_what_it_cannot_do_is_refused():
     schedule = MaskSchedule()
     schedule.set_params({"epochs": 10, "steps": None})
-    with pytest.raises(ValueError, match="steps_per_epoch .* interval"):
+    with pytest.raises(ValueError, match="steps_per_epoch"):
         schedule.on_train_begin()
     for wrong in ({"interval": 0}, {"mask_ratio": 1.5}, {"mask_ratio_per_update": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

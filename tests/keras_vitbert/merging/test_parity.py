@@ -195,7 +195,7 @@ def shows(name, found, expected):
 
 def test_dwa_with_epochs_of_some_steps():
     theirs = scalarization.DWA(temperature=2.0)
-    run, found, expected = Run(DWA(2.0, window=4)), [], []
+    run, found, expected = Run(DWA(temperature=2.0, window=4)), [], []
     for step, losses in enumerate(draw_losses(0, 16)):
         found.append(run.step(losses))
         expected.append(weights_of(theirs, losses))

@@ -1,11 +1,14 @@
 """`TwoTaskTrainer`: two heads on one trunk, trained on scikit-learn's digits."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
+from keras_vitbert.configs import merges
 from keras_vitbert.merging import (
     FAMO,
     GradientMask,
@@ -33,6 +36,10 @@ def digits():
     images, labels = load_digits(return_X_y=True)
     odd = (labels % 2)[:, None].astype(np.float32)
     return (images / 16).astype(np.float32), {"digit": labels, "parity": odd}
+
+
+def named(name):
+    return get_merge(merges.Merge(name=name))
 
 
 def make_network(**of_layers):
@@ -186,7 +193,7 @@ def test_a_step_that_overflows_changes_nothing(digits, half_precision, weighting
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["famo", "mask+pcgrad", "sum", "nash", "uncertainty", "graddrop"])
 def test_both_tasks_are_learned(digits, name):
-    trainer = make_trainer(get_merge({"name": name}))
+    trainer = make_trainer(named(name))
     images, targets = digits
     history = trainer.fit(images, targets, batch_size=32, epochs=6, verbose=0).history
     assert history["digit_loss"][-1] < history["digit_loss"][0]
@@ -198,7 +205,7 @@ def test_both_tasks_are_learned(digits, name):
 
 def test_masks_by_their_schedule(digits):
     """That of the paper unless another is given; a second `fit` goes on from the first."""
-    trainer = make_trainer(get_merge({"name": "mask"}))
+    trainer = make_trainer(named("mask"))
     images, targets = digits
     options = {"batch_size": 128, "verbose": 0}
     trainer.fit(images, targets, **options)
@@ -212,7 +219,7 @@ def test_masks_by_their_schedule(digits):
         np.testing.assert_array_equal(variable.numpy(), value)
 
     schedule = MaskSchedule(interval=5, mask_ratio=0.4, mask_ratio_per_update=0.2)
-    trainer = make_trainer(get_merge({"name": "mask"}), schedule=schedule)
+    trainer = make_trainer(named("mask"), schedule=schedule)
     trainer.fit(images, targets, **options)
     assert trainer.merge.mask.cleared == round(0.4 * mask.size)
 
@@ -220,7 +227,7 @@ def test_masks_by_their_schedule(digits):
 def test_masks_without_a_number_of_steps_are_refused(digits):
     batch = digits[0][:32], {name: t[:32] for name, t in digits[1].items()}
     batches = tf.data.Dataset.from_tensors(batch).repeat()
-    trainer = make_trainer(get_merge({"name": "mask"}))
+    trainer = make_trainer(named("mask"))
     before = [v.numpy() for v in trainer.network.weights]
     with pytest.raises(ValueError, match="steps_per_epoch"):
         trainer.fit(batches, verbose=0)
@@ -239,7 +246,7 @@ def test_an_interrupted_fit_goes_on(digits, tmp_path):
     images, targets = digits[0][:192], {name: t[:192] for name, t in digits[1].items()}
 
     def fit(*callbacks):
-        trainer = make_trainer(get_merge({"name": "mask+gradvac"}), schedule=MaskSchedule(2))
+        trainer = make_trainer(named("mask+gradvac"), schedule=MaskSchedule(2))
         trainer.fit(images, targets, 64, epochs=4, callbacks=[*callbacks], shuffle=False, verbose=0)
         variables = [*trainer.network.weights, *trainer.merge.variables]
         return trainer.merge.mask, [v.numpy() for v in variables]
@@ -262,7 +269,7 @@ def test_an_interrupted_fit_goes_on(digits, tmp_path):
 def test_other_networks_take_the_same_step(digits, kind):
     """In the precision of their variables."""
     images, targets = digits[0][:64], {name: t[:64] for name, t in digits[1].items()}
-    merge = get_merge({"name": "mask+pcgrad"})
+    merge = named("mask+pcgrad")
     if kind == "subclassed":
         network = Subclassed()
         network(keras.Input((64,)))
@@ -271,7 +278,10 @@ def test_other_networks_take_the_same_step(digits, kind):
         network.set_weights(make_network().get_weights())
     others = TwoTaskTrainer(network, LOSSES, merge)
     others.compile(keras.optimizers.SGD(RATE))
-    trainers = make_trainer(get_merge({"name": "mask+pcgrad"}), keras.optimizers.SGD(RATE)), others
+    trainers = (
+        make_trainer(named("mask+pcgrad"), keras.optimizers.SGD(RATE)),
+        others,
+    )
     moved = []
     for trainer in trainers:
         before = [np.asarray(v.numpy(), np.float64) for v in trainer.network.trainable_variables]
@@ -309,7 +319,7 @@ def test_a_backend_without_its_step_is_refused(monkeypatch):
 
 
 def test_what_cannot_work_is_refused():
-    merge = get_merge({"name": "sum"})
+    merge = named("sum")
     with pytest.raises(ValueError, match="losses has 1 names; give 2"):
         TwoTaskTrainer(make_network(), {"digit": LOSSES["digit"]}, merge)
     with pytest.raises(KeyError, match="odd"):
@@ -325,9 +335,19 @@ def test_what_cannot_work_is_refused():
     apart = {name: keras.layers.Dense(1)(inputs) for name in LOSSES}
     with pytest.raises(ValueError, match="no trainable variable is reached by both losses"):
         TwoTaskTrainer(keras.Model(inputs, apart), LOSSES, merge)
-    functions = {**LOSSES, "parity": keras.losses.mean_squared_error}
-    trainer = TwoTaskTrainer(make_network(), functions, merge)
-    trainer.compile()
-    arguments = np.zeros((2, 64)), {"digit": np.zeros(2), "parity": np.zeros((2, 1))}
-    with pytest.raises(ValueError, match="the loss of parity is a function, which takes no sample"):
-        trainer.evaluate(*arguments, sample_weight=np.ones(2), verbose=0)
+
+
+@pytest.mark.parametrize("of_each", [False, True], ids=["function", "unreduced"])
+def test_a_loss_may_be_a_function_or_unreduced(digits, of_each):
+    """Weights of examples count as with Keras' own loss."""
+    batch = digits[0][:50], {name: t[:50] for name, t in digits[1].items()}
+    loss: Any = keras.losses.mean_squared_error
+    if of_each:
+        loss = keras.losses.MeanSquaredError(reduction=None)
+    found = []
+    for parity in (loss, keras.losses.MeanSquaredError()):
+        trainer = TwoTaskTrainer(make_network(), {**LOSSES, "parity": parity}, Merge(Sum()))
+        trainer.compile()
+        weights = np.linspace(0, 2, 50)
+        found.append(trainer.evaluate(*batch, sample_weight=weights, verbose=0, return_dict=True))
+    assert found[0] == pytest.approx(found[1], rel=1e-6)

@@ -4,7 +4,6 @@ import pytest
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import (
-    CLASS_HEADS,
     LinearHead,
     MLPHead,
     class_head,
@@ -162,12 +161,12 @@ def test_a_tied_decoder_is_float32_under_bfloat16(randomize):
 
 
 def test_unknown_kinds_are_refused(backbone):
-    with pytest.raises(ValueError, match=f"kind of head 'x'; known are {', '.join(CLASS_HEADS)}"):
+    with pytest.raises(ValueError, match="head 'x'"):
         class_head("x", 5, backbone, "head")
-    with pytest.raises(ValueError, match="kind of head 'vit'; known are paper, bert, bert_untied"):
+    with pytest.raises(ValueError, match="head 'vit'"):
         masked_lm_head("vit", backbone, "head")
     plain = ViTBertBackbone(1, 2, 8, 12, 6, 3, None, 7)
-    with pytest.raises(ValueError, match="a deit head needs a backbone with prefix_tokens=2"):
+    with pytest.raises(ValueError, match="prefix_tokens"):
         class_head("deit", 5, plain, "head")
 
 

@@ -39,14 +39,9 @@ def test_integers_are_0_to_255_and_floats_0_to_1(takers, name):
 
 @pytest.mark.parametrize("name", [*NAMES, "task"])
 def test_floats_of_another_scale_are_refused(takers, name):
-    with pytest.raises(
-        (ValueError, tf.errors.InvalidArgumentError), match="floats are 0 to 1: div"
-    ):
-        takers[name](PIXELS.astype(np.float32))
-    with pytest.raises(
-        (ValueError, tf.errors.InvalidArgumentError), match="floats are 0 to 1: div"
-    ):
-        takers[name](((PIXELS / 255 - 0.5) / 0.5).astype(np.float32))
+    for wrong in (PIXELS, (PIXELS / 255 - 0.5) / 0.5):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="floats are 0 to 1"):
+            takers[name](wrong.astype(np.float32))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,7 +63,7 @@ def test_a_nan_hides_no_wrong_scale(takers, dtype):
     images = PIXELS / 255
     images[0, 0, 0, 0] = np.nan
     assert np.isnan(takers["backbone"](tf.constant(images, dtype))[0]).any()
-    with pytest.raises(ValueError, match="floats from .* to 255; floats are 0 to 1"):
+    with pytest.raises(ValueError, match="images: from .* to 255; floats"):
         takers["backbone"](tf.constant(images * 255, dtype))
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs import optimizers
+from keras_vitbert.configs import merges, optimizers
 from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
@@ -130,7 +130,7 @@ def train(optimizer_name, replicas, steps_per_execution, merge_name="mask"):
             # The numbers of dropout belong to rows, which each replica packs for itself.
             model["dropout"] = 0.0
         network, teacher = build_network(model), build_network(model)
-        merge = get_merge({"name": merge_name, **OPTIONS.get(merge_name, {})}, seed=7)
+        merge = get_merge(merges.Merge(name=merge_name, **OPTIONS.get(merge_name, {})), seed=7)
         teachers = Teachers(teacher, teacher)
         options = {}
         if replicas > 1 and merge_name in (IN_PARTS, PACKED):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.configs import merges
 from keras_vitbert.merging import get_merge
-from keras_vitbert.training.accumulation import in_parts
+from keras_vitbert.training.engines.tensorflow import in_parts
 from tests.keras_vitbert.training.joint_steps import RATIO, TEMPERATURE, step, values, weights
 
 
@@ -38,7 +39,7 @@ def test_a_joint_step_in_parts(make_trainer, make_network, make_batch, teachers,
     found = []
     for accumulation in (1, parts):
         trainer = make_trainer(
-            get_merge({"name": name}),
+            get_merge(merges.Merge(name=name)),
             network=make_network(0, num_layers=1, dropout=0.2),
             clip_norm=0.5,
             teachers=teachers,
@@ -87,7 +88,7 @@ def test_validation_in_parts(make_trainer, make_network, make_batch):
     found = []
     for accumulation in (1, 2, 4):
         trainer = make_trainer(
-            get_merge({"name": "mask"}),
+            get_merge(merges.Merge(name="mask")),
             network=make_network(0, num_layers=1),
             accumulation=accumulation,
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.configs import optimizers
+from keras_vitbert.configs import merges, optimizers
 from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.classifier import build_classifier
@@ -65,7 +65,9 @@ def joint_fit(path, merge_name, jit_compile, executed, options):
     """Writes what joint steps with teachers and dropout leave; an image of one is not a number."""
     keras.utils.set_random_seed(0)
     network, teacher = build_network(MODEL), build_network(MODEL)
-    merge = get_merge({"name": merge_name, **replicas_script.OPTIONS.get(merge_name, {})}, seed=7)
+    merge = get_merge(
+        merges.Merge(name=merge_name, **replicas_script.OPTIONS.get(merge_name, {})), seed=7
+    )
     teachers = Teachers(teacher, teacher)
     trainer = JointTrainer(network, merge, teachers, 0.5, 2.0, clip_norm=0.5, **options)
     examples = {name: value[: STEPS * 8] for name, value in replicas_script.make_examples().items()}
@@ -200,7 +202,7 @@ def test_nothing_large_of_a_joint_step_is_on_the_host_of_a_gpu():
     if not gpu_kernels.known():
         pytest.skip("this build of TensorFlow has no kernels of GPUs")
     network = build_network({**MODEL, "hidden_dim": 128, "intermediate_dim": 128})
-    trainer = JointTrainer(network, get_merge({"name": "mask"}, seed=7), in_turn=True)
+    trainer = JointTrainer(network, get_merge(merges.Merge(name="mask"), seed=7), in_turn=True)
     trainer.compile(
         build_optimizer(PretrainingOptimizer(**OPTIMIZER), STEPS, network.trainable_variables)
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.example_dropout import ExampleDropout
-from keras_vitbert.training.recomputation import recompute
+from keras_vitbert.training.pass_scope import recompute
 from tests.keras_vitbert.training.joint_steps import tensors
 from tests.marks import slow
 

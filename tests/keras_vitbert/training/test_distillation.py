@@ -33,13 +33,6 @@ def test_teachers_say_what_they_see(make_batch, teachers):
     assert Teachers()(batch) == {}
 
 
-def test_teachers_without_effect_at_ratio_0(make_trainer, make_batch, teachers):
-    taught, alone = make_trainer(teachers=teachers, distillation_ratio=0.0), make_trainer()
-    assert step(taught, make_batch(0)) == step(alone, make_batch(0))
-    for a, b in zip(weights(taught), weights(alone), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_nothing_is_learnt_from_oneself(make_trainer, make_network, make_batch):
     twin = make_network(0, num_layers=1, dropout=0.5)
     trainer = make_trainer(

@@ -9,10 +9,10 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from keras_vitbert.merging.threefry import threefry
+from keras_vitbert.merging.random_numbers import threefry
 from keras_vitbert.training import pass_scope
-from keras_vitbert.training.engines import tensorflow_keys
-from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout
+from keras_vitbert.training.engines import tensorflow as engine
+from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout, Keys
 from tests.keras_vitbert.training.graphs import bytes_before
 
 RATE = 0.25
@@ -43,7 +43,7 @@ def kept(network, monkeypatch):
             strategy=None,
         )
         monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: context)
-        monkeypatch.setattr(tensorflow_keys, "_hosts", lambda strategy: hosts)
+        monkeypatch.setattr(engine, "_hosts", lambda strategy: hosts)
         dropout = ExampleDropout(network, seed, generator)
         ones = np.ones((batch, *SHAPE), np.float32)
         with dropout.keyed(tf.constant(step, tf.int64), number):
@@ -78,20 +78,17 @@ def test_an_example_has_its_numbers_wherever_it_is(kept, generator, replicas, ho
 
 
 @pytest.mark.parametrize(("devices", "hosts"), [(1, 1), (4, 1), (2, 2), (8, 4)])
-def test_examples_have_the_same_numbers_on_jax(devices, hosts):
+def test_devices_have_the_same_places_on_jax(devices, hosts):
     import jax
 
-    from keras_vitbert.training.engines.jax_keys import keys_of
+    from keras_vitbert.training.engines import jax as jax_engine
 
     strategy = {"processes": hosts, "num_replicas_in_sync": devices, "axis": "devices"}
-    size, numbers = 16 // devices // 2, []
     with pass_scope.using(strategy=types.SimpleNamespace(**strategy)):
-        for part in range(2):
-            keys = keys_of((0, 0, 0), "threefry", part, 2, None)
-            on_each = jax.vmap(lambda _, keys=keys: keys._examples(size), axis_name="devices")
-            numbers.append(on_each(np.arange(devices)))
-    of_devices = np.concatenate(numbers, axis=1).reshape(hosts, -1)
-    np.testing.assert_array_equal(of_devices, np.arange(16).reshape(-1, hosts).T)
+        on_each = jax.vmap(lambda _: jax_engine.place()[:2], axis_name="devices")
+        places, of_hosts = on_each(np.arange(devices))
+    expected = np.divmod(np.arange(devices), devices // hosts)
+    np.testing.assert_array_equal((of_hosts, places), expected)
 
 
 def test_every_part_of_the_key_has_numbers_of_its_own(kept, generator):
@@ -123,9 +120,8 @@ def test_known_answers():
     assert found == [0x9D1C5EC6, 0x8BD50731]
     found = [int(word) for word in threefry((most, most), (most, most), rounds=13)]
     assert found == [0xFD36D048, 0x2D17272C]
-    first = tf.constant(0, tf.int64)
-    keys = tensorflow_keys.Keys(0, first, 0, "philox16", first, 1, 1)
-    [found] = keys._philox(first, 1, 8, 0).numpy().astype("<u2").view("<u4").tolist()
+    keys = Keys((0, 0, 0), "philox16", 0, 1, None)
+    [found] = engine._philox(tf.zeros((1, 8)), keys, 0).numpy().astype("<u2").view("<u4").tolist()
     assert found == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from keras_vitbert.merging.threefry import threefry
+from keras_vitbert.merging.random_numbers import threefry
 from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
 
 

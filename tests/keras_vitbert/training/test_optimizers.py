@@ -13,9 +13,9 @@ from keras_vitbert.training.optimizers import (
     AdamW,
     Lamb,
     Lion,
+    WarmupPolynomialDecay,
     build_optimizer,
 )
-from keras_vitbert.training.schedules import WarmupPolynomialDecay
 from keras_vitbert.training.summed_gradients import decays
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.graphs import GIVEN, bytes_before, waited_for

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_vitbert.configs import merges
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import text_inputs
 from pipelines.text.packing import packed
@@ -59,7 +60,7 @@ def test_a_step_moves_the_weights_as_without(make_trainer, batch, teachers, part
     found = []
     for is_packed in (False, True):
         trainer = make_trainer(
-            get_merge({"name": "mask"}),
+            get_merge(merges.Merge(name="mask")),
             clip_norm=0.5,
             teachers=teachers,
             distillation_ratio=RATIO,

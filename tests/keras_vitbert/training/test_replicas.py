@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.configs import merges
 from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.merging import get_merge
 from keras_vitbert.training.engines.chosen import engine
@@ -56,7 +57,7 @@ def runs(tmp_path_factory):
 def test_two_threads_that_sum_are_one_replica(make_trainer, make_batch, monkeypatch):
     """A step that probes and masks, each thread with half of the batch."""
     batch, given = make_batch(3), {}
-    one, *two = (make_trainer(get_merge({"name": "mask"})) for _ in range(3))
+    one, *two = (make_trainer(get_merge(merges.Merge(name="mask"))) for _ in range(3))
     for trainer in (one, *two):
         trainer.request_probe(100)
     logs = step(one, batch, probing=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.training.schedules import WarmupCosineDecay, WarmupPolynomialDecay
+from keras_vitbert.training.optimizers import WarmupCosineDecay, WarmupPolynomialDecay
 from tests.keras_vitbert.training import reference
 
 

@@ -36,14 +36,6 @@ def test_images_of_its_size_are_left_alone(make_network, images):
     )
 
 
-def test_larger_images_are_resized(make_network, images):
-    network = make_network(3)
-    large = tf.repeat(tf.repeat(images, 3, axis=1), 3, axis=2)  # its pixels, nine times
-    call = tf.function(Teacher(network))
-    # The middle of each nine is what a bilinear resize to a third takes.
-    close(call({"images": large})["image_logits"], network({"images": images})["image_logits"])
-
-
 @pytest.mark.parametrize("size", [4, 9])
 def test_the_resize_is_bilinear(make_network, images, size):
     network = make_network(3)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs import merges
 from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import build_network
@@ -77,7 +78,7 @@ def train(case, student_weights, teacher_weights):
         student, teacher = networks(case)
         student.set_weights(student_weights)
         teacher.set_weights(teacher_weights)
-        merge, options = get_merge(case["merge"], seed=7), {"clip_norm": CLIP_NORM}
+        merge, options = get_merge(merges.Merge(**case["merge"]), seed=7), {"clip_norm": CLIP_NORM}
         if case["distillation"]:
             options |= {"teachers": Teachers(teacher, teacher), **DISTILLATION}
         trainer = JointTrainer(student, merge, **options, **case["trainer"])

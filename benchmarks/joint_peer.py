@@ -28,10 +28,10 @@ def rows(size="base", images=8, texts=1, rounds=9, dtype="float32", at_least=0.0
     """Times both steps, and the products of ours alone."""
     config = paper_config(size)
     batch = random_batch(config.model, images, texts)
+    peer, of_peer = _peer_step(config, dtype, batch)
     trainer = compiled_trainer(config, dtype)
     length, predictions = config.model.max_sequence_length, batch["masked_ids"].shape[1]
     run_products, operations = _products(config.model, images, texts, length, predictions, dtype)
-    peer, of_peer = _peer_step(config, dtype, batch)
     sides = {"ours": compiled_step(trainer, batch), "peer": peer, "products": run_products}
     found = interleaved({name: timed(run) for name, run in sides.items()}, rounds)
     backbone = trainer.network.backbone

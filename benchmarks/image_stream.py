@@ -1,135 +1,68 @@
-"""Times the image stream against bare decoding and against torchvision, in turns.
+"""Times the image stream against bare decoding, KerasCV and torchvision, in turns.
 
-    python -m benchmarks.image_stream [--torch_python=PATH] [--keras_cv] [--rounds=7]
+    python -m benchmarks.image_stream [--images=512] [--batches=32] [--rounds=7] [--torchvision]
 
-The contenders read the same JPEGs of 500 x 375 pixels and some 100 kB: different crops of the
-photographs china.jpg and flower.jpg in scikit-learn. All make batches at 224 pixels:
+All read the same JPEGs of 500 x 375 pixels and some 100 kB (different crops of the photographs
+china.jpg and flower.jpg in scikit-learn), and make batches of 64 at 224 pixels:
 
     bare       TFRecordDataset, decode_and_crop_jpeg, resize, flip: float32 in 0 to 255, no more
     plain      ImageStream.training: bytes, which the device turns into floats
     augmented  the same with RandAugment: 2 operations, magnitude 9
-    keras_cv   bare and keras_cv.layers.RandAugment; with --keras_cv
+    keras_cv   bare and keras_cv.layers.RandAugment
     torch      torchvision's DataLoader with as many workers as cores: RandomResizedCrop, flip,
-               RandAugment(2, 9); with --torch_python, a Python that has torchvision
+               RandAugment(2, 9); with --torchvision
 
-Each round runs all of them once. It prints images a second, the median of the ratios over the
-rounds, and the same for processor time, which other work on the machine disturbs less.
+The ceiling is bare decoding, resize and flip.
 """
 
-import argparse
-import contextlib
 import io
 import itertools
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
+from benchmarks.speed_table import Row, command, interleaved
 from pipelines.cores import available_cores
 
 SIZE, BATCH, WARM_BATCHES = 224, 64, 6
-CORES = available_cores()
 
 
-def main():
-    """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--torch_python", help="a Python with torchvision, for that contender")
-    parser.add_argument("--keras_cv", action="store_true", help="time keras_cv's layer as well")
-    parser.add_argument("--images", type=int, default=512, help="how many JPEGs")
-    parser.add_argument("--batches", type=int, default=32, help="timed batches of 64 a round")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--torch_side", help=argparse.SUPPRESS)  # the folder, in the subprocess
-    arguments = parser.parse_args()
-    if arguments.torch_side:
-        serve_torch(arguments.torch_side)
-        return
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        pattern = write_images(folder, arguments.images)
-        contenders = {name: timer(dataset) for name, dataset in streams(pattern).items()}
-        if arguments.keras_cv:
-            contenders["keras_cv"] = timer(with_keras_cv(bare(pattern)))
-        if arguments.torch_python:
-            contenders["torch"] = stack.enter_context(torch_timer(arguments.torch_python, folder))
-        else:
-            print("no --torch_python: torchvision is not measured")
-        compare(contenders, arguments.rounds, arguments.batches)
-
-
-def compare(contenders, rounds, batches):
-    """Times all contenders in turn, round after round, and prints the ratios."""
-    pairs = [(name, "bare") for name in contenders if name != "bare"]
-    pairs += [("augmented", name) for name in ("torch", "keras_cv") if name in contenders]
-    wall, processor = in_turns(contenders, rounds, batches)
-    for kind, rates in (("images a second", wall), ("per second of processor time", processor)):
-        medians = (f"{name} {statistics.median(values):,.0f}" for name, values in rates.items())
-        print(f"{kind}, medians of {rounds} rounds:", *medians)
-        for name, base in pairs:
-            ratios = ratios_of(rates, name, base)
-            print(
-                f"  {name} / {base}: median of ratios {statistics.median(ratios):.3f} "
-                f"({ratios[0]:.3f} to {ratios[-1]:.3f})"
-            )
-
-
-def in_turns(contenders, rounds, batches):
-    """Times all contenders in turn, round after round.
-
-    Args:
-        contenders: dict of a name to a function of a number of batches that returns seconds and
-            seconds of processor time.
-        rounds, batches: int.
-
-    Returns:
-        (dict of a name to images a second in each round, the same for processor time).
-    """
-    wall, processor = ({name: [] for name in contenders} for _ in range(2))
-    for number in range(rounds):
-        names = list(contenders)
-        for name in names if number % 2 else names[::-1]:
-            seconds, busy = contenders[name](batches)
-            wall[name].append(batches * BATCH / seconds)
-            processor[name].append(batches * BATCH / busy)
-        print(f"round {number + 1}:", *(f"{name} {wall[name][-1]:,.0f}" for name in names))
-    return wall, processor
-
-
-def ratios_of(rates, name, base):
-    """The ratios of two contenders' rates, sorted."""
-    return sorted(a / b for a, b in zip(rates[name], rates[base], strict=True))
-
-
-def rows(images, batches, rounds):
-    """The row of `python -m benchmarks`, against KerasCV: list of one `Row`.
-
-    Args:
-        images, batches, rounds: int, see the flags.
-    """
-    from benchmarks.speed_table import Row
-
+def rows(images=512, batches=32, rounds=7, torchvision=False) -> list[Row]:
+    """Times batches of all streams, in images a second."""
     with tempfile.TemporaryDirectory() as folder:
-        pattern = write_images(folder, images)
-        datasets = {**streams(pattern), "keras_cv": with_keras_cv(bare(pattern))}
-        contenders = {name: timer(dataset) for name, dataset in datasets.items()}
-        rates, _ = in_turns(contenders, rounds, batches)
-    ratios = ratios_of(rates, "augmented", "keras_cv")
+        streams = _streams(write_images(folder, images))
+        if torchvision:
+            streams["torch"] = _torch_batches(folder, batches)
+        sides = {name: _rate(stream, batches) for name, stream in streams.items()}
+        found = interleaved(sides, rounds, warm=0)
+    ceiling = statistics.median(found["bare"])
+    named = {"keras_cv": "KerasCV's layer", "torch": "torchvision's DataLoader"}
+    pairs = [("augmented", name, f"with RandAugment, against {named[name]}") for name in named]
+    pairs += [("plain", "bare", "cropped and flipped, against bare decoding")]
     return [
-        Row(
-            f"images with RandAugment, {SIZE} pixels, against KerasCV's layer",
-            statistics.median(rates["augmented"]),
-            "images/s",
-            peer=statistics.median(rates["keras_cv"]),
-            ratio=statistics.median(ratios),
-            ceiling=statistics.median(rates["bare"]),
-            note=f"{rounds} ratios from {ratios[0]:.2f} to {ratios[-1]:.2f}; the ceiling is bare "
-            "decoding, resize and flip",
-        )
+        Row.compared(f"images {what}", found[name], found[peer], "images/s", ceiling=ceiling)
+        for name, peer, what in pairs
+        if peer in found
     ]
 
 
-def write_images(folder, count):
+def _rate(stream, batches):
+    """A side that reads some batches after the first ones, in images a second."""
+
+    def rate():
+        iterator = iter(stream)
+        for _ in range(WARM_BATCHES):
+            next(iterator)
+        began = time.perf_counter()
+        for _ in range(batches):
+            next(iterator)
+        return batches * BATCH / (time.perf_counter() - began)
+
+    return rate
+
+
+def write_images(folder: str, count: int) -> str:
     """Writes JPEGs to files and as records; returns the pattern of the records."""
     import numpy as np
     from PIL import Image
@@ -137,23 +70,18 @@ def write_images(folder, count):
     from pipelines.package_data import find_package_file
     from pipelines.shards.tfrecords import to_example, write_shards
 
-    names = ("china", "flower")
-    photographs = [
-        Image.open(find_package_file("sklearn", f"datasets/images/{name}.jpg")) for name in names
-    ]
+    paths = [f"datasets/images/{name}.jpg" for name in ("china", "flower")]
+    photographs = [Image.open(find_package_file("sklearn", path)) for path in paths]
     random, encoded = np.random.default_rng(0), []
     for photograph in itertools.islice(itertools.cycle(photographs), count):
         width = random.uniform(0.7, 0.85) * photograph.width
         height = width * 3 / 4
         left = random.uniform(0, photograph.width - width)
         top = random.uniform(0, photograph.height - height)
-        box = (left, top, left + width, top + height)
-        buffer = io.BytesIO()
-        photograph.resize((500, 375), Image.Resampling.BICUBIC, box).save(
-            buffer, "JPEG", quality=98
-        )
+        box, buffer = (left, top, left + width, top + height), io.BytesIO()
+        image = photograph.resize((500, 375), Image.Resampling.BICUBIC, box)
+        image.save(buffer, "JPEG", quality=98)
         encoded.append(buffer.getvalue())
-    assert len(set(encoded)) == count
     for number, image in enumerate(encoded):
         with open(os.path.join(folder, f"{number:05d}.jpg"), "wb") as file:
             file.write(image)
@@ -162,13 +90,14 @@ def write_images(folder, count):
         for number, image in enumerate(encoded)
     )
     write_shards(examples, os.path.join(folder, "images"), 4)
-    mean = sum(map(len, encoded)) / count / 1000
-    print(f"{count} JPEGs of 500 x 375 pixels, {mean:.0f} kB on average; {CORES} cores")
     return os.path.join(folder, "images-*")
 
 
-def streams(pattern):
-    """The datasets of the contenders in TensorFlow."""
+def _streams(pattern):
+    """The datasets of the sides in TensorFlow."""
+    import keras_cv
+    import tensorflow as tf
+
     from pipelines.image_stream import ImageStream
     from pipelines.images.image_views import ImageViews
     from pipelines.shards.records import RecordFiles
@@ -176,25 +105,30 @@ def streams(pattern):
     records = RecordFiles.find(pattern)
     plain = ImageStream(records, 1000, views=ImageViews(SIZE))
     augmented = ImageStream(records, 1000, views=ImageViews(SIZE, randaugment=(2, 9)))
+    layer = keras_cv.layers.RandAugment((0, 255), 2, magnitude=9 / 30)
+
+    def by_keras_cv(batch):
+        return {**batch, "images": layer(batch["images"], training=True)}
+
     return {
-        "bare": bare(pattern).prefetch(2),
+        "bare": _bare(pattern).prefetch(2),
         "plain": plain.training(0, 0, BATCH).prefetch(2),
         "augmented": augmented.training(0, 0, BATCH).prefetch(2),
+        "keras_cv": _bare(pattern).map(by_keras_cv, tf.data.AUTOTUNE).prefetch(2),
     }
 
 
-def bare(pattern):
+def _bare(pattern):
     """A minimal training stream, written by hand."""
     import tensorflow as tf
 
+    kinds = {
+        "image/encoded": tf.io.FixedLenFeature((), tf.string),
+        "image/class/label": tf.io.FixedLenFeature((), tf.int64),
+    }
+
     def example(number, serialized):
-        features = tf.io.parse_single_example(
-            serialized,
-            {
-                "image/encoded": tf.io.FixedLenFeature((), tf.string),
-                "image/class/label": tf.io.FixedLenFeature((), tf.int64),
-            },
-        )
+        features = tf.io.parse_single_example(serialized, kinds)
         key = tf.stack([tf.constant(0, tf.int64), number])
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
             tf.io.extract_jpeg_shape(features["image/encoded"]),
@@ -216,55 +150,8 @@ def bare(pattern):
     return stream.batch(BATCH, drop_remainder=True)
 
 
-def with_keras_cv(stream):
-    """Batches augmented by keras_cv's layer."""
-    import keras_cv
-    import tensorflow as tf
-
-    layer = keras_cv.layers.RandAugment((0, 255), 2, magnitude=9 / 30)
-
-    def augmented(batch):
-        return {**batch, "images": layer(batch["images"], training=True)}
-
-    return stream.map(augmented, tf.data.AUTOTUNE).prefetch(2)
-
-
-def timer(dataset):
-    """A function of a number of batches that returns the seconds and the processor time."""
-
-    def taken(batches):
-        iterator = iter(dataset)
-        for _ in range(WARM_BATCHES):
-            next(iterator)
-        began, busy = time.perf_counter(), time.process_time()
-        for _ in range(batches):
-            next(iterator)
-        return time.perf_counter() - began, time.process_time() - busy
-
-    return taken
-
-
-@contextlib.contextmanager
-def torch_timer(python, folder):
-    """Like `timer`, for a process that runs this file in another Python."""
-    command = [python, os.path.abspath(__file__), "--torch_side", folder]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-
-    def taken(batches):
-        print(batches, file=process.stdin, flush=True)
-        return tuple(map(float, process.stdout.readline().split()))
-
-    try:
-        yield taken
-    finally:
-        process.stdin.close()
-        process.wait()
-
-
-def serve_torch(folder):
-    """Reads numbers of batches from standard input and times that many of torchvision's."""
+def _torch_batches(folder, batches):
+    """torchvision's loader; its workers begin with each iteration, as with TensorFlow's threads."""
     import torch
     import torchvision.transforms.v2 as transforms
 
@@ -277,33 +164,26 @@ def serve_torch(folder):
             transforms.ToDtype(torch.float32, scale=True),
         ]
     )
-    images = JpegFolder(folder, transform)
-    for line in sys.stdin:
-        batches = int(line)
-        images.repeats = -(-(batches + WARM_BATCHES) * BATCH // len(images.files))
-        loader = torch.utils.data.DataLoader(
-            images, BATCH, shuffle=True, num_workers=CORES, drop_last=True
-        )
-        iterator = iter(loader)
-        for _ in range(WARM_BATCHES):
-            next(iterator)
-        busy, began = processor_seconds(iterator), time.perf_counter()
-        for _ in range(batches):
-            next(iterator)
-        seconds = time.perf_counter() - began
-        print(seconds, processor_seconds(iterator) - busy, flush=True)
+    return torch.utils.data.DataLoader(
+        JpegFolder(folder, transform, (batches + WARM_BATCHES) * BATCH),
+        BATCH,
+        shuffle=True,
+        num_workers=available_cores(),
+        drop_last=True,
+        multiprocessing_context="spawn",  # a fork would copy TensorFlow's locks
+    )
 
 
 class JpegFolder:
-    """The JPEGs of a folder, each several times."""
+    """The JPEGs of a folder, repeated to a number of examples, for torch's loader."""
 
-    def __init__(self, folder, transform):
+    def __init__(self, folder, transform, count):
         names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
         self.files = [os.path.join(folder, name) for name in names]
-        self.transform, self.repeats = transform, 1
+        self.transform, self.count = transform, count
 
     def __len__(self):
-        return len(self.files) * self.repeats
+        return self.count
 
     def __getitem__(self, number):
         from PIL import Image
@@ -312,14 +192,9 @@ class JpegFolder:
             return self.transform(image.convert("RGB")), number
 
 
-def processor_seconds(iterator):
-    """The processor time of this process and the loader's workers so far."""
-    seconds, tick = time.process_time(), os.sysconf("SC_CLK_TCK")
-    for worker in iterator._workers:
-        with open(f"/proc/{worker.pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        seconds += (int(fields[11]) + int(fields[12])) / tick
-    return seconds
+def main() -> None:
+    """Runs the benchmark."""
+    command(__doc__, rows)
 
 
 if __name__ == "__main__":

@@ -20,37 +20,37 @@ import time
 import numpy as np
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    """Runs the benchmark."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--checkpoint", default="runs/sample-vitbert")
     parser.add_argument("--folder", help="with train/CLASS/ and test/CLASS/")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--output_dir", default="runs/own-images")
     values = parser.parse_args()
     output = pathlib.Path(values.output_dir)
-    folder = pathlib.Path(values.folder) if values.folder else write_digits(output / "digits")
+    folder = pathlib.Path(values.folder) if values.folder else _write_digits(output / "digits")
     results, seconds = {}, 0.0
     for name, flags in {
-        "from the checkpoint": [f"--checkpoint={values.checkpoint}"],
-        "from random weights": ["--checkpoint=rand", f"--architecture={values.checkpoint}"],
+        "checkpoint": [f"--checkpoint={values.checkpoint}"],
+        "random weights": ["--checkpoint=rand", f"--architecture={values.checkpoint}"],
     }.items():
-        began = time.time()
-        path = output / f"{folder.name}-{name.split()[-1]}"
+        began, path = time.time(), output / f"{folder.name}-{name.split()[-1]}"
         flags += [f"--data_dir={folder}", f"--output_dir={path}"]
         flags += [f"--seeds={values.seeds}"] if values.seeds > 1 else []
         subprocess.run([sys.executable, "-m", "keras_vitbert.finetune", *flags], check=True)
-        results[name] = json.loads((path / "summary.json").read_text())["value"]
+        results[f"from {name}"] = json.loads((path / "summary.json").read_text())["value"]
         seconds = seconds or (time.time() - began) / values.seeds
-    images = {split: read(folder / split) for split in ("train", "test")}
-    results["ridge regression on pixels"] = ridge(*images["train"], *images["test"])
-    accuracy, epochs = cnn(*images["train"], *images["test"], seconds)
+    data = *_read(folder / "train"), *_read(folder / "test")
+    results["ridge regression on pixels"] = _ridge(*data)
+    accuracy, epochs = _cnn(*data, seconds)
     results[f"CNN, {seconds:.0f} s ({epochs} epochs)"] = accuracy
-    print(f"{folder}: {len(images['train'][0]):,} and {len(images['test'][0]):,} images")
     for name, value in results.items():
-        print(f"  {name:<32}{value:.4f}")
+        print(f"{name:<32}{value:.4f}")
 
 
-def write_digits(folder):
+def _write_digits(folder):
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -62,7 +62,7 @@ def write_digits(folder):
     return folder
 
 
-def read(folder):
+def _read(folder):
     """Images in [0, 1], all of the size of the first, and labels."""
     from PIL import Image
 
@@ -73,7 +73,7 @@ def read(folder):
     return np.array(pixels, np.float32) / 255, np.array([label for _, label in files])
 
 
-def ridge(images, labels, test_images, test_labels):
+def _ridge(images, labels, test_images, test_labels):
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.preprocessing import StandardScaler
 
@@ -83,20 +83,21 @@ def ridge(images, labels, test_images, test_labels):
     return float(model.score(test, test_labels))
 
 
-def cnn(images, labels, test_images, test_labels, seconds):
+def _cnn(images, labels, test_images, test_labels, seconds):
     """The accuracy of a small CNN after some seconds, and its epochs."""
     import keras
 
+    layers = keras.layers
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
-            keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
-            keras.layers.MaxPooling2D(),
-            keras.layers.Conv2D(64, 3, padding="same", activation="relu"),
-            keras.layers.MaxPooling2D(),
-            keras.layers.Flatten(),
-            keras.layers.Dropout(0.5),
-            keras.layers.Dense(int(labels.max()) + 1, activation="softmax"),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(int(labels.max()) + 1, activation="softmax"),
         ]
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -1,63 +1,93 @@
-"""A table of speed: what is measured, against a peer, a ceiling and a target."""
+"""What the benchmarks share: sides that take turns, a table of figures, and a command line."""
 
+import argparse
 import dataclasses
+import inspect
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Self
 
 HEADER = ("what", "ours", "peer", "ratio", "ceiling", "share", "target", "pass")
-SECONDS, RATE = "s", "/s"
+SECONDS = "s"
+
+
+def interleaved(
+    sides: dict[str, Callable[[], float]], rounds: int, warm: int = 1
+) -> dict[str, list[float]]:
+    """Calls all sides in turns, in reverse order every other round: all meet the same load.
+
+    Args:
+        sides: each returns its seconds or its rate, see `timed`.
+        rounds: how many are counted.
+        warm: rounds before, which trace and are not counted.
+    """
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(-warm, rounds):
+        for name in list(sides)[:: 1 if number % 2 else -1]:
+            value = sides[name]()
+            if number >= 0:
+                found[name].append(value)
+    return found
+
+
+def timed(run: Callable[[], object]) -> Callable[[], float]:
+    """A side whose value is the seconds of a call."""
+
+    def seconds():
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
+
+    return seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The measurements of one thing.
-
-    Attributes:
-        what: str.
-        ours: float, in `unit`.
-        unit: str, `s` for seconds, where fewer are better; else a rate that ends with `/s`, such
-            as `images/s`.
-        peer: float, the same for the peer; None without one.
-        ratio: float, how many times as fast as the peer ours is: a median of ratios, which need not
-            be the ratio of the medians.
-        ceiling: float, in `unit`: what the machine would allow; None if it is not known.
-        at_least: float, the target of the ratio.
-        at_most: float, the target of `ours`, for seconds without a peer.
-        note: str, a line below the table.
-        failed: str, the error of a row without figures.
-        left_out: str, why a row was not measured.
-    """
+    """The measurements of one thing."""
 
     what: str
     ours: float | None = None
-    unit: str = SECONDS
+    unit: str = SECONDS  # of which fewer are better; or a rate such as `images/s`
     peer: float | None = None
-    ratio: float | None = None
-    ceiling: float | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    note: str = ""
-    failed: str = ""
-    left_out: str = ""
+    ratio: float | None = None  # how many times as fast as the peer ours is
+    ceiling: float | None = None  # what the machine would allow
+    at_least: float | None = None  # the target of the ratio
+    at_most: float | None = None  # the target of `ours`, for seconds without a peer
+    note: str = ""  # a line below the table
+    failed: str = ""  # why there are no figures
+    left_out: str = ""  # the same, of what is not installed
+
+    @classmethod
+    def compared(
+        cls, what: str, ours: list[float], peer: list[float], unit=SECONDS, note="", **more
+    ) -> Self:
+        """A row of medians; the ratio is the median of the rounds' ratios."""
+        pairs = zip(ours, peer, strict=True)
+        ratios = sorted(b / a if unit == SECONDS else a / b for a, b in pairs)
+        note = f"{len(ratios)} ratios from {ratios[0]:.2f} to {ratios[-1]:.2f}" + note
+        middle, of_peer, ratio = map(statistics.median, (ours, peer, ratios))
+        return cls(what, middle, unit, peer=of_peer, ratio=ratio, note=note, **more)
 
     @property
-    def share(self):
-        """The fraction of what the machine would allow; None without a ceiling."""
+    def share(self) -> float | None:
+        """The fraction of what the machine would allow."""
         if self.ours is None or self.ceiling is None:
             return None
         return self.ceiling / self.ours if self.unit == SECONDS else self.ours / self.ceiling
 
     @property
-    def passes(self):
+    def passes(self) -> bool | None:
         """Whether the target is met; None without one, or where nothing was measured."""
         return self._passes(1)
 
-    def is_far_off(self, margin=2):
-        """Whether the row failed, or its ratio misses the target by a margin.
-
-        Seconds without a peer are left out: they depend on the machine.
-        """
-        if self.failed:
-            return True
-        return self.at_least is not None and self._passes(margin) is False
+    @property
+    def is_far_off(self) -> bool:
+        """Whether the row failed, or its ratio is below half of the target; seconds differ by
+        machine, and do not count."""
+        return bool(self.failed) or (self.at_least is not None and self._passes(2) is False)
 
     def _passes(self, margin):
         if self.failed:
@@ -68,15 +98,11 @@ class Row:
             return self.ours <= self.at_most * margin
         return None
 
-    def cells(self):
-        """The row as it is shown: list of str, one for each of `HEADER`."""
+    def cells(self) -> list[str]:
+        """The row as it is shown, one text for each of `HEADER`."""
         verdict = {True: "yes", False: "no", None: ""}[self.passes]
-        if self.failed or self.left_out:
-            verdict = "failed" if self.failed else "left out"
-        target = ""
-        if self.at_least is not None:
-            target = f">= {self.at_least:g}"
-        elif self.at_most is not None:
+        target = "" if self.at_least is None else f">= {self.at_least:g}"
+        if self.at_most is not None:
             target = f"<= {self.at_most:g} {self.unit}"
         return [
             self.what,
@@ -86,46 +112,50 @@ class Row:
             self._figure(self.ceiling),
             "" if self.share is None else f"{self.share:.0%}",
             target,
-            verdict,
+            (self.failed and "failed") or (self.left_out and "left out") or verdict,
         ]
 
     def _figure(self, value):
         if value is None:
             return ""
         # Three digits, but all those before the point.
-        shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-        return f"{shown} {self.unit}"
+        return f"{value:,.0f} {self.unit}" if value >= 100 else f"{value:.3g} {self.unit}"
 
 
-def formatted(rows):
-    """The table, with notes and errors below: str.
-
-    Args:
-        rows: list of `Row`.
-    """
+def formatted(rows: list[Row]) -> str:
+    """The table, with notes and errors below."""
     notes = [
-        f"{row.what}: {text}" for row in rows for text in (row.failed or row.left_out, row.note)
+        f"{row.what}: {text}"
+        for row in rows
+        for text in (row.failed, row.left_out, row.note)
+        if text
     ]
-    lines = aligned(HEADER, [row.cells() for row in rows])
-    return "\n".join(lines + [note for note in notes if not note.endswith(": ")])
+    return "\n".join([*aligned(HEADER, [row.cells() for row in rows]), *notes])
 
 
-def aligned(header, rows):
-    """A table in Markdown, with columns as wide as they must be: list of lines.
+def aligned(header, rows: list[list[str]]) -> list[str]:
+    """The lines of a table in Markdown, with columns as wide as they must be."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return [f"| {' | '.join(map(str.ljust, cells, widths))} |" for cells in lines]
+
+
+def command(doc: str, rows: Callable[..., list[Row]]) -> None:
+    """Calls `rows` with its arguments as flags, and prints the table.
 
     Args:
-        header: sequence of str; the first and the last column are aligned left.
-        rows: list of sequences of str.
+        doc: of the module, shown by `--help`.
+        rows: its arguments have defaults, which decide the types of the flags.
     """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    left = (0, len(header) - 1)
-
-    def line(cells):
-        padded = [
-            f"{cell:<{width}}" if place in left else f"{cell:>{width}}"
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * w if k in left else "-" * (w - 1) + ":" for k, w in enumerate(widths)]
-    return [line(header), line(rule), *map(line, rows)]
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc, formatter_class=layout)
+    for name, argument in inspect.signature(rows).parameters.items():
+        kind = type(argument.default)
+        as_flag = {"action": "store_true"} if kind is bool else {"type": kind}
+        parser.add_argument(f"--{name}", default=argument.default, **as_flag)
+    parser.add_argument("--json", action="store_true", help="print rows as JSON")
+    values = vars(parser.parse_args())
+    as_json = values.pop("json")
+    found = rows(**values)
+    print(json.dumps([dataclasses.asdict(row) for row in found]) if as_json else formatted(found))
+    sys.stdout.flush()

@@ -13,7 +13,7 @@ import pytest
 from pipelines import command_line
 from tests.bad_input import places
 from tests.bad_input.rows import DAMAGED, ROWS
-from tests.keras_vitbert.tiny_runs import files_below
+from tests.keras_vitbert.bad_calls import assert_refused
 from tpu import addresses
 
 # A machine that trains alone, outside Google Cloud.
@@ -37,18 +37,15 @@ def check(folder, monkeypatch, capfd):
         for name, value in (ALONE | dict(word.split("=", 1) for word in words[:count])).items():
             monkeypatch.setenv(name, value)
         module = importlib.import_module(words[count])
-        before = files_below(folder)
-        capfd.readouterr()
-        with contextlib.chdir(folder):
-            status = command_line.run(module.main, words[count + 1 :])
-        for path in folder.glob("*.progress"):  # jobs may keep it
-            shutil.rmtree(path)
-        out, err = capfd.readouterr()
-        errors = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert status == command_line.EXIT_BAD_INPUT, err
-        assert errors == err.splitlines()[-1:] and not out and "Traceback" not in err
-        assert culprit in errors[0]
-        assert files_below(folder) == before
+
+        def call():
+            with contextlib.chdir(folder):
+                status = command_line.run(module.main, words[count + 1 :])
+            for path in folder.glob("*.progress"):  # jobs may keep it
+                shutil.rmtree(path)
+            return status
+
+        assert_refused(call, capfd, folder, culprit)
 
     return check
 

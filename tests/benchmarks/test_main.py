@@ -1,5 +1,6 @@
 """`python -m benchmarks`, with jobs that take no time, and as a whole at tiny sizes."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -8,7 +9,6 @@ import sys
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import steps
 from benchmarks.speed_table import Row
 
 GOOD = Row("good", 1.0, peer=2.0, ratio=2.0, at_least=1.5)
@@ -51,43 +51,43 @@ def test_unknown_names_are_refused(jobs, monkeypatch, capsys):
     assert "'end'" in capsys.readouterr().err
 
 
-def test_jobs_take_their_settings(monkeypatch):
-    seen = []
-    monkeypatch.setattr(steps, "rows", lambda **settings: seen.append(settings), raising=False)
-    job = benchmarks.Job("steps:rows", {"size": "base", "rounds": 7}, {"size": "sample"})
-    job.rows(quick=False)
-    job.rows(quick=True)
-    assert seen == [{"size": "base", "rounds": 7}, {"size": "sample", "rounds": 7}]
-
-
-def test_what_is_not_installed_is_left_out(monkeypatch, capsys):
-    def lacking(**_):
-        raise ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
-
-    monkeypatch.setattr(steps, "rows", lacking, raising=False)
-    monkeypatch.setattr(benchmarks, "JOBS", {"a": benchmarks.Job("steps:rows", {}, {})})
-    assert run(monkeypatch, "--job=a") == 0
-    [row] = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert Row(**row) == Row("a", left_out="torch.nn is not installed")
-
-
 @pytest.mark.parametrize(
-    ("done", "failure"),
+    ("status", "errors", "row"),
     [
-        ((1, "Traceback\n  more\nValueError: no such size\n\n"), "ValueError: no such size"),
-        ((-9, ""), "killed by signal 9; no output"),
+        (
+            1,
+            "Traceback\n  more\nValueError: no such size\n\n",
+            {"failed": "ValueError: no such size"},
+        ),
+        (-9, "", {"failed": "killed by signal 9; no output"}),
+        (
+            1,
+            "ModuleNotFoundError: No module named 'torch.nn'",
+            {"left_out": "torch is not installed"},
+        ),
+        (1, "ModuleNotFoundError: No module named 'pipelines'", None),
     ],
 )
-def test_failed_processes_are_told(monkeypatch, done, failure):
-    status, errors = done
-    monkeypatch.setattr(
-        benchmarks.subprocess,
-        "run",
-        lambda command, **_: subprocess.CompletedProcess(command, status, "", errors),
-    )
-    assert benchmarks.measured("joint_float32_8", quick=True) == [
-        Row("joint_float32_8", failed=failure)
-    ]
+def test_jobs_without_figures(monkeypatch, status, errors, row):
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, status, "", errors)
+
+    monkeypatch.setattr(benchmarks.subprocess, "run", run)
+    wanted = Row("images", **(row or {"failed": errors}))
+    assert benchmarks.measured("images", quick=True) == [wanted]
+
+
+def test_rows_of_a_job(monkeypatch):
+    seen = []
+
+    def run(command, **_):
+        seen.extend(command)
+        rows = json.dumps([dataclasses.asdict(GOOD)])
+        return subprocess.CompletedProcess(command, 0, f"progress\n{rows}\n", "")
+
+    monkeypatch.setattr(benchmarks.subprocess, "run", run)
+    assert benchmarks.measured("images", quick=True) == [GOOD]
+    assert "--rounds=2" in seen and "--rounds=5" not in seen
 
 
 @pytest.mark.thorough

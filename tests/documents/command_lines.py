@@ -185,14 +185,9 @@ def _parse_benchmark(name, arguments):
         parse_args(parser, args)
         raise _Parsed
 
-    def pretrain(flags):  # of benchmarks.inspection, which hands on what it does not know
-        _parse_command("keras_vitbert.pretrain", flags)
-        raise _Parsed
-
     with (
         mock.patch.object(argparse.ArgumentParser, "parse_args", parse),
         mock.patch.object(sys, "argv", [name, *arguments]),
-        mock.patch.object(module, "run", pretrain, create=True),
         contextlib.redirect_stderr(io.StringIO()) as complaint,
         contextlib.suppress(_Parsed),
     ):

@@ -1,17 +1,25 @@
-"""Calls of `pretrain` that are refused: status 2, one line that names the culprit."""
+"""Refused calls: status 2, one line that names the culprit, and a folder left as it was."""
 
 from pipelines.command_line import EXIT_BAD_INPUT
-from tests.keras_vitbert.tiny_runs import files_below, pretrain
+from tests.keras_vitbert.tiny_runs import files_below
 
 
-def assert_refused(sources, capsys, output_dir, *flags, culprit, untouched=True):
-    """The call is refused, and leaves the output as it was unless it has begun to train."""
-    before = files_below(output_dir)
-    capsys.readouterr()
-    assert pretrain(sources, output_dir, *flags) == EXIT_BAD_INPUT
-    out, err = capsys.readouterr()
-    [error] = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert err.splitlines()[-1] == error and culprit in error
-    assert "Traceback" not in err + out
+def assert_refused(call, capture, folder, culprit, untouched=True):
+    """`call()` is refused; with `untouched`, before anything is written or printed.
+
+    Args:
+        call: function that returns an exit status.
+        capture: the fixture `capsys` or `capfd`.
+        folder: what is compared.
+        culprit: str, in the error, which is the last line of stderr.
+        untouched: bool; false where training has begun.
+    """
+    before = files_below(folder)
+    capture.readouterr()
+    assert call() == EXIT_BAD_INPUT
+    out, err = capture.readouterr()
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert errors == err.splitlines()[-1:] and "Traceback" not in out + err
+    assert culprit in errors[0]
     if untouched:
-        assert not out and files_below(output_dir) == before
+        assert not out and files_below(folder) == before

@@ -235,6 +235,21 @@ def unfinished(sources, finished, tmp_path):
     return folder
 
 
+@pytest.fixture
+def refused(sources, tmp_path, capsys):
+    """`refused(*flags, culprit=...)`: `pretrain` refuses, and leaves the output as it was."""
+    from tests.keras_vitbert.bad_calls import assert_refused
+    from tests.keras_vitbert.tiny_runs import pretrain
+
+    def refused(*flags, culprit, output_dir=tmp_path / "run", untouched=True):
+        def call():
+            return pretrain(sources, output_dir, *flags)
+
+        assert_refused(call, capsys, output_dir, culprit, untouched)
+
+    return refused
+
+
 # --- fine-tuned runs -----------------------------------------------------------------------------
 
 
@@ -286,7 +301,8 @@ def signal_at(monkeypatch):
     """`signal_at(place, variant, step)`: SIGTERM once, when training comes there.
 
     The places are `batch` (the step's update is done, nothing is looked at yet) and `after` (all
-    is done that is done at the end of an epoch). The student of a joint run is `joint`.
+    is done that is done at the end of an epoch). The student of a joint run is `joint`, a
+    fine-tuned model `classifier`.
     """
     from keras_vitbert.runs import callbacks, divergence
 
@@ -298,9 +314,7 @@ def signal_at(monkeypatch):
         def hooked(self, number, logs=None):
             if place == "after":
                 original(self, number, logs)
-            modalities = (self.model.has_images, self.model.has_text)
-            variant = {(True, False): "vit", (False, True): "bert"}.get(modalities, "joint")
-            if wanted == [(place, variant, self.model.step)]:
+            if wanted == [(place, _trained(self.model), self.model.step)]:
                 wanted.clear()
                 os.kill(os.getpid(), signal.SIGTERM)
             if place == "batch":
@@ -316,3 +330,11 @@ def signal_at(monkeypatch):
         return wanted
 
     return signal_at
+
+
+def _trained(trainer):
+    """What `signal_at` calls a trainer's model."""
+    if not hasattr(trainer, "has_images"):
+        return "classifier"
+    modalities = (trainer.has_images, trainer.has_text)
+    return {(True, False): "vit", (False, True): "bert"}.get(modalities, "joint")

@@ -1,48 +1,46 @@
-"""Bad calls of `pretrain`: exit status 2, one line that names the culprit, nothing written."""
+"""Bad calls of `pretrain` that its data or its teachers show: refused before anything is written.
+
+What flags and files alone show is in `tests/bad_input`.
+"""
+
+import shutil
 
 import pytest
 
-from tests.keras_vitbert.bad_calls import assert_refused
-from tests.keras_vitbert.tiny_runs import (
-    VOCABULARY,
-    write_sources,
-)
+from keras_vitbert.runs.run_lock import held
+from pipelines.command_line import EXIT_DONE
+from tests.keras_vitbert.tiny_runs import VOCABULARY, pretrain, write_sources
 
 
 @pytest.fixture
-def refused(sources, tmp_path, capsys):
-    """`refused(*flags, culprit=...)`: the call is refused, and leaves the output as it was."""
-
-    def refused(*flags, output_dir=tmp_path / "run", **expected):
-        assert_refused(sources, capsys, output_dir, *flags, **expected)
-
-    return refused
-
-
-def test_bad_vocabularies(refused, tmp_path):
+def other_vocabulary(tmp_path):
+    """A flag: as many words, of which one is another."""
     path = tmp_path / "vocab.txt"
-    flags = ["--variant=bert", f"--config.data.vocabulary={path}"]
-    refused(*flags, culprit="vocab.txt")
-    for tokens, culprit in (
-        ([*VOCABULARY, "word0"], "word0"),
-        (VOCABULARY[1:], "[PAD]"),
-        ([*VOCABULARY, "new"], "vocab"),
-    ):
-        path.write_text("\n".join(tokens) + "\n")
-        refused(*flags, culprit=culprit)
-    refused("--variant=bert", "--config.data.vocabulary=", culprit="data.vocabulary")
-    path.write_bytes(b"\xff\xfe")
-    refused(*flags, culprit="vocab.txt")
+    path.write_text("\n".join([*VOCABULARY[:-1], "other"]) + "\n")
+    return f"--config.data.vocabulary={path}"
 
 
-# --- teachers ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("variant", "flags", "culprit"),
+    [
+        ("bert", "--config.data.vocabulary=", "data.vocabulary"),
+        ("bert", "--config.model.vocabulary_size=3", "vocabulary_size"),
+        ("bert", "--config.model.max_sequence_length=15", "max_sequence_length"),
+        ("vit", "--config.model.num_classes=4", "num_classes"),
+    ],
+)
+def test_sizes_that_are_not_those_of_the_data(refused, variant, flags, culprit):
+    refused(f"--variant={variant}", flags, culprit=culprit)
 
 
 def test_teachers_that_are_no_runs(refused, finished, unfinished, tmp_path):
     for folder in (tmp_path / "nowhere", tmp_path, unfinished, finished("bert")):
         refused("--variant=vitbert", f"--image_teacher={folder}", culprit=str(folder))
-    flags = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('vit')}"]
-    refused("--variant=vitbert_no_gm", *flags, culprit="text_teacher")
+
+
+def test_a_teacher_of_another_vocabulary(refused, finished, other_vocabulary):
+    flags = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"]
+    refused("--variant=vitbert", *flags, other_vocabulary, culprit="text_teacher")
 
 
 @pytest.mark.slow
@@ -57,22 +55,129 @@ def test_teachers_that_see_something_else(refused, finished, tmp_path):
     refused("--variant=vitbert", *teachers, flag, culprit="text_teacher", untouched=False)
 
 
-def test_sizes_that_are_not_those_of_the_data(refused, sources):
-    flags = ["--variant=vit", "--config.model.num_classes=4"]
-    refused(*flags, culprit="num_classes")
-    flags = ["--variant=bert", "--config.model.max_sequence_length=15"]
-    refused(*flags, culprit="max_sequence_length")
+# --- folders of other runs ---------------------------------------------------------------------
 
 
-def test_masks_that_the_run_ends_before(refused):
-    flags = ["--variant=vitbert_no_kd", "--config.merge.mask_update_interval=10"]
-    refused(*flags, culprit="merge.mask_update_interval")
+@pytest.mark.parametrize(
+    ("flags", "culprit"),
+    [
+        (["--variant=bert"], "variant"),
+        (["--variant=vit", "--config.model.hidden_dim=16"], "model.hidden_dim"),
+        (["--variant=vit", "--config.steps=12", "--accept_changes=config.steps"], "steps"),
+    ],
+)
+def test_a_run_of_other_settings_in_the_folder(refused, finished, flags, culprit):
+    refused(*flags, culprit=culprit, output_dir=finished("vit"))
 
 
-def test_a_teacher_of_another_vocabulary(refused, finished, tmp_path):
-    other = write_sources(tmp_path, seed=1)
-    tokens = [*VOCABULARY[:-1], "other"]
-    (other / "vocab.txt").write_text("\n".join(tokens) + "\n")
-    flags = [f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"]
-    flags += [f"--config.data.vocabulary={other / 'vocab.txt'}"]
-    refused("--variant=vitbert", *flags, culprit="text_teacher")
+def test_an_accepted_change_is_not_recorded_beside_a_process_that_trains(refused, unfinished):
+    with held(str(unfinished)):
+        flags = ["--variant=vit", "--config.seed=4", "--accept_changes=config.seed"]
+        refused(*flags, culprit=str(unfinished), output_dir=unfinished)
+
+
+def test_a_run_that_is_to_end_where_it_is(refused, unfinished):
+    flags = ["--variant=vit", "--config.steps=9", "--accept_changes=config.steps"]
+    refused(*flags, culprit="steps", output_dir=unfinished)
+
+
+def test_weights_to_start_from_that_come_too_late(refused, finished, unfinished):
+    flags = ["--variant=vit", f"--initial_weights={finished('vit')}"]
+    flags.append("--accept_changes=initial_weights")
+    refused(*flags, culprit="initial_weights", output_dir=unfinished)
+
+
+def test_another_vocabulary_than_that_of_the_run(refused, finished, other_vocabulary):
+    flags = ["--variant=bert", other_vocabulary]
+    refused(*flags, culprit=" vocabulary", output_dir=finished("bert"))
+
+
+def test_other_data_than_those_of_the_run(refused, finished, sources, tmp_path):
+    """As many records of the same classes, but others; the same files in another order."""
+    others = write_sources(tmp_path, seed=1)
+    for split, name in (("train", "images"), ("validation", "image_validation")):
+        flags = ["--variant=vit", f"--config.data.images.{split}={others}/images-{split}-*"]
+        refused(*flags, culprit=f" {name}", output_dir=finished("vit"))
+    for ours, theirs in ((0, 1), (1, 0)):
+        file = sources / f"text-train-{ours:05}-of-00002"
+        shutil.copy(file, tmp_path / f"swapped-{theirs:05}-of-00002")
+    flags = ["--variant=bert", f"--config.data.text.train={tmp_path}/swapped-*"]
+    refused(*flags, culprit=" texts", output_dir=finished("bert"))
+
+
+def test_other_classes_than_those_of_the_run(refused, sources, finished, tmp_path):
+    for split in ("train", "validation"):
+        for file in sources.glob(f"images-{split}*"):
+            shutil.copy(file, tmp_path)
+    (tmp_path / "classes.txt").write_text("dog\ncat\ntench\n")
+    flags = ["--variant=vit", f"--config.data.images.train={tmp_path}/images-train-*"]
+    refused(*flags, culprit=" classes", output_dir=finished("vit"))
+
+
+@pytest.mark.slow
+def test_other_teachers_than_those_of_the_run(refused, finished, sources, tmp_path):
+    folder, vit, text = finished("vitbert_no_gm"), finished("vit"), finished("bert")
+    flags = ["--variant=vitbert_no_gm", f"--text_teacher={text}"]
+    refused(*flags, culprit="image_teacher", output_dir=folder)
+    copy = tmp_path / "vit"
+    shutil.copytree(vit, copy)
+    assert pretrain(sources, folder, *flags, f"--image_teacher={copy}") == EXIT_DONE
+    (copy / "checkpoints" / "LAST").write_text("step-00000008\n")
+    refused(*flags, f"--image_teacher={copy}", culprit="image_teacher", output_dir=folder)
+
+
+@pytest.mark.slow
+def test_other_teachers_of_its_own_than_those_of_the_run(refused, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished("vitbert", own_teachers=True), folder)
+    (folder / "summary.json").unlink()
+    flags = ["--variant=vitbert", "--config.teachers.image_steps=4"]
+    refused(*flags, culprit="teachers/vit", output_dir=folder, untouched=False)
+    shutil.rmtree(folder / "teachers" / "vit")
+    refused(*flags, culprit="image_teacher", output_dir=folder, untouched=False)
+    assert not (folder / "summary.json").exists()
+
+
+# --- damaged folders ---------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_none(refused, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("here")
+    for folder in (file, file / "below"):
+        refused("--variant=vit", culprit=str(file), output_dir=folder)
+    assert file.read_text() == "here"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b'{"variant": "vit"}'),
+        ("summary.json", b'{"steps": '),
+        ("metrics.csv", b""),
+        ("metrics.csv", b"step,loss\nx,1\n"),
+        ("metrics.csv", b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_file_of_the_run(refused, unfinished, name, content):
+    (unfinished / name).write_bytes(content)
+    untouched = name != "metrics.csv"  # which is read as training begins
+    refused("--variant=vit", culprit=name, output_dir=unfinished, untouched=untouched)
+
+
+@pytest.mark.parametrize("rows", [-1, 1])
+def test_metrics_that_lack_rows(refused, unfinished, rows):
+    file = unfinished / "metrics.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:rows]))
+    refused("--variant=vit", culprit="metrics.csv", output_dir=unfinished, untouched=False)
+
+
+def test_damaged_checkpoints(refused, unfinished):
+    """All of them; of several, one that is whole is used, see `runs/test_checkpoints.py`."""
+    shutil.rmtree(unfinished / "checkpoints" / "step-00000008")
+    data = unfinished / "checkpoints" / "step-00000010" / "state.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    refused("--variant=vit", culprit="step-00000010", output_dir=unfinished, untouched=False)
+    (unfinished / "checkpoints" / "LAST").write_text("step-00000099\n")
+    refused("--variant=vit", culprit="step-00000099", output_dir=unfinished, untouched=False)

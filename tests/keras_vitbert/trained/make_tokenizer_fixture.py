@@ -10,8 +10,9 @@ import pathlib
 import unicodedata
 
 import numpy as np
+from tokenizers import BertWordPieceTokenizer
 
-from benchmarks.tokenizer_parity import all_characters, tokenizers
+from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 PATH = pathlib.Path(__file__).parent / "fixtures" / "tokens.json"
 LINES = """\
@@ -88,17 +89,34 @@ def script_lines():
             yield " ".join("".join(word) for word in np.split(found, ends))
 
 
+def all_characters(lines):
+    """A vocabulary of every character, unchanged and as a tokenizer may change it."""
+    found = set()
+    for character in {character for line in lines for character in line}:
+        for form in ("NFC", "NFD", "NFKD"):
+            for changed in (character, character.lower(), character.casefold()):
+                found |= set(unicodedata.normalize(form, changed))
+    found = sorted(c for c in found if not c.isspace())
+    return [*SPECIAL_TOKENS, *found, *(f"##{c}" for c in found)]
+
+
 def main():
     """Writes the fixture."""
     lines = [*LINES.split("\n"), *script_lines()]
     different = DIFFERENT.split("\n")
     vocabulary = all_characters([*lines, *different])
     vocabulary += ["the", "quick", "##ing", "##able", "una", "##ff", "привет", "世界", "ca", "##fe"]
-    _, reference = tokenizers(vocabulary)
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = BertWordPieceTokenizer(vocab=ids, lowercase=True)
+
+    def reference(texts):
+        found = tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [[text, encoding.ids] for text, encoding in zip(texts, found, strict=True)]
+
     content = {
         "vocabulary": vocabulary,
-        "lines": [list(pair) for pair in zip(lines, reference(lines), strict=True)],
-        "different": [list(pair) for pair in zip(different, reference(different), strict=True)],
+        "lines": reference(lines),
+        "different": reference(different),
     }
     PATH.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")
 

@@ -1,7 +1,7 @@
 """The text pipeline's tokenizer gives the ids of BERT's reference, but for what is listed.
 
 So that texts mean the same to a BERT from elsewhere. `fixtures/tokens.json` is made by
-`make_tokenizer_fixture.py`; `benchmarks.tokenizer_parity` compares whole files.
+`make_tokenizer_fixture.py`.
 """
 
 import json

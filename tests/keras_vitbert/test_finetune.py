@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -210,8 +211,8 @@ def test_the_table_is_the_summary(text_run, text_flags, tmp_path, capsys):
     assert summary_of(folder) == summary
     for name in ("accuracy", "f1", "mcc"):
         value = summary["splits"]["validation"][name]["median"]
-        assert f"validation                     13  {name:<9}{value:>8.4f}{value:>8.4f}" in out
-    assert "learning rate 0.01 (given)" in out and "over 1 seed" in out
+        assert re.search(rf"validation +13 +{name} +{value:.4f} +{value:.4f}", out)
+    assert "0.01 (given)" in out
 
 
 @pytest.mark.slow
@@ -279,23 +280,11 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_executions_of_two_steps_make_the_same(text_run, text_flags, tmp_path, monkeypatch):
+def test_executions_of_two_steps_make_the_same(text_run, text_flags, tmp_path, signal_at):
     """Batches have the lengths of two buckets. Stopped after the first execution, it goes on."""
-    from keras_vitbert.runs import divergence
-
-    original, stops = divergence.DivergenceGuard.on_train_batch_end, []
-
-    def hooked(self, batch, logs=None):
-        if not stops:
-            stops.append(self.model.step)
-            os.kill(os.getpid(), signal.SIGTERM)
-        original(self, batch, logs)
-
     flags = [*text_flags, "--config.steps_per_execution=2", f"--output_dir={tmp_path}"]
-    with monkeypatch.context() as patched:
-        patched.setattr(divergence.DivergenceGuard, "on_train_batch_end", hooked)
-        assert finetune(*flags) == EXIT_STOPPED
-    assert stops == [2]
+    signal_at("batch", "classifier", 2)
+    assert finetune(*flags) == EXIT_STOPPED
     assert finetune(*flags) == EXIT_DONE
     [result] = results_of(tmp_path)
     assert result["resumed_from_step"] == 2
@@ -371,16 +360,6 @@ def test_results_of_a_sweep_stay_when_one_seed_is_asked_for(swept, image_flags, 
     assert finetune(*image_flags, *flags) == EXIT_DONE
     assert rows_of(folder / "results.csv") == kept and summary_of(folder)["seeds"] == [0]
     assert 0 < summary_of(folder)["seconds"] < before["seconds"]
-
-
-def test_another_checkpoint_in_the_same_folder(text_run, text_flags, tmp_path, capsys):
-    run = tmp_path / "run"
-    shutil.copytree(text_run, run)
-    record = content_of(run / "config.json")
-    record["inputs"]["checkpoint"] = record["inputs"]["checkpoint"][::-1]
-    (run / "config.json").write_text(json.dumps(record))
-    assert finetune(*text_flags, f"--output_dir={run}") == 2
-    assert "checkpoint" in capsys.readouterr().err
 
 
 # --- where it begins ---------------------------------------------------------------------------

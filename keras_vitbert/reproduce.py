@@ -17,8 +17,8 @@ Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
 import os
 import sys
 
-from keras_vitbert.configs.command import parse_with_config
 from keras_vitbert.configs.loading import load_config
+from keras_vitbert.flags import parse_with_config
 from pipelines import flags
 from pipelines.command_line import load_tensorflow, quiet_loading, run
 

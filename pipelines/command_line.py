@@ -30,6 +30,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 
+from pipelines import status
 from pipelines.status import discard, doing, say
 
 EXIT_DONE = 0
@@ -105,10 +106,10 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int
         raise error
     if _debugged:
         traceback.print_exception(error)
-    status, line = end
+    exit_status, line = end
     if line:
         say(one_line(line))
-    return status
+    return exit_status
 
 
 def _end(error):
@@ -275,12 +276,11 @@ def _held():
     After an abort only `--debug` shows them, so `faulthandler` says at least where that was.
     """
     sys.stderr.flush()
-    stderr, own = os.dup(2), sys.stderr
-    if own is sys.__stderr__:  # what the project itself says meanwhile is shown
-        sys.stderr = open(stderr, "w", buffering=1, errors="backslashreplace", closefd=False)
-    is_new = not faulthandler.is_enabled()
+    stderr, is_new = os.dup(2), not faulthandler.is_enabled()
     if is_new:
         faulthandler.enable(stderr)
+    if sys.stderr is sys.__stderr__:  # what the project itself says meanwhile is shown
+        status.instead_of_stderr = open(stderr, "w", errors="backslashreplace", closefd=False)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
@@ -292,10 +292,10 @@ def _held():
             os.write(stderr, held.read())
             raise
         finally:
-            own.flush()
+            sys.stderr.flush()
+            status.instead_of_stderr = None
             if is_new:
                 faulthandler.disable()
-            sys.stderr = own
             os.dup2(stderr, 2)
             os.close(stderr)
 

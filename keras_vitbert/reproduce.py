@@ -18,6 +18,7 @@ import os
 import sys
 
 from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.flags import parse_with_config
 from pipelines import flags
 from pipelines.command_line import load_tensorflow, quiet_loading, run
@@ -73,10 +74,12 @@ def main(argv):
         from keras_vitbert.reproduction.scales import get_scale
 
     output = os.path.abspath(output)
+    usual, fields = flatten(load_config(values.scale)), flatten(config).items()
     scale = get_scale(
         values.scale,
         os.path.join(output, "data"),
-        {field: config.value(field) for field in given},
+        # An optimiser that is named brings values of its own.
+        {name: value for name, value in fields if name in given or value != usual[name]},
         **{name: values[name].value for name in ("cifar10", "books", "data_dir")},
     )
     plan = Plan(

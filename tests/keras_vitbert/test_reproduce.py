@@ -77,6 +77,17 @@ def test_a_plan_runs_nothing(scale, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_values_of_the_config_are_those_of_every_pretraining(monkeypatch):
+    seen, missing = [], running.missing
+    monkeypatch.setattr(running, "missing", lambda *both: seen.append(both[0]) or missing(*both))
+    flags = ("--config.optimizer.name=lion", "--config.steps=400", "--config.dtype=float32")
+    assert call("--table=3", "--dry_run", *flags) == EXIT_DONE
+    config = seen[0]["pretrain/joint-s0"].experiment
+    assert (config.optimizer.name, config.optimizer.beta_2) == ("lion", 0.99)
+    # That of the config itself, where the scale has another; and the scale's own.
+    assert (config.steps, config.dtype, config.steps_per_epoch) == (400, "float32", 50)
+
+
 @pytest.mark.slow
 def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     """A random start and a joint model, fine-tuned with two seeds; again without its folders."""

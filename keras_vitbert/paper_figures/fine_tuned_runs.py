@@ -4,18 +4,19 @@ import csv
 import functools
 import os
 
-from keras_vitbert.fine_tuning.prediction_files import FILE
+import numpy as np
+
+from keras_vitbert.fine_tuning.prediction_files import FILE, described
+from keras_vitbert.fine_tuning.task_data import open_task
 from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.drawing import spread
-from keras_vitbert.paper_figures.fine_tuned_images import FineTunedImages
 from keras_vitbert.paper_figures.qualitative_values import TOP, Answer, ImageExample, TextExample
+from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.images.image_decoding import central_crop
 from pipelines.text_tables import csv_reader
 
 _PLACES = ("path", "line", "row", "record")  # columns that name an example
 _TEXTS = ("text", "text_pair")
-_PIXELS = 96  # of an image on the page
 _WORDS = 60  # of a text on the page
 
 
@@ -23,52 +24,43 @@ class FineTunedRun:
     """The folder of a finished run of `finetune`.
 
     Args:
-        path: str, local or `gs://`.
-        images: str, the folder of the task's data, which holds its images; empty for that of TFDS.
+        path: local or `gs://`.
+        images: the folder of the task's data, which holds its images; empty for that of TFDS.
 
     Attributes:
-        path: str.
-        record, summary: dict, the contents of `config.json` and `summary.json`.
-        images: str.
+        record, summary: the contents of `config.json` and `summary.json`.
         rows: list of dict of str, its predictions for the split that it reports.
 
     Raises:
         ValueError: it is not finished, or has left no predictions.
     """
 
-    def __init__(self, path, images=""):
+    def __init__(self, path: str, images: str = ""):
         self.path, self.images = path, images
         folder = RunFolder(path, writes=False)
         self.record, self.summary = folder.record(), folder.summary()
         if self.summary is None:
             raise ValueError(f"{path}: this fine-tuning is not finished; run it again")
-        self.rows = self._read_predictions()
+        model = RunFolder(os.path.join(path, self.summary["model"]), writes=False)
+        rows = csv_reader(model.read(FILE) or "", csv.DictReader)
+        self.rows = [row for row in rows if row.get("split") == self.summary["split"]]
+        if not self.rows:
+            split = self.summary["split"]
+            raise ValueError(f"{model.path}/{FILE}: has no predictions of {split}")
 
     @property
-    def kind(self):
-        """str, what is classified: `images` or `text`."""
+    def kind(self) -> str:
+        """What is classified: `images` or `text`."""
         return self.record["experiment"]["kind"]
 
     @property
-    def sees(self):
+    def sees(self) -> tuple:
         """What must be equal for runs to be shown side by side: the task's examples."""
         split = self.summary["split"]
         return self.kind, split, self.record["inputs"][split]
 
-    def _read_predictions(self):
-        folder = RunFolder(os.path.join(self.path, self.summary["model"]), writes=False)
-        text = folder.read(FILE) or ""
-        rows = [
-            row
-            for row in csv_reader(text, csv.DictReader)
-            if row.get("split") == self.summary["split"]
-        ]
-        if not rows:
-            raise ValueError(f"{folder.path}/{FILE}: has no predictions of {self.summary['split']}")
-        return rows
-
-    def answers(self, row):
-        """The likeliest classes of an example, the likeliest first: list of `Answer`."""
+    def answers(self, row: dict[str, str]) -> list[Answer]:
+        """The likeliest classes of an example, the likeliest first."""
         if "top_1" in row:
             pairs = [
                 (row[f"top_{rank}"], row[f"probability_{rank}"])
@@ -81,27 +73,28 @@ class FineTunedRun:
         answers = [Answer(name, float(value), name == row["label"]) for name, value in pairs]
         return sorted(answers, key=lambda answer: -answer.probability)[:TOP]
 
-    def image(self, row):
-        """The middle square of an example's image: uint8 `(_PIXELS, _PIXELS, 3)`."""
-        return central_crop(self._images.read(row), _PIXELS, 1.0).numpy()
+    def image(self, number: int) -> np.ndarray:
+        """An example's image as the network sees it: uint8 `(size, size, 3)`.
+
+        Raises:
+            ValueError: the data hold another example in its place.
+        """
+        part = self._split.part([(number, number + 1)])
+        [about] = described(part)
+        if any(self.rows[number].get(key) != name for key, name in about.items()):
+            name = next(iter(about.values()))
+            raise ValueError(f"{self.images}: example {number} is {name}, not that of {self.path}")
+        return next(iter(part.evaluation(1)))["images"].numpy()[0]
 
     @functools.cached_property
-    def _images(self):
-        data = self.record["experiment"]["data"]
-        columns = [data.get(name, "") for name in ("image_column", "label_column")]
-        task = TASKS[self.record["experiment"]["task"]]
-        return FineTunedImages(task, self.summary["split"], self.images, columns)
+    def _split(self):
+        config = config_of(self.record)
+        data = open_task(TASKS[config.task], config, None, 0, self.images)
+        return data.tests[self.summary["split"]]
 
 
-def examples_of(runs, wanted):
-    """Examples of a task and what fine-tuned runs predict for them.
-
-    Args:
-        runs: dict of a name to a `FineTunedRun`, all of which see the same.
-        wanted: int, how many at most, evenly spread.
-
-    Returns:
-        list of `ImageExample` or of `TextExample`.
+def examples_of(runs: dict[str, FineTunedRun], wanted: int) -> list[ImageExample | TextExample]:
+    """Evenly spread examples of a task, at most `wanted`, and what fine-tuned runs predict.
 
     Raises:
         ValueError: runs have predictions for other examples.
@@ -117,7 +110,7 @@ def examples_of(runs, wanted):
         row = first.rows[number]
         answers = {name: run.answers(run.rows[number]) for name, run in runs.items()}
         if first.kind == "images":
-            found.append(ImageExample(number, first.image(row), row["label"], answers))
+            found.append(ImageExample(number, first.image(number), row["label"], answers))
             continue
         words = " | ".join(row[column] for column in _TEXTS if row.get(column)).split()
         words = words[:_WORDS] + ["…"] * (len(words) > _WORDS)

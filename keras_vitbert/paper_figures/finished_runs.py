@@ -149,32 +149,25 @@ class FinishedRun:
             raise Lacking("it has neither stored values nor a checkpoint yet")
 
 
-def open_runs(paths, **options):
-    """Runs by the shortest names that distinguish them.
+def open_runs(paths: list[str], **options) -> dict:
+    """Runs of `pretrain` and `finetune` by the part of their paths that distinguishes them.
 
     Args:
-        paths: list of str, folders of runs of `pretrain` and `finetune`.
+        paths: their folders.
         options: see `FinishedRun`.
 
     Returns:
-        dict of name to `FinishedRun` or `FineTunedRun`.
+        name to `FinishedRun` or `FineTunedRun`.
 
     Raises:
-        ValueError: a folder holds no run.
+        ValueError: a folder holds no run, or two have one name.
     """
-    parts = []
-    for path in paths:
-        whole = path if "://" in path else os.path.abspath(path)
-        parts.append([part for part in whole.split("/") if part])
-    names = []
-    for own in parts:
-        ends = (own[-depth:] for depth in range(1, len(own)))
-        name = next((end for end in ends if [p[-len(end) :] for p in parts].count(end) == 1), own)
-        names.append(re.sub(r"[^\w.+-]", "_", "-".join(name)))
-    names = [  # `a/b` and `a-b` would have the same name
-        name if names.count(name) == 1 else f"{name}-{number + 1}"
-        for number, name in enumerate(names)
-    ]
+    whole = [path if "://" in path else os.path.abspath(path) for path in paths]
+    parts = [path.rstrip("/").split("/") for path in whole]
+    shared = len(os.path.commonprefix([own[:-1] for own in parts]))
+    names = [re.sub(r"[^\w.+-]", "_", "-".join(own[shared:])) for own in parts]
+    if len(set(names)) < len(names):
+        raise ValueError(f"runs of the same name: {', '.join(names)}")
     return {name: _opened(path, options) for name, path in zip(names, paths, strict=True)}
 
 

@@ -66,10 +66,7 @@ def find(path: str) -> Source:
     Raises:
         ValueError: there is no model, it cannot be fetched, or it is of no known kind.
     """
-    try:
-        source = _found(path)
-    except tf.errors.OpError as error:  # of a remote path
-        raise ValueError(f"{path}: cannot be read ({one_line(error.message)})") from error
+    source = _found(path)
     if source is None:
         raise ValueError(f"{path}: no model is there; {WANTED}")
     return source

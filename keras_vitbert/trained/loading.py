@@ -75,12 +75,6 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
 
 def _open_run(folder, record, dtype):
     check_sums(folder.path)  # if the run is a shared one
-    checkpoint = checkpoints.latest(folder.checkpoints)
-    if checkpoint[0] is None:
-        raise ValueError(
-            f"{folder.path}: is a run of keras_vitbert.pretrain without a checkpoint; run its "
-            "command again"
-        )
     config = config_of(record)
     variant = config.parts
     network = build_network(
@@ -88,8 +82,8 @@ def _open_run(folder, record, dtype):
     )
     heads = {"image": network.image_head, "mlm": network.mlm_head}
     heads = {name: head for name, head in heads.items() if head is not None}
-    central_crop = config.data.images.central_crop
-    return _restored(folder, record, variant.name, network, heads, central_crop, checkpoint)
+    about = folder, record, folder.checkpoints, variant.name
+    return _restored(*about, network, heads, config.data.images.central_crop)
 
 
 def _open_fine_tuned(folder, record, dtype):
@@ -99,22 +93,22 @@ def _open_fine_tuned(folder, record, dtype):
             f"{folder.path}: holds no finished run of keras_vitbert.finetune; give the folder of "
             "one"
         )
-    trial = os.path.join(folder.path, summary["model"])
-    checkpoint = checkpoints.latest(os.path.join(trial, "checkpoints"))
-    if checkpoint[0] is None:
-        raise ValueError(f"{trial}: its checkpoint is gone; fine-tune again")
     config = config_of(record)
     network = build_classifier(record["model"], config.kind, len(classes), dtype, config.head)
     if config.lora_rank:
         network.enable_lora(config.lora_rank)
     heads = {"image" if network.kind == "images" else "text": network.head}
     central_crop = config.images.central_crop if config.kind == "images" else CENTRAL_CROP
-    return _restored(folder, record, config.task, network, heads, central_crop, checkpoint)
+    trial = os.path.join(folder.path, summary["model"], "checkpoints")
+    return _restored(folder, record, trial, config.task, network, heads, central_crop)
 
 
-def _restored(folder, record, name, network, heads, central_crop, checkpoint):
-    """The `TrainedModel` of a run, from a checkpoint: (folder, step)."""
-    checkpoints.restore_network(checkpoint[0], network)
+def _restored(folder, record, place, name, network, heads, central_crop):
+    """The `TrainedModel` of a run, from the latest checkpoint in a folder."""
+    checkpoint, step = checkpoints.latest(place)
+    if checkpoint is None:
+        raise ValueError(f"{place}: holds no checkpoint; run its command again")
+    checkpoints.restore_network(checkpoint, network)
     vocabulary = None
     if {"mlm", "text"} & heads.keys():
         vocabulary = vocabulary_of(folder.path, record)
@@ -125,8 +119,8 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
             "restore the file"
         )
     summary = folder.summary() or {}
-    if summary.get("steps", checkpoint[1]) != checkpoint[1]:
-        say(f"{checkpoint[0]}: is an older checkpoint, the run ended at step {summary['steps']}")
+    if summary.get("steps", step) != step:
+        say(f"{checkpoint}: is an older checkpoint, the run ended at step {summary['steps']}")
     return TrainedModel(
         *(folder.path, name, network.backbone, heads, classes, vocabulary),
         vocabulary is None or is_lower(record["experiment"]["data"]["case"], vocabulary),
@@ -134,8 +128,8 @@ def _restored(folder, record, name, network, heads, central_crop, checkpoint):
         record,
         summary,
         network=network,
-        step=checkpoint[1],
-        checkpoint=checkpoint[0],
+        step=step,
+        checkpoint=checkpoint,
     )
 
 

@@ -1,6 +1,5 @@
 """Presets: the same outputs before and after, through our classes and keras-hub's."""
 
-import os
 import shutil
 
 import keras_hub
@@ -73,31 +72,6 @@ def test_keras_hub_loads_them_by_its_own_names(full_model, presets):
     sequence = full_model.backbone(text)["text_sequence"]
     expected = full_model.heads["mlm"](sequence, np.array([[1, 2], [4, 1]]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_presets_are_uploaded_by_keras_hub(presets, tmp_path, monkeypatch):
-    """Without a hub: the folder with its own card is what would be uploaded."""
-    from keras_hub.src.utils import preset_utils
-
-    folder = tmp_path / "preset"
-    shutil.copytree(presets["masked_lm"], folder)
-    (folder / "README.md").write_text("the card")
-    uploaded = {}
-
-    class Hub:
-        def create_repo(self, repo_id, exist_ok):
-            return type("Repository", (), {"repo_id": repo_id})
-
-        def file_exists(self, repo_id, filename):
-            return True
-
-        def upload_folder(self, repo_id, folder_path):
-            uploaded[repo_id] = sorted(os.listdir(folder_path))
-
-    monkeypatch.setattr(preset_utils, "huggingface_hub", Hub())
-    keras_hub.upload_preset("hf://somebody/words", str(folder))
-    assert uploaded == {"somebody/words": sorted(os.listdir(folder))}
-    assert (folder / "README.md").read_text() == "the card"
 
 
 def test_damaged_presets_are_refused(presets, tmp_path):

@@ -71,8 +71,8 @@ class Table:
     def read(self, names: list[str]) -> Iterator[Row]:
         """Yields some columns of each row."""
         for number, values in self.rows(names):
-            row = Row(number, [], values) if isinstance(values, str) else None
-            yield row or _row(number, values, names)
+            damaged = isinstance(values, str)
+            yield Row(number, [], values) if damaged else _row(number, values, names)
 
 
 def is_table(path: str) -> bool:
@@ -263,17 +263,18 @@ def _row(number, values, names):
     for name, value in zip(names, values, strict=True):
         if isinstance(value, dict) and "bytes" in value:  # an image
             value = value["bytes"] if value["bytes"] is not None else value.get("path")
-        if isinstance(value, dict | list):
+        if isinstance(value, str):
+            if _SURROGATE.search(value):
+                return Row(number, [], f"{name!r} holds half a surrogate pair, which is no text")
+        elif isinstance(value, dict | list):
             return Row(number, [], f"{name!r} holds {type(value).__name__}, expected a text")
-        if isinstance(value, bool):
+        elif isinstance(value, bool):
             value = str(value).lower()
         elif isinstance(value, float) and math.isnan(value):  # how pandas writes a missing value
             value = None
         elif isinstance(value, float) and value.is_integer():  # from integers in a column with gaps
-            value = int(value)
-        if value is not None and not isinstance(value, str | bytes):
+            value = str(int(value))
+        elif value is not None and not isinstance(value, bytes):
             value = str(value)
-        if isinstance(value, str) and _SURROGATE.search(value):
-            return Row(number, [], f"{name!r} holds half a surrogate pair, which is no text")
         texts.append(value)
     return Row(number, texts)

@@ -3,6 +3,8 @@
 import collections
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
@@ -10,7 +12,8 @@ from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.tfrecords import to_example, write_shards
-from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
+from pipelines.tasks.labelled_images import ImageFiles, LabelledImages, read_images
+from pipelines.tasks.tables import open_table
 from tests.marks import slow
 
 SIZE, COUNT = 6, 23
@@ -155,3 +158,21 @@ def test_damage_is_found_by_name(folder, tmp_path):
     assert ImageFiles.find(str(tmp_path))[0].first_damage() is None
     (tmp_path / "a" / "1.png").write_bytes(encoded(1)[:40])
     assert f"{tmp_path}/a/1.png: " in ImageFiles.find(str(tmp_path))[0].first_damage()
+
+
+@pytest.mark.parametrize("label", [" ", b"cat", "a\nb", None])
+def test_a_label_is_a_word(tmp_path, label):
+    """As it is for texts: a class without a name would be trained."""
+    path = tmp_path / "train.parquet"
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    labels = [b"dog" if isinstance(label, bytes) else "dog", label]
+    rows = pyarrow.table({"image": ["a.jpg", "b.jpg"], "label": labels})
+    if isinstance(label, bytes):
+        rows = rows.slice(1)
+    pyarrow.parquet.write_table(rows, path)
+    with pytest.raises(ValueError, match=f"row {len(rows)}: .*label"):
+        read_images([open_table(str(path))], "image")
+    if len(rows) == 2:
+        _, classes, left_out = read_images([open_table(str(path))], "image", max_bad_records=1)
+        assert (classes, left_out) == (["dog"], 1)

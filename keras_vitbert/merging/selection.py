@@ -11,6 +11,7 @@ the host unless it is compiled, and a GPU's tensors would be copied there in eve
 
 import itertools
 import math
+from typing import Any
 
 from keras import ops
 
@@ -18,20 +19,20 @@ MAGNITUDE_BITS = 31  # float32 without its sign
 _EXACT = 2**24  # float32 represents every integer up to this
 
 
-def smallest(values, candidates, count):
+def smallest(values: list, candidates: list, count: Any) -> list:
     """Marks the `count` candidates with the smallest magnitude over all tensors together.
 
     Ties are broken by position (list order, then row-major), so that exactly `count` entries are
     marked. NaNs are larger than everything.
 
     Args:
-        values: list of float tensors; compared in float32 by absolute value.
-        candidates: list of boolean tensors of the same shapes; only true entries can be marked.
+        values: float tensors; compared in float32 by absolute value.
+        candidates: boolean tensors of the same shapes; only true entries can be marked.
         count: scalar int32 tensor, at most the number of candidates. The tensors may have
             2**31 - 1 entries in total.
 
     Returns:
-        list of boolean tensors, true where marked.
+        boolean tensors, true where marked.
     """
     bits = [magnitude_bits(value) for value in values]
     count = ops.cast(count, "int32")
@@ -61,15 +62,8 @@ def smallest(values, candidates, count):
     return [b | t for b, t in zip(below, ties_up_to(last), strict=True)]
 
 
-def magnitude_bits(values):
-    """Integers in the order of the absolute values, NaNs last.
-
-    Args:
-        values: float tensor; taken in float32.
-
-    Returns:
-        uint32 tensor, below 2**31.
-    """
+def magnitude_bits(values: Any) -> Any:
+    """Integers in the order of the absolute values in float32, NaNs last: uint32 below 2**31."""
     # Clearing the sign bit is the absolute value, and unlike `ops.abs` it also orders NaNs last.
     return ops.view(ops.cast(values, "float32"), "uint32") & 0x7FFFFFFF
 

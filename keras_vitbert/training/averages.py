@@ -9,13 +9,10 @@ import keras
 class WeightAverages(keras.callbacks.Callback):
     """Validates with the averages of an optimiser's `use_ema`, and keeps them after the last step.
 
-    Without `use_ema` it does nothing.
-
-    Args:
-        steps: int, of the whole training.
+    Without `use_ema` it does nothing. `steps` are those of the whole training.
     """
 
-    def __init__(self, steps):
+    def __init__(self, steps: int):
         super().__init__()
         self.steps = steps
 
@@ -33,12 +30,8 @@ class WeightAverages(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def averaged(trainer):
-    """A scope in which a trainer's network has the averages of its weights, if there are any.
-
-    Args:
-        trainer: a compiled `BaseTrainer`.
-    """
+def averaged(trainer: Any):
+    """A scope in which a compiled trainer's network has the averages of its weights, if any."""
     _swap(trainer)
     try:
         yield

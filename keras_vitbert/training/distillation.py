@@ -3,22 +3,22 @@
 import keras
 from keras import ops
 
-from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork, image_inputs, text_inputs
 
 
 class Teacher(keras.Model):
     """A frozen network of another size, with the logits that a student needs.
 
     Args:
-        network: `PreTrainingNetwork`; images are resized to its size.
-        vocabulary_size: int, the student's: masked-LM logits beyond it are cut off; None for all.
+        network: images are resized to its size.
+        vocabulary_size: the student's: masked-LM logits beyond it are cut off; None for all.
 
     Call it on the inputs of the student, images as floats in [0, 1]; it returns the network's dict
     of float32 logits. Images of another size are resized bilinearly and without antialiasing, as
     TPUs can compile this.
     """
 
-    def __init__(self, network, vocabulary_size=None, **kwargs):
+    def __init__(self, network: PreTrainingNetwork, vocabulary_size: int | None = None, **kwargs):
         super().__init__(dtype="float32", **kwargs)  # images are resized before they are rounded
         self.network = network
         self.vocabulary_size = vocabulary_size
@@ -42,24 +42,16 @@ class Teachers:
     """A separately trained ViT and BERT, run in inference mode and without gradients.
 
     This is not a Keras layer, so a trainer that holds it neither trains nor saves the teachers.
-
-    Args:
-        image: `PreTrainingNetwork` or `Teacher` with an image side, or None.
-        text: `PreTrainingNetwork` or `Teacher` with a text side, or None.
     """
 
-    def __init__(self, image=None, text=None):
+    def __init__(self, image: keras.Model | None = None, text: keras.Model | None = None):
         self.image = image
         self.text = text
 
-    def __call__(self, batch):
-        """The teachers' logits for a batch; call it outside the student's gradient tapes.
+    def __call__(self, batch: dict) -> dict:
+        """The teachers' logits by the names that the student uses; empty without teachers.
 
-        Args:
-            batch: dict, see `JointTrainer`.
-
-        Returns:
-            dict of logits by the names that the student uses; empty without teachers.
+        Call it outside the student's gradient tapes, on a batch as in `JointTrainer`.
         """
         logits = {}
         with keras.name_scope("teachers"):

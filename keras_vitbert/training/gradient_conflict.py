@@ -5,6 +5,7 @@ This is measured in probing steps, from gradients that are summed over all repli
 """
 
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,11 +24,11 @@ class GradientConflict(keras.layers.Layer):
     Every replica computes the same values and keeps its own copy, as with masks.
 
     Args:
-        shared_variables: list of the variables that both tasks reach, in order.
-        histograms: bool, whether to make histograms of both gradients, too.
+        shared_variables: those that both tasks reach, in order.
+        histograms: whether to make histograms of both gradients, too.
     """
 
-    def __init__(self, shared_variables, histograms=False, **kwargs):
+    def __init__(self, shared_variables: list, histograms: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.histograms = histograms
         self.blocks = list(dict.fromkeys(block_of(v.path) for v in shared_variables))
@@ -45,13 +46,8 @@ class GradientConflict(keras.layers.Layer):
             self.ends = weight("ends", rows, 2, 2)  # block, text or image, lowest and highest
             self.counts = weight("counts", rows, 2, BUCKETS, dtype="int32")
 
-    def measure(self, text, image, good=True):
-        """Compares two gradients, in graph mode or eagerly.
-
-        Args:
-            text, image: lists of float tensors, the gradients of the shared variables.
-            good: scalar bool tensor; if it is False, the last results stay.
-        """
+    def measure(self, text: list, image: list, good: Any = True):
+        """Compares two gradients of the shared variables; unless `good`, the last results stay."""
 
         def keep(variable, value):
             variable.assign(ops.where(good, value, variable.value))
@@ -74,13 +70,12 @@ class GradientConflict(keras.layers.Layer):
             keep(self.ends, ops.reshape(ops.stack(ends), self.ends.shape))
             keep(self.counts, ops.reshape(ops.stack(counts), self.counts.shape))
 
-    def values(self):
-        """The last results.
+    def values(self) -> dict[str, dict[str, float]]:
+        """The last results, by the name of a block, or `all`.
 
-        Returns:
-            dict of a block's name, or `all`, to a dict of floats: `text_norm`, `image_norm`,
-            `cosine`, `norm_ratio` (text to image) and `opposite_sign`, the fraction of entries
-            whose gradients have opposite signs. Cosine and ratio are 0 where a norm is 0.
+        They are `text_norm`, `image_norm`, `cosine`, `norm_ratio` (text to image) and
+        `opposite_sign`, the fraction of entries whose gradients have opposite signs. Cosine and
+        ratio are 0 where a norm is 0.
         """
         numbers = np.asarray(ops.convert_to_numpy(self.numbers.value), float)
         names = ("text_norm", "image_norm", "cosine", "opposite_sign")
@@ -91,12 +86,10 @@ class GradientConflict(keras.layers.Layer):
             values[block] = {**found, "norm_ratio": norms[0] / norms[1] if norms[1] else 0.0}
         return values
 
-    def buckets(self):
-        """The last histograms.
+    def buckets(self) -> dict[tuple[str, str], np.ndarray]:
+        """The last histograms, by block and `text` or `image`; empty without histograms.
 
-        Returns:
-            dict of (block, `text` or `image`) to an array `(BUCKETS, 3)` of left edges, right edges
-            and counts; empty without histograms.
+        They are arrays `(BUCKETS, 3)` of left edges, right edges and counts.
         """
         if not self.histograms:
             return {}
@@ -120,14 +113,10 @@ def _sums(text, image):
     return square_sums(text, image), ops.cast(sum(opposite), "int32"), ops.cast(size, "int32")
 
 
-def histogram(tensors):
-    """A histogram of the entries of tensors, in `BUCKETS` of equal width from lowest to highest.
+def histogram(tensors: list) -> tuple[Any, Any]:
+    """A histogram of the entries of tensors: lowest and highest, and counts between them.
 
-    Args:
-        tensors: list of float tensors.
-
-    Returns:
-        (float tensor `(2,)`, lowest and highest entry; int32 tensor `(BUCKETS,)`, counts).
+    There are `BUCKETS` counts, of equal width.
     """
     lowest = ops.min(ops.stack([ops.min(t) for t in tensors]))
     highest = ops.max(ops.stack([ops.max(t) for t in tensors]))

@@ -4,20 +4,19 @@ Each function returns one loss per example (or masked position); the train step 
 divides by the count over all replicas.
 """
 
+from typing import Any
+
 from keras import ops
 
 from keras_vitbert.model.backbone_inputs import require_below
 
 
-def cross_entropy(labels, logits):
-    """`-log softmax(logits)[label]`.
+def cross_entropy(labels: Any, logits: Any) -> Any:
+    """`-log softmax(logits)[label]`: float32 of the shape of the labels.
 
     Args:
         labels: `(...)` integers.
         logits: `(..., classes)`.
-
-    Returns:
-        `(...)` float32.
 
     Raises:
         ValueError: in an eager call, a label is not a class.
@@ -28,23 +27,17 @@ def cross_entropy(labels, logits):
     return -ops.squeeze(ops.take_along_axis(log_probabilities, index, axis=-1), axis=-1)
 
 
-def smoothed_cross_entropy(labels, logits, smoothing):
+def smoothed_cross_entropy(labels: Any, logits: Any, smoothing: float) -> Any:
     """Cross-entropy against `(1 - e) onehot(label) + e / classes` (Szegedy et al. 2016, eq. 3).
 
-    Args:
-        labels: `(...)` integers.
-        logits: `(..., classes)`.
-        smoothing: float in [0, 1), `e`.
-
-    Returns:
-        `(...)` float32.
+    `e` is `smoothing`, in [0, 1); the rest is as in `cross_entropy`.
     """
     log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     uniform = -ops.mean(log_probabilities, axis=-1)
     return (1 - smoothing) * cross_entropy(labels, logits) + smoothing * uniform
 
 
-def divergence(teacher_logits, student_logits, temperature):
+def divergence(teacher_logits: Any, student_logits: Any, temperature: float) -> Any:
     """`T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, the second term of eq. 7.
 
     The factor `T^2` is our choice, after Hinton et al. 2015: the formula is missing in our copy of
@@ -57,10 +50,7 @@ def divergence(teacher_logits, student_logits, temperature):
 
     Args:
         teacher_logits, student_logits: `(..., classes)`.
-        temperature: float >= 0, `T`.
-
-    Returns:
-        `(...)` float32.
+        temperature: `T`.
 
     Raises:
         ValueError: the temperature is negative.
@@ -82,7 +72,9 @@ def divergence(teacher_logits, student_logits, temperature):
     return temperature * ops.sum(probabilities * (teacher - student), axis=-1)
 
 
-def distillation_loss(labels, student_logits, teacher_logits, ratio, temperature):
+def distillation_loss(
+    labels: Any, student_logits: Any, teacher_logits: Any, ratio: float, temperature: float
+) -> Any:
     """`(1 - a) CE(softmax(z_s), y) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))` (eq. 7).
 
     For the factor `T^2` see `divergence`.
@@ -91,11 +83,8 @@ def distillation_loss(labels, student_logits, teacher_logits, ratio, temperature
         labels: `(...)` integers, `y`.
         student_logits, teacher_logits: `(..., classes)`, `z_s` and `z_t`. The teacher's may be
             None if `ratio` is 0.
-        ratio: float in [0, 1], `a`.
-        temperature: float >= 0, `T`.
-
-    Returns:
-        `(...)` float32.
+        ratio: `a`, in [0, 1].
+        temperature: `T`.
 
     Raises:
         ValueError: the ratio or the temperature is out of range.

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vitbert.configs.optimizers import OPTIONS
+from keras_vitbert.configs.optimizers import OPTIONS, Optimizer, PretrainingOptimizer
 from keras_vitbert.training.engines.chosen import engine
 from keras_vitbert.training.summed_gradients import KerasUpdate, SummedGradients
 
@@ -65,24 +65,16 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` for summed gradients.
 
     The bias correction depends only on the step and is computed once per step; Keras computes it
-    again for each variable. `amsgrad` is not supported.
-
-    Raises:
-        ValueError: `amsgrad` is set, or `beta_1**2` is not below `beta_2`.
+    again for each variable. `amsgrad` is not supported, and `beta_1**2` must be below `beta_2`.
     """
 
     def __init__(self, *args, amsgrad=False, **kwargs):
         super().__init__(*args, **kwargs)
         if amsgrad:
             raise ValueError("amsgrad is not supported; use keras.optimizers.AdamW")
-        _require_bound(self)
 
     def factors(self, good):
-        """The factors of the weights, the first moment and the second moment.
-
-        Args:
-            good: scalar bool tensor.
-        """
+        """The factors of the weights, the first moment and the second moment."""
         factors = _corrected(self, self.learning_rate), 1 - self.beta_1, 1 - self.beta_2
         return [ops.where(good, x, 0.0) for x in factors]
 
@@ -93,24 +85,12 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         largest where each gradient is `(beta_1 / beta_2)**age` times the newest (the inequality of
         Cauchy and Schwarz): `(1 - beta_1) / sqrt((1 - beta_2) (1 - beta_1**2 / beta_2))`. Adam's
         own bound (Kingma and Ba 2015, section 2.1) is for gradients that were 0 before.
-
-        Args:
-            gradient_norm: scalar tensor, without effect: Adam's steps do not depend on the scale.
-
-        Returns:
-            (scalar float32 tensor; 0.0, as the first value includes the moments).
         """
         most = _most_of_adam(self.beta_1, self.beta_2)
         return _corrected(self, self._largest_rate()) * most, 0.0
 
     def update_step(self, gradient, variable, learning_rate):
-        """One Adam step (Kingma and Ba 2015, section 2).
-
-        Args:
-            gradient: tensor.
-            variable: as the engine gives it, see `update_each`.
-            learning_rate: vector, the `factors`.
-        """
+        """One Adam step (Kingma and Ba 2015, section 2); `learning_rate` are the `factors`."""
         rate, first, second = ops.unstack(learning_rate)
         rate = self._rate_of(variable, rate)
         index = self._get_variable_index(variable)
@@ -120,26 +100,10 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class SGD(KerasUpdate, keras.optimizers.SGD):
-    """`keras.optimizers.SGD` for summed gradients. `nesterov` is not supported.
-
-    Raises:
-        ValueError: `nesterov` is set.
-    """
-
-    def __init__(self, *args, nesterov=False, **kwargs):
-        super().__init__(*args, **kwargs)
-        if nesterov:
-            raise ValueError("nesterov is not supported; use keras.optimizers.SGD")
+    """`keras.optimizers.SGD` for summed gradients; its bound is for steps without `nesterov`."""
 
     def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight, apart from weight decay.
-
-        Args:
-            gradient_norm: scalar float32 tensor, after clipping.
-
-        Returns:
-            (scalar float32 tensor; float, the momentum).
-        """
+        """The most by which the next gradient may move a weight, and the momentum."""
         return gradient_norm * self._largest_rate(), self.momentum
 
 
@@ -149,26 +113,13 @@ class Lamb(KerasUpdate, keras.optimizers.Lamb):
 
     In the paper, weight decay is part of the step that is scaled to the length of the weights.
     Here, as in Keras, it comes before, and biases and norms also have steps scaled to their own
-    length.
-
-    Raises:
-        ValueError: `beta_1**2` is not below `beta_2`.
+    length. `beta_1**2` must be below `beta_2`.
     """
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        _require_bound(self)
 
     def largest_update(self, gradient_norm):
         """The most by which the next gradient may move a weight, apart from weight decay.
 
         A variable moves by the rate times its own norm; one that is 0 moves by as much as in Adam.
-
-        Args:
-            gradient_norm: scalar tensor, without effect.
-
-        Returns:
-            (scalar float32 tensor; 0.0, as the first value includes the moments).
         """
         norms = ops.stack([_norm(variable) for variable in self._trainable_variables])
         of_zeros = _most_of_adam(self.beta_1, self.beta_2) * _corrected(self, 1.0)
@@ -180,14 +131,7 @@ class Lion(KerasUpdate, keras.optimizers.Lion):
     """`keras.optimizers.Lion` (Chen et al. 2023, algorithm 2) for summed gradients."""
 
     def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight: the learning rate.
-
-        Args:
-            gradient_norm: scalar tensor, without effect.
-
-        Returns:
-            (scalar float32 tensor; 0.0).
-        """
+        """The most by which the next gradient may move a weight: the learning rate."""
         return ops.convert_to_tensor(self._largest_rate()), 0.0
 
 
@@ -205,12 +149,6 @@ class Adafactor(KerasUpdate, keras.optimizers.Adafactor):
         The root mean square of an update is at most `clip_threshold` (section 6), and a single
         entry at most that times the square root of the number of entries. The step is relative to
         the root mean square of the weights.
-
-        Args:
-            gradient_norm: scalar tensor, without effect.
-
-        Returns:
-            (scalar float32 tensor; 0.0).
         """
         lengths = [
             ops.maximum(_norm(v), self.epsilon_2 * math.sqrt(math.prod(v.shape)))
@@ -222,13 +160,6 @@ class Adafactor(KerasUpdate, keras.optimizers.Adafactor):
 
 
 _CLASSES = {"adamw": AdamW, "lamb": Lamb, "lion": Lion, "adafactor": Adafactor, "sgd": SGD}
-
-
-def _require_bound(optimizer):
-    """Otherwise an update of Adam's kind has no bound and need not converge."""
-    beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
-    if beta_1**2 >= beta_2:
-        raise ValueError(f"beta_1**2 must be below beta_2; beta_1 is {beta_1}, beta_2 is {beta_2}")
 
 
 def _norm(variable):
@@ -247,29 +178,15 @@ def _most_of_adam(beta_1, beta_2):
     return (1 - beta_1) / math.sqrt((1 - beta_2) * (1 - beta_1**2 / beta_2))
 
 
-def build_optimizer(config, steps, variables):
-    """The optimiser of pre-training, with warm-up and polynomial decay.
-
-    Args:
-        config: mapping, the `optimizer` section of a config: also `learning_rate` (the peak),
-            `warmup_steps` and `power`.
-        steps: int, of the whole training.
-        variables: list of the trainable variables.
-    """
+def build_optimizer(config: PretrainingOptimizer, steps: int, variables: list):
+    """The optimiser of pre-training for so many steps, with warm-up and polynomial decay."""
     peak, warmup_steps = config.learning_rate, config.warmup_steps
     rate = WarmupPolynomialDecay(peak, warmup_steps, steps, config.power)
     return with_rate(config, rate, variables)
 
 
-def with_rate(config, rate, variables):
-    """An optimiser by its name in the `optimizer` section of a config, built.
-
-    Args:
-        config: mapping with `name`, a key of `keras_vitbert.configs.optimizers.OPTIONS`, the
-            options of that optimiser, `weight_decay` and `ema`.
-        rate: float or learning rate schedule.
-        variables: list of the trainable variables; see `decays`.
-    """
+def with_rate(config: Optimizer, rate: Any, variables: list):
+    """An optimiser by its name in a config, with a rate or its schedule, built; see `decays`."""
     options = {key: getattr(config, key) for key in OPTIONS[config.name]}
     if config.ema:
         options |= {"use_ema": True, "ema_momentum": config.ema}

@@ -57,18 +57,15 @@ class StepCheck(keras.layers.Layer):
         self.update = weight("update", "float32")
         self.best = weight("best", "float32", keras.initializers.Constant(math.inf))
 
-    def judge(self, loss, gradient_norm, largest_update, carried=0.0):
-        """Judges a step, inside a replica.
+    def judge(
+        self, loss: Any, gradient_norm: Any, largest_update: Any, carried: float = 0.0
+    ) -> tuple[Any, Any]:
+        """Whether a step is good, and the most by which it moves a weight; inside a replica.
 
         Args:
-            loss: scalar float32 tensor, over all replicas.
-            gradient_norm: scalar float32 tensor, of the gradient over all replicas.
-            largest_update: scalar float32 tensor, the most by which the gradient moves a weight.
-            carried: float, the fraction of the last step's update that is added to it.
-
-        Returns:
-            (scalar bool tensor, whether the step is good; scalar float32 tensor, the most by which
-            it moves a weight).
+            loss, gradient_norm: scalars, over all replicas.
+            largest_update: scalar, the most by which the gradient moves a weight.
+            carried: the fraction of the last step's update that is added to it.
         """
         update = largest_update + carried * self.update.value
         best, mean = (ops.convert_to_tensor(v.value) for v in (self.best, self.loss))
@@ -90,22 +87,15 @@ class StepCheck(keras.layers.Layer):
         self.update.assign(ops.where(good, update, self.update.value))
         return good, update
 
-    def is_usual(self, loss):
-        """Whether a loss is finite and has not exploded.
-
-        Args:
-            loss: float, such as that of a validation.
-        """
+    def is_usual(self, loss: float) -> bool:
+        """Whether a loss, such as that of a validation, is finite and has not exploded."""
         return bool(loss <= LOSS_FACTOR * max(self.best.numpy(), LEAST_LOSS) < math.inf)
 
 
-def step_row(good, loss, largest_update, half_squares):
+def step_row(good: Any, loss: Any, largest_update: Any, half_squares: Any) -> Any:
     """What a step reports about itself, for `bad_steps`: a float32 vector.
 
-    Args:
-        good: scalar bool tensor.
-        loss, largest_update: scalar tensors.
-        half_squares: vector, half the sum of squares of each gradient.
+    It ends with half the sum of squares of each gradient.
     """
     first = ops.stack([ops.cast(good, "float32"), loss, largest_update])
     return ops.concatenate([first, half_squares])
@@ -138,16 +128,8 @@ class BadStep:
         return f"its loss is {self.loss:.3g}, over {LOSS_FACTOR:g} times the best so far"
 
 
-def bad_steps(rows, first):
-    """The bad steps of an execution.
-
-    Args:
-        rows: float32 array `(steps, 3 + variables)`, see `step_row`.
-        first: int, the number of the first step.
-
-    Returns:
-        list of `BadStep`.
-    """
+def bad_steps(rows: np.ndarray, first: int) -> list[BadStep]:
+    """The bad steps of an execution, by rows of `step_row` and the number of the first step."""
     found = []
     for number in np.flatnonzero(rows[:, 0] == 0).tolist():
         _, loss, largest_update, *halves = rows[number].tolist()

@@ -4,6 +4,7 @@ Keras' optimisers clip each replica's gradient before summing (keras#19308), whi
 update. Our steps sum and clip themselves, so their optimiser must not sum again.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -24,12 +25,8 @@ class SummedGradients(_Optimizer):
 
     _rate_scales: list[float] | None = None
 
-    def scale_rates(self, scales):
-        """Scales the learning rate, and with it weight decay, of each variable.
-
-        Args:
-            scales: list of float, one for each variable that the optimiser was built with.
-        """
+    def scale_rates(self, scales: Sequence[float]):
+        """Scales the learning rate, and with it weight decay, of each variable."""
         self._rate_scales = list(scales)
 
     def apply(self, grads, trainable_variables=None, good=True, in_turn=False):
@@ -38,12 +35,11 @@ class SummedGradients(_Optimizer):
         The averages of `use_ema` follow the weights in every step.
 
         Args:
-            grads: list of tensors, which are finite even in a bad step, and None.
-            trainable_variables: list of Keras variables; those of `build` by default.
+            grads: tensors, which are finite even in a bad step, and None.
+            trainable_variables: those of `build` by default.
             good: scalar bool tensor; where it is False, weights and moments keep their values.
-            in_turn: bool, whether variables are updated one after another. Otherwise a GPU would
-                begin all updates before it ends one, and keep several tensors of the size of all
-                weights.
+            in_turn: whether variables are updated one after another. Otherwise a GPU would begin
+                all updates before it ends one, and keep several tensors of the size of all weights.
         """
         variables = trainable_variables or self._trainable_variables
         if not self.built:
@@ -56,22 +52,15 @@ class SummedGradients(_Optimizer):
             self._update_model_variables_moving_average(self._trainable_variables)
         self._iterations.assign_add(1)
 
-    def factors(self, good):
-        """The factors of an update that `update_step` needs: list of scalar tensors.
-
-        Args:
-            good: scalar bool tensor; if it is False, the factors are such that nothing changes.
-        """
+    def factors(self, good: Any) -> list:
+        """The factors of an update that `update_step` needs; unless `good`, nothing changes."""
         raise NotImplementedError
 
-    def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight, apart from weight decay.
-
-        Args:
-            gradient_norm: scalar float32 tensor, after clipping.
+    def largest_update(self, gradient_norm: Any) -> tuple[Any, float]:
+        """The most by which the next gradient, of a norm, may move a weight, apart from decay.
 
         Returns:
-            (scalar float32 tensor; float, the fraction of the last step's that is added to it).
+            (scalar float32 tensor; the fraction of the last step's that is added to it).
         """
         raise NotImplementedError
 
@@ -106,21 +95,11 @@ class KerasUpdate(SummedGradients):
     _good: Any = None
 
     def factors(self, good):
-        """The learning rate, and whether the step is good.
-
-        Args:
-            good: scalar bool tensor.
-        """
+        """The learning rate, and whether the step is good."""
         return [ops.cast(x, "float32") for x in (self.learning_rate, good)]
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of Keras' optimiser of that name.
-
-        Args:
-            gradient: tensor.
-            variable: as the engine gives it, see `update_each`.
-            learning_rate: vector, the `factors`.
-        """
+        """One step of Keras' optimiser of that name; `learning_rate` are the `factors`."""
         rate, good = ops.unstack(learning_rate)
         self._good = good > 0
         super().update_step(gradient, variable, self._rate_of(variable, rate))
@@ -139,13 +118,10 @@ class KerasUpdate(SummedGradients):
         return ops.where(self._good, ops.convert_to_tensor(value), kept)
 
 
-def decays(variable):
+def decays(variable: Any) -> bool:
     """Whether weight decay applies to a variable.
 
     It applies to every `kernel` and to word and segment `embeddings`, but not to biases, norms'
     `gamma` and `beta`, position embeddings and the class token.
-
-    Args:
-        variable: Keras variable.
     """
     return variable.path.split("/")[-1] in ("kernel", "embeddings")

@@ -162,45 +162,6 @@ def test_mixed_images_have_two_labels(make_trainer, make_batch, teachers):
     )
 
 
-def encoder(trainer):
-    return values(trainer.shared)
-
-
-def test_with_all_ones_images_leave_the_encoder_alone(make_trainer, make_batch):
-    one, two = (
-        make_trainer(Merge(Unit(), GradientMask())),
-        make_trainer(Merge(Unit(), GradientMask())),
-    )
-    batch, other = make_batch(1), make_batch(2)
-    changed = {**batch, "images": other["images"], "image_labels": other["image_labels"]}
-    before = encoder(one)
-    step(one, batch)
-    step(two, changed)
-    for a, b in zip(encoder(one), encoder(two), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not all(np.array_equal(a, b) for a, b in zip(encoder(one), before, strict=True))
-    kernels = [t.network.backbone.image_embedding.patch_projection.kernel for t in (one, two)]
-    assert np.abs(kernels[0].numpy() - kernels[1].numpy()).max() > 1e-3
-
-
-def test_with_all_zeros_text_leaves_the_encoder_alone(make_trainer, make_batch):
-    merges = [Merge(Unit(), GradientMask()), Merge(Unit(), GradientMask())]
-    one, two = (make_trainer(merge) for merge in merges)
-    for merge in merges:
-        for mask in merge.mask.masks:
-            mask.assign(np.zeros(mask.shape, bool))
-    batch = make_batch(1)
-    changed = {**make_batch(2), **{n: batch[n] for n in ("images", "image_labels")}}
-    before = encoder(one)
-    step(one, batch)
-    step(two, changed)
-    for a, b in zip(encoder(one), encoder(two), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not all(np.array_equal(a, b) for a, b in zip(encoder(one), before, strict=True))
-    words = [t.network.backbone.text_embedding.word_embedding.embeddings for t in (one, two)]
-    assert np.abs(words[0].numpy() - words[1].numpy()).max() > 1e-3
-
-
 def test_the_masks_are_the_shared_encoders_and_all_that_a_merge_owns(make_trainer):
     merge = Merge(Unit(), GradientMask())
     trainer = make_trainer(merge)

@@ -141,15 +141,6 @@ def test_adafactor_stays_within_its_bound_and_can_reach_it(shape):
     assert move == pytest.approx(bound, rel=0.01 if len(shape) == 1 else 0.2)
 
 
-def test_betas_without_a_bound_are_refused():
-    with pytest.raises(ValueError, match=r"beta_1\*\*2 must be below beta_2"):
-        AdamW(0.1, beta_1=0.9, beta_2=0.81)
-    with pytest.raises(ValueError, match=r"beta_1\*\*2 must be below beta_2"):
-        Lamb(0.1, beta_1=0.9, beta_2=0.81)
-    with pytest.raises(ValueError, match="nesterov is not supported"):
-        SGD(0.1, momentum=0.9, nesterov=True)
-
-
 # --- a bad step changes nothing ------------------------------------------------------------------
 
 

@@ -174,5 +174,5 @@ def test_a_label_is_a_word(tmp_path, label):
     with pytest.raises(ValueError, match=f"row {len(rows)}: .*label"):
         read_images([open_table(str(path))], "image")
     if len(rows) == 2:
-        _, classes, left_out = read_images([open_table(str(path))], "image", max_bad_records=1)
+        _, classes, left_out = read_images([open_table(str(path))], "image", skip_damaged=1)
         assert (classes, left_out) == (["dog"], 1)

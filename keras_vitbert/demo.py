@@ -45,8 +45,8 @@ def main(argv):
 
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.demo_page.answers import ShownModel
-        from keras_vitbert.demo_page.server import serving
+        from keras_vitbert.extras.demo_page.answers import ShownModel
+        from keras_vitbert.extras.demo_page.server import serving
         from keras_vitbert.trained.loading import load
 
     paths = [path for path in (values.checkpoint, values.compare) if path]

@@ -58,8 +58,8 @@ def main(argv):
 
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.paper_figures.finished_runs import open_runs
-        from keras_vitbert.paper_figures.writing import draw_figures
+        from keras_vitbert.extras.paper_figures.finished_runs import open_runs
+        from keras_vitbert.extras.paper_figures.writing import draw_figures
 
     runs = open_runs(
         values.run, images=values.images, texts=values.texts, cache_dir=values.cache_dir

@@ -206,7 +206,7 @@ def run_with_checkpoint(sources, made_once):
 
     Leave it as it is; see `write_run_with_checkpoint`.
     """
-    from tests.keras_vitbert.paper_figures.hand_made_runs import write_run_with_checkpoint
+    from tests.keras_vitbert.extras.paper_figures.hand_made_runs import write_run_with_checkpoint
 
     def run_with_checkpoint(name):
         folder = made_once(
@@ -221,7 +221,7 @@ def run_with_checkpoint(sources, made_once):
 @pytest.fixture(scope="session")
 def older_run(run_with_checkpoint):
     """The `FinishedRun` of a masked run that has stored no values."""
-    from keras_vitbert.paper_figures.finished_runs import FinishedRun
+    from keras_vitbert.extras.paper_figures.finished_runs import FinishedRun
 
     return FinishedRun(str(run_with_checkpoint("vitbert_no_kd")))
 

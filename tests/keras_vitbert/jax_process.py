@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from pipelines import command_line
-from tests.keras_vitbert.demo_page.ports import free_port
+from tests.keras_vitbert.extras.demo_page.ports import free_port
 from tests.keras_vitbert.killed import kill_after
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 
 from keras_vitbert import demo
 from pipelines import command_line
-from tests.keras_vitbert.demo_page.ports import free_port
+from tests.keras_vitbert.extras.demo_page.ports import free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
 SAVED = ROOT / "tests" / "keras_vitbert" / "trained" / "saved"

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from keras_vitbert import figures
-from keras_vitbert.paper_figures.finished_runs import FinishedRun
+from keras_vitbert.extras.paper_figures.finished_runs import FinishedRun
 from keras_vitbert.runs.origin import made_of
 from keras_vitbert.trained.sharing import write_weights
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
-from tests.keras_vitbert.paper_figures.hand_made_runs import make_run
+from tests.keras_vitbert.extras.paper_figures.hand_made_runs import make_run
 from tests.keras_vitbert.tiny_runs import content_of, files_below
 from tests.said import without_status
 

@@ -6,9 +6,9 @@ import types
 import pytest
 
 from keras_vitbert import reproduce
-from keras_vitbert.reproduction import one_run, plan, running, scales
-from keras_vitbert.reproduction.scales import Scale, Task
-from keras_vitbert.reproduction.tables import JOINT, RAND, Recipe, Row, Table
+from keras_vitbert.extras.reproduction import one_run, plan, running, scales
+from keras_vitbert.extras.reproduction.scales import Scale, Task
+from keras_vitbert.extras.reproduction.tables import JOINT, RAND, Recipe, Row, Table
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
 from tests.forked import Forked
 

@@ -1,0 +1,1 @@
+"""What stands above the core and is used by single commands: figures, tables, the demo."""

@@ -1,0 +1,234 @@
+"""`results.md`: tables with the paper's numbers beside ours, what they say, and their pictures."""
+
+import os
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from keras_vitbert.extras.reproduction.cells import Filled, deviations, fill_all, head_of
+from keras_vitbert.extras.reproduction.plan import Plan
+from keras_vitbert.extras.reproduction.running import DIVERGED, Results
+from keras_vitbert.extras.reproduction.statistics import (
+    LEVEL,
+    Deviation,
+    claims,
+    compare,
+    corrected,
+)
+from keras_vitbert.extras.reproduction.tables import IMAGES, TEXT
+from pipelines.files import write_atomically
+from pipelines.status import say
+from pipelines.text_tables import markdown_table
+
+_NOTE = "means over seeds, with standard errors; small points are seeds"
+_COLOURS = ("#440154", "#21918c")  # of viridis
+_STYLE = {
+    "axes.linewidth": 0.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "lines.linewidth": 1,
+    "svg.fonttype": "none",  # letters stay letters
+    "text.parse_math": False,  # names may contain a $
+}
+
+
+def write_page(plan: Plan, results: Results) -> None:
+    """Writes the page of all results, and its pictures, beside the file of results."""
+    filled, stem = fill_all(plan, results.units), os.path.splitext(results.path)[0]
+    write_atomically(f"{stem}.md", page(filled, results))
+    for one in filled:
+        if one.is_begun:
+            draw(one, f"{stem}-{one.table.name}")
+    say(f"{stem}.md and its pictures are written")
+
+
+def page(filled: list[Filled], results: Results) -> str:
+    """All tables, below a line on the runs behind them."""
+    entries = results.units.values()
+    commits = sorted({entry["commit"] or "unknown" for entry in entries})
+    hours = sum(entry.get("seconds", 0) for entry in entries) / 3600
+    diverged = sum(entry["outcome"] == DIVERGED for entry in entries)
+    name = os.path.basename(results.path)
+    lines = [
+        f"# The paper's experiments at the scale `{results.scale}`",
+        "",
+        f"Written by `python -m keras_vitbert.reproduce --scale={results.scale}` from `{name}`, "
+        f"which has the command of each of {len(entries)} runs: {hours:.1f} hours of training, "
+        f"{diverged} diverged, by {'commit' if len(commits) == 1 else 'commits'} "
+        f"{', '.join(commit[:7] + commit[40:] for commit in commits)}.",
+        "",
+    ]
+    spreads = deviations(filled)
+    return "\n".join([*lines, *(section(one, spreads) for one in filled)])
+
+
+def section(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> str:
+    """A table, how well the order of its rows agrees with the paper's, and answers.
+
+    Args:
+        filled: the table.
+        spreads: of `deviations`.
+    """
+    lines = [f"## {filled.table.title}", "", *_table(filled), ""]
+    if filled.pretraining is not None and filled.pretraining.is_begun:
+        lines += ["In pre-training:", "", *_table(filled.pretraining), ""]
+    lines += _paper(filled)
+    correlations = _correlations(filled, lambda row, column: row.paper.get(column))
+    if order := ", ".join(f"{head} {found.statistic:+.2f}" for head, found in correlations):
+        lines += [f"Rank correlation with the paper's order of the rows: {order}.", ""]
+    if filled.table.is_ordered:
+        lines += _trend(filled)
+    return "\n".join(lines + _answers(filled, spreads)).rstrip() + "\n"
+
+
+def _table(filled):
+    rows = []
+    for place, row in enumerate(filled.table.rows):
+        cells = [filled.estimate(place, column) for column in filled.columns]
+        least = min((cell.seeds for cell in cells if cell), default=0)
+        rows.append([*row.label, *("" if cell is None else cell for cell in cells), least])
+    heads = [*filled.table.heads, *map(head_of, filled.columns), "seeds"]
+    return markdown_table(heads, rows).splitlines()
+
+
+def _paper(filled):
+    """The paper's numbers, and ours minus these; says how far both may be compared."""
+    table, rows = filled.table, []
+    columns = [c for c in filled.columns if any(c in row.paper for row in table.rows)]
+    if not columns:
+        return []
+    for place, row in enumerate(table.rows):
+        cells = []
+        for column in columns:
+            theirs, ours = row.paper.get(column), filled.estimate(place, column)
+            cell = "" if theirs is None else f"{theirs:.1f}"
+            cells.append(cell + (f" ({100 * ours.mean - theirs:+.1f})" if cell and ours else ""))
+        rows.append([*row.label, *cells])
+    caption = "The paper's numbers in per cent, and ours minus the paper's"
+    tasks = {name for kind in (TEXT, IMAGES) for name in filled.averages.get(kind, ())}
+    if tasks - set().union(*(row.paper for row in table.rows)):
+        caption += "; these averages are of other tasks, so that only the order of rows counts"
+    return [f"{caption}:", "", markdown_table([*table.heads, *map(head_of, columns)], rows), ""]
+
+
+def _correlations(filled, number_of, least=3):
+    """Spearman's correlation of our rows with other numbers, for columns that have both."""
+    found = []
+    for column in filled.columns:
+        pairs = [
+            (ours.mean, number)
+            for place, row in enumerate(filled.table.rows)
+            if (ours := filled.estimate(place, column))
+            and (number := number_of(row, column)) is not None
+        ]
+        if len(pairs) >= least and len({ours for ours, _ in pairs}) > 1:  # else it is not defined
+            found.append((head_of(column), stats.spearmanr(*zip(*pairs, strict=True))))
+    return found
+
+
+def _trend(filled):
+    """The correlation of each column with the number that rows are ordered by."""
+    found = _correlations(filled, lambda row, column: float(row.label[0]), least=4)
+    ps = corrected([float(one.pvalue) for _, one in found])
+    parts = [
+        f"{head} {one.statistic:+.2f} (p = {p:.2g})"
+        for (head, one), p in zip(found, ps, strict=True)
+    ]
+    about = f"Rank correlation with `{filled.table.heads[0]}`, p-values corrected by Holm"
+    return [f"{about}: {', '.join(parts)}.", ""] if parts else []
+
+
+def _answers(filled, spreads):
+    """The questions, each with the claims of the columns, corrected for all of them together."""
+    rows = dict(zip((row.name for row in filled.table.rows), filled.values, strict=True))
+    spread_of = {column: spreads[filled.measured(column)] for column in filled.asked}
+    asked, compared = [], []
+    for question, *sides in filled.table.questions:
+        for column, spread in spread_of.items():
+            ours, theirs = ([rows[name][column] for name in names] for names in sides)
+            if set.intersection(*map(set, ours + theirs)):
+                above, below = map(_called, sides)
+                asked.append((question, column))
+                compared.append(compare(above, ours, below, theirs, spread))
+    if not compared:
+        return []
+    count = f"{len(compared)} comparisons on the same seeds, with p-values corrected by Holm"
+    if len(compared) == 1:
+        count = "One comparison on the same seeds, with its p-value"
+    freedom = ", ".join(f"{column} {spread.freedom}" for column, spread in spread_of.items())
+    lines = [
+        f"{count}; below {LEVEL:g} counts as seen. "
+        f"Degrees of freedom of the error, from all trained rows: {freedom}.",
+        "",
+    ]
+    last = None
+    for (question, column), claim in zip(asked, claims(compared), strict=True):
+        lines += [f"- **{question}**"] if question != last else []
+        lines.append(f"  - {column}: {claim}")
+        last = question
+    return [*lines, ""]
+
+
+def _called(names):
+    """What rows have in common, such as `magnitude` of `0.1, magnitude` and others.
+
+    If nothing, all of them in brackets, for their mean.
+    """
+    parts = [name.split(", ") for name in names]
+    common = [part for part in parts[0] if all(part in others for others in parts)]
+    return ", ".join(common) or f"({', '.join(names)})"
+
+
+def draw(filled: Filled, stem: str) -> None:
+    """Writes STEM.png and STEM.svg: text and images, or what pre-training measures."""
+    table = filled.table
+    columns = [c for c in (TEXT, IMAGES) if c in filled.columns] or filled.columns[:3]
+    is_curve = table.name == "figure2"
+    shown = [place for place, row in enumerate(filled.values) if any(row[c] for c in columns)]
+    with matplotlib.rc_context(_STYLE):
+        height = 2.6 if is_curve else 0.7 + 0.18 * len(shown)
+        figure = Figure((6.9, height), dpi=300, layout="constrained")
+        figure.suptitle(table.title, x=0.01, ha="left", weight="bold", size=8)
+        figure.supxlabel(_NOTE, x=0.01, ha="left", size=6)
+        panels = figure.subplots(1, len(columns), sharey=not is_curve, squeeze=False)[0]
+        for axes, column in zip(panels, columns, strict=True):
+            axes.set_title(head_of(column))
+            axes.set_label(column)
+            (_curves if is_curve else _lines)(axes, filled, column, shown)
+        for ending in ("png", "svg"):
+            figure.savefig(f"{stem}.{ending}")
+
+
+def _lines(axes, filled, column, shown):
+    """A line for each row, the first one uppermost."""
+    for line, place in enumerate(shown):
+        seeds = [*filled.values[place][column].values()]
+        if found := filled.estimate(place, column):
+            axes.plot(seeds, [line] * len(seeds), ".", color="#9a9a9a", markersize=2)
+            error = np.nan_to_num(found.error)
+            axes.errorbar(found.mean, line, xerr=error, fmt="o", ms=3, color=_COLOURS[0])
+    axes.set_yticks(range(len(shown)), [filled.table.rows[place].name for place in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.grid(axis="x", linewidth=0.25)
+
+
+def _curves(axes, filled, column, shown):
+    """Means over the mask ratio, with masks by magnitude and at random."""
+    kinds = dict.fromkeys(row.label[1] for row in filled.table.rows)
+    for kind, colour in zip(kinds, _COLOURS, strict=True):
+        labels = {place: filled.table.rows[place].label for place in shown}
+        places = [p for p in shown if labels[p][1] == kind and filled.values[p][column]]
+        ratios = [float(labels[place][0]) for place in places]
+        found = [filled.estimate(place, column) for place in places]
+        for ratio, place in zip(ratios, places, strict=True):
+            seeds = [*filled.values[place][column].values()]
+            axes.plot([ratio] * len(seeds), seeds, ".", color="#9a9a9a", markersize=2)
+        means, errors = [one.mean for one in found], np.nan_to_num([one.error for one in found])
+        axes.errorbar(ratios, means, yerr=errors, fmt="o-", ms=3, color=colour, label=kind)
+    axes.set_xlabel("mask ratio")
+    axes.legend(frameon=False)

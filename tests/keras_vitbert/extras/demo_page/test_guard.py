@@ -1,0 +1,56 @@
+"""Other pages in the reader's browser reach nothing; needs no browser and no server."""
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("starlette", reason="needs gradio")
+
+from keras_vitbert.extras.demo_page.server import own_page_only
+
+
+def answer(headers, kind="http"):
+    """The status of a request with these headers, and whether the page was asked."""
+    sent, asked = [], []
+
+    async def page(scope, receive, send):
+        asked.append(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": kind,
+        "path": "/upload",
+        "headers": [(k.encode(), v.encode()) for k, v in headers],
+    }
+    asyncio.run(own_page_only(page)(scope, None, send))
+    return sent[0].get("status") if sent else None, bool(asked)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "localhost:9", "LOCALHOST"])
+def test_the_page_itself_is_answered(host):
+    for origin in ([], [("origin", f"http://{host}")]):
+        assert answer([("host", host), *origin]) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("host", "evil.example")],  # its name was made to point to this machine
+        [("host", "evil.example:7860"), ("origin", "http://evil.example:7860")],
+        [("host", "localhost.evil.example:7860")],
+        [("host", "127.0.0.1:7860"), ("origin", "https://evil.example")],
+        [("host", "127.0.0.1:7860"), ("origin", "null")],
+        [("host", "127.0.0.1:7860"), ("origin", "http://127.0.0.1:8888")],
+        [("host", "127.0.0.1:7860"), ("origin", "http://localhost:7860")],
+    ],
+)
+def test_other_pages_are_refused(headers):
+    assert answer(headers) == (403, False)
+
+
+def test_what_is_no_request_passes():
+    assert answer([], kind="lifespan")[1]

@@ -1,0 +1,175 @@
+"""Figure 6 of fine-tuned runs: their own predictions, beside their own images and texts."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs.fine_tuning import get_config
+from keras_vitbert.extras.paper_figures.figures import qualitative_figure
+from keras_vitbert.extras.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
+from keras_vitbert.extras.paper_figures.finished_runs import open_runs
+from keras_vitbert.extras.paper_figures.writing import _fine_tuned, draw_figures
+from keras_vitbert.fine_tuning.prediction_files import described
+from keras_vitbert.fine_tuning.task_data import open_task
+from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.runs.identity import Identity, experiment_dict
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.text_tables import csv_text
+from tests.keras_vitbert.inspection.axes import by_label, drawn, texts_of
+from tests.keras_vitbert.tiny_runs import summary_of
+from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, TEXTS, write_images
+
+
+def predictions_of(run):
+    with open(run / summary_of(run)["model"] / "predictions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_images_and_what_is_said_of_them(swept, image_task):
+    run, rows = FineTunedRun(str(swept), str(image_task)), predictions_of(swept)
+    examples = examples_of({"a": run, "b": run}, 4)
+    assert [example.number for example in examples] == [0, 3, 7, 10]
+    for example in examples:
+        row = rows[example.number]
+        assert example.label == row["label"]
+        for answers in example.answers.values():
+            assert [answer.is_true for answer in answers].count(True) == 1
+            assert answers[0].name == row["prediction"]
+            assert {a.name: a.probability for a in answers} == {
+                name: float(row[f"probability_{name}"]) for name in CLASSES
+            }
+            assert [a.probability for a in answers] == sorted(
+                (a.probability for a in answers), reverse=True
+            )
+        # The brightest channel is the class; all of the height of 14 x 16 pixels is shown.
+        channel = example.image.mean((0, 1)).argmax()
+        assert example.image.dtype == np.uint8 and 2 - channel == CLASSES.index(example.label)
+        path = image_task / "validation" / row["path"]
+        whole = tf.io.decode_image(path.read_bytes()).numpy().astype(float)
+        np.testing.assert_allclose(example.image.mean((0, 1)), whole[:, 1:15].mean((0, 1)), atol=5)
+    figure = drawn(qualitative_figure, examples, [], ["a", "b"])
+    assert len(by_label(figure, "image ")) == 8
+
+
+def test_images_are_those_of_the_rows(tmp_path):
+    """A run that is made by hand, on images of which nothing else is known."""
+    write_images(tmp_path / "task")
+    config = get_config("images", "images").with_values({"image_size": 12})
+    task = TASKS["images"], config, None, 0, str(tmp_path / "task")
+    names = described(open_task(*task).tests["validation"])
+    rows = [{"split": "validation", **about, "label": "red"} for about in names]
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    Identity(experiment_dict(config), {"validation": "digest"}).begin(RunFolder(str(run)))
+    (run / "summary.json").write_text(json.dumps({"split": "validation", "model": "model"}))
+    predictions = run / "model" / "predictions.csv"
+    predictions.write_text(csv_text(rows))
+    for example in examples_of({"a": FineTunedRun(str(run), task[-1])}, 4):
+        path = tmp_path / "task" / "validation" / rows[example.number]["path"]
+        whole = tf.io.decode_image(path.read_bytes()).numpy()
+        assert example.image.shape == (12, 12, 3) and example.image.dtype == np.uint8
+        np.testing.assert_allclose(example.image.mean((0, 1)), whole.mean((0, 1)), atol=5)
+    rows[0]["path"] = "other"
+    predictions.write_text(csv_text(rows))
+    with pytest.raises(ValueError, match=f"{task[-1]}: example 0"):
+        examples_of({"a": FineTunedRun(str(run), task[-1])}, 4)
+
+
+@pytest.mark.slow
+def test_images_of_a_table(copied, swept, image_task, tmp_path):
+    """They are the same as those of files."""
+    rows, data = predictions_of(swept), tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "validation"):
+        files = sorted((image_task / split).rglob("*.*"))
+        paths = [image_task / split / row["path"] for row in rows] if split[0] == "v" else files
+        cells = [{"bytes": path.read_bytes(), "path": None} for path in paths]
+        table = pyarrow.table({"image": cells, "label": [path.parent.name for path in paths]})
+        pyarrow.parquet.write_table(table, data / f"{split}.parquet")
+    stored = [{"row": str(n), **row} for n, row in enumerate(rows, 1)]
+    for row in stored:
+        del row["path"]
+    path = copied / summary_of(copied)["model"] / "predictions.csv"
+    path.write_text(csv_text(stored))
+    found = examples_of({"a": FineTunedRun(str(copied), str(data))}, 5)
+    expected = examples_of({"a": FineTunedRun(str(swept), str(image_task))}, 5)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        assert one.label == other.label
+    path.write_text(csv_text([{**row, "row": f"{row['row']}9"} for row in stored]))
+    with pytest.raises(ValueError, match="example 0 is 1"):
+        examples_of({"a": FineTunedRun(str(copied), str(data))}, 2)
+
+
+def test_texts_and_what_is_said_of_them(text_run):
+    run, rows = FineTunedRun(str(text_run)), predictions_of(text_run)
+    examples = examples_of({"run": run}, 3)
+    assert len(rows) == TEXTS["dev"] and [e.number for e in examples] == [0, 6, 12]
+    for example in examples:
+        row = rows[example.number]
+        assert example.truth == [row["label"]] and example.asked == "class"
+        assert " ".join(word for word, _ in example.words) == f"{row['text']} | {row['text_pair']}"
+        [[answers]] = example.answers.values()
+        assert answers[0].name == row["prediction"]
+    run.summary["split"], run.record["inputs"]["test"] = "test", "digest"
+    shown = texts_of(drawn(_fine_tuned, {"run": run}, 6))
+    assert shown.count("true class") == 3 and "true word" not in shown
+    assert "Examples of test, and answers" in shown
+
+
+@pytest.mark.slow
+def test_other_figures_and_other_runs(text_run, finished, tmp_path, capsys):
+    runs = open_runs([str(text_run), str(finished("joint"))])
+    tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
+    assert len(tuned) == 1
+    with pytest.raises(ValueError, match="fine-tuned"):
+        draw_figures(tuned, str(tmp_path / "out"), ["4"], ["png"])
+    assert not (tmp_path / "out").exists()
+    written = draw_figures(runs, str(tmp_path / "out"), ["6"], ["png"])
+    assert written == [str(tmp_path / "out" / "figure6.png")]
+    assert "fine-tuned runs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_more_classes_than_are_written(swept, image_task):
+    """Of more than 20 classes the five likeliest are in the file."""
+    run = FineTunedRun(str(swept), str(image_task))
+    ranked = {f"top_{n}": f"class {n}" for n in range(1, 6)}
+    ranked |= {f"probability_{n}": f"{0.5 / n}" for n in range(1, 6)}
+    answers = run.answers({"label": "class 3", **ranked})
+    assert [answer.name for answer in answers] == [f"class {n}" for n in range(1, 6)]
+    assert [answer.is_true for answer in answers] == [False, False, True, False, False]
+
+
+@pytest.fixture
+def copied(swept, tmp_path):
+    return shutil.copytree(swept, tmp_path / "copied")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_shown(copied, swept, image_task, tmp_path):
+    with pytest.raises(ValueError, match="data_dir"):
+        examples_of({"run": FineTunedRun(str(swept))}, 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        examples_of({"run": FineTunedRun(str(swept), str(tmp_path / "empty"))}, 2)
+    path = copied / summary_of(copied)["model"] / "predictions.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + IMAGES["validation"]
+    path.write_text("".join([*lines[:1], *lines[2:], lines[1]]))
+    both = {"a": FineTunedRun(str(swept), str(image_task)), "b": FineTunedRun(str(copied))}
+    with pytest.raises(ValueError, match="^b: "):
+        examples_of(both, 2)
+    path.write_text(lines[0])
+    with pytest.raises(ValueError, match="predictions.csv"):
+        FineTunedRun(str(copied))
+    (copied / "summary.json").unlink()
+    with pytest.raises(ValueError, match=str(copied)):
+        FineTunedRun(str(copied))

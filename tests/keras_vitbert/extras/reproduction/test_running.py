@@ -1,0 +1,165 @@
+"""What is run, how often, and what a stop or a failure does to it."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import pytest
+
+from keras_vitbert.extras.reproduction import running
+from keras_vitbert.extras.reproduction.plan import Plan, Run
+from keras_vitbert.extras.reproduction.running import (
+    DIVERGED,
+    DONE,
+    Results,
+    missing,
+    numbers_of,
+    run_missing,
+)
+from keras_vitbert.extras.reproduction.scales import Scale
+from pipelines.command_line import Stopped, stop_request, stop_signals
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        running, "COMMAND", ("-m", "tests.keras_vitbert.extras.reproduction.fake_run")
+    )
+    monkeypatch.setattr(running, "commit", lambda: "abc")
+    return str(tmp_path / "out")
+
+
+@pytest.fixture
+def chain(out):
+    """A teacher, a student and its fine-tuning."""
+
+    def chain(**inputs):
+        teacher = Run("pretrain/vit-s0", inputs.get("teacher", {}))
+        needs = {"needs": [f"{out}/{teacher.name}"], **inputs.get("student", {})}
+        student = Run("pretrain/vitbert-s0", needs, needs=(teacher.name,))
+        return [teacher, student, tuned(out, "a")]
+
+    return chain
+
+
+def tuned(out, task, seed=0, rate_of=""):
+    needs, values = {"needs": [f"{out}/pretrain/vitbert-s0"]}, {"seed": seed}
+    name = f"finetune/{task}/vitbert-s{seed}"
+    return Run(name, needs, "images", values, ("pretrain/vitbert-s0",), rate_of)
+
+
+def call(out, runs, parallel=1):
+    results = Results(os.path.join(os.path.dirname(out), "results.json"), "sample", out)
+    plan = Plan(Scale("sample", {}, "", (), (), {}), out)
+    plan.runs = {run.name: run for run in runs}
+    results.require_settings(runs)
+    if missing(plan.runs, results):
+        run_missing(plan, results, parallel)
+    return results
+
+
+def calls(out, *runs):
+    paths = [os.path.join(out, run.name, "calls") for run in runs]
+    return [len(open(path).read()) if os.path.exists(path) else 0 for path in paths]
+
+
+def asked(out, run):
+    with open(os.path.join(out, run.name, "summary.json")) as file:
+        return json.load(file)["asked"]
+
+
+def test_each_run_is_run_once_after_what_it_needs(out, chain):
+    for _ in range(2):
+        results = call(out, chain())
+        assert calls(out, *chain()) == [1, 1, 1]
+    assert {entry["outcome"] for entry in results.units.values()} == {DONE}
+    entry = results.units["finetune/a/vitbert-s0"]
+    assert (entry["value"], entry["majority"], entry["commit"]) == (0.25, 0.5, "abc")
+    assert "OUTPUT/finetune/a/vitbert-s0" in entry["command"] and out not in entry["command"]
+
+
+def test_what_stands_in_results_is_finished_without_its_folder(out, chain):
+    call(out, chain())
+    shutil.rmtree(out)
+    assert call(out, chain()).units.keys() == {run.name for run in chain()}
+    assert not os.path.exists(out)
+
+
+def test_a_folder_that_is_needed_again_is_made_again(out, chain, capsys):
+    before = call(out, chain())
+    before.units["pretrain/vit-s0"]["seconds"] = 7.0  # says nothing
+    before.units["pretrain/vitbert-s0"]["steps"] = 7  # as another machine may have found
+    before.add("other", {"outcome": DONE, "commit": ""})
+    shutil.rmtree(out)
+    second = tuned(out, "b")
+    call(out, [*chain(), second])
+    # The student is read, and for that its teacher; the first fine-tuning is not.
+    assert calls(out, *chain(), second) == [1, 1, 0, 1]
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "other numbers" in line]
+    assert line.startswith("pretrain/vitbert-s0 ")
+
+
+def test_the_rate_of_another_run(out, chain):
+    second = tuned(out, "a", 1, rate_of="finetune/a/vitbert-s0")
+    call(out, [*chain(), second])
+    assert asked(out, second)["values"] == {"seed": 1, "optimizer.learning_rate": 0.25}
+
+
+def test_what_needs_a_run_that_diverged_is_not_run(out, chain):
+    runs = chain(teacher={"status": 3})
+    results = call(out, runs)
+    assert {entry["outcome"] for entry in results.units.values()} == {DIVERGED}
+    assert calls(out, *runs) == [1, 0, 0]
+    assert missing({run.name: run for run in runs}, results) == []
+
+
+def test_a_run_that_fails_stops_all_and_keeps_what_is_done(out, chain):
+    with pytest.raises(ValueError, match="pretrain/vitbert-s0"):
+        call(out, chain(student={"status": 2}))
+    assert calls(out, *chain()) == [1, 1, 0]
+    assert call(out, chain()[:1]).units.keys() == {"pretrain/vit-s0"}
+    assert calls(out, *chain()[:1]) == [1]
+
+
+def test_other_settings_or_data_than_those_of_a_finished_run(out, chain):
+    results = call(out, chain()[:1])
+    with pytest.raises(ValueError, match="pretrain/vit-s0"):
+        call(out, chain(teacher={"x": 1})[:1])
+    results.require_data({"text": "1"})
+    with pytest.raises(ValueError, match="text"):
+        results.require_data({"text": "2"})
+
+
+def test_several_run_at_a_time(out):
+    names = ("pretrain/vit-s0", "pretrain/bert-s0")
+    pairs = zip(names, reversed(names), strict=True)
+    results = call(out, [Run(name, {"beside": f"{out}/{other}"}) for name, other in pairs], 2)
+    assert results.units.keys() == set(names)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_handed_on(out, chain, number, monkeypatch):
+    monkeypatch.setattr(stop_request, "requested", False)  # and again after the test
+    began = os.path.join(out, "pretrain/vitbert-s0", "began")
+
+    def stop():
+        while not os.path.exists(began):
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=stop).start()
+    with stop_signals(), pytest.raises(Stopped):
+        call(out, chain(student={"wait": True}))
+    assert call(out, chain()[:1]).units.keys() == {"pretrain/vit-s0"}
+
+
+def test_the_value_of_a_probe_is_that_of_ridge_regression():
+    """Whichever classifier is better on the test examples, and with all training examples."""
+    few, ridge = {"ridge": [0.1], "neighbours": [0.2]}, [0.25, 0.5]
+    for neighbours in ([0.75, 0.75], [0.0, 0.0]):
+        measured = {"0": {"ridge": ridge, "neighbours": neighbours}, "5": few}
+        summary = {"splits": {"dev": measured, "more": {}}, "examples": 8, "training_examples": 9}
+        assert numbers_of("probe", summary)["value"] == 0.375

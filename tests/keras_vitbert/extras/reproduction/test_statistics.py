@@ -1,0 +1,155 @@
+"""Beside scipy's own tests, sums by hand, and Holm's method by its definition."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_vitbert.extras.reproduction.statistics import (
+    Deviation,
+    claims,
+    compare,
+    corrected,
+    deviation,
+    estimate,
+)
+
+
+def test_an_estimate():
+    values = [0.5, 0.7, 0.9, 0.4]
+    found = estimate(values)
+    assert found.mean == pytest.approx(np.mean(values)) and found.seeds == 4
+    assert found.error == pytest.approx(np.std(values, ddof=1) / 2)
+    assert math.isnan(estimate([0.5]).error) and str(estimate([0.5])) == "0.5000"
+
+
+def of_two(ours, theirs):
+    """A comparison of two rows by their own deviation."""
+    return compare("a", [ours], "b", [theirs], deviation([ours, theirs]))
+
+
+@pytest.mark.parametrize("others", [({}, {}), ({7: 0.1}, {9: 0.9})])
+def test_two_rows_alone_are_the_paired_test_of_their_common_seeds(others):
+    ours, theirs = {0: 0.5, 1: 0.7, 2: 0.62} | others[0], {2: 0.6, 1: 0.61, 0: 0.48} | others[1]
+    found = of_two(ours, theirs)
+    pairs = [[side[seed] for seed in (0, 1, 2)] for side in (ours, theirs)]
+    assert found.difference.seeds == 3 and found.freedom == 2
+    assert found.difference.mean == pytest.approx(np.mean(np.subtract(*pairs)))
+    assert found.difference.error == pytest.approx(np.subtract(*pairs).std(ddof=1) / 3**0.5)
+    assert found.p == pytest.approx(stats.ttest_rel(*pairs).pvalue)
+
+
+def test_the_deviation_of_whole_rows_is_that_of_randomised_blocks():
+    values = np.random.default_rng(0).random((5, 3))
+    found = deviation([dict(enumerate(row)) for row in values])
+    parts = values.mean(1, keepdims=True) + values.mean(0) - values.mean()
+    assert found.freedom == 4 * 2
+    assert found.value == pytest.approx(math.sqrt(((values - parts) ** 2).sum() / 8))
+
+
+def test_the_deviation_of_rows_with_gaps():
+    """By fitting rows and seeds in turns until nothing changes."""
+    random = np.random.default_rng(1)
+    known = np.array([[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 1, 1]], bool)
+    values = random.random(known.shape)
+    rows = [
+        {seed: values[place, seed] for seed in range(3) if known[place, seed]} for place in range(5)
+    ]
+    rest = np.where(known, values, 0.0)
+    for _ in range(2_000):
+        for axis in (0, 1):
+            mean = rest.sum(axis, keepdims=True) / known.sum(axis, keepdims=True)
+            rest = np.where(known, rest - mean, 0.0)
+    # 11 cells; 5 rows and 3 seeds, one of which follows from the others.
+    found = deviation(rows)
+    assert found.freedom == 11 - (5 + 3 - 1)
+    assert found.value == pytest.approx(math.sqrt((rest**2).sum() / found.freedom))
+
+
+def test_means_of_several_rows():
+    random, spread = np.random.default_rng(2), Deviation(0.03, 12)
+    rows = [dict(enumerate(values)) for values in random.random((5, 2))]
+    found = compare("a", rows[:2], "b", rows[2:], spread)
+    of_seeds = [
+        np.mean([r[s] for r in rows[:2]]) - np.mean([r[s] for r in rows[2:]]) for s in (0, 1)
+    ]
+    assert found.difference.mean == pytest.approx(np.mean(of_seeds))
+    # Independent cells of that deviation: the variance of a sum with these weights.
+    weights = [1 / 4] * 4 + [-1 / 6] * 6
+    assert found.difference.error == pytest.approx(0.03 * math.sqrt(np.square(weights).sum()))
+    t = found.difference.mean / found.difference.error
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 12))
+
+
+def test_nothing_to_estimate_from():
+    assert deviation([{0: 0.5}, {0: 0.7}]).freedom == 0
+    assert deviation([]).freedom == 0
+
+
+def test_differences_that_are_all_alike():
+    assert of_two({0: 0.5, 1: 0.5}, {0: 0.25, 1: 0.25}).p == 0
+    assert of_two({0: 0.5, 1: 0.25}, {0: 0.5, 1: 0.25}).p == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0.01, 0.04, 0.03, 0.005], [0.2, 0.2, 0.9], [0.04, math.nan, 0.001], [math.nan], []],
+)
+def test_p_values_by_holm(values):
+    found = corrected(values)
+    known = sorted(value for value in values if not math.isnan(value))
+    for value, p in zip(values, found, strict=True):
+        if math.isnan(value):
+            assert math.isnan(p)
+            continue
+        # The largest of the corrected values of those that are not larger.
+        smaller = [v for v in known if v <= value]
+        by_definition = max((len(known) - rank) * v for rank, v in enumerate(smaller))
+        assert p == pytest.approx(min(1.0, by_definition))
+
+
+def test_claims():
+    seen, reversed_, unseen, one = claims(
+        [
+            of_two({0: 0.50, 1: 0.61, 2: 0.70}, {0: 0.40, 1: 0.51, 2: 0.601}),
+            of_two({0: 0.10, 1: 0.21, 2: 0.30}, {0: 0.30, 1: 0.41, 2: 0.501}),
+            of_two({0: 0.50, 1: 0.40, 2: 0.45}, {0: 0.44, 1: 0.42, 2: 0.45}),
+            of_two({0: 0.5}, {0: 0.4}),
+        ]
+    )
+    assert seen.startswith("a above b by 0.0997 ± 0.0003 over 3 seeds (p = ")
+    assert reversed_.startswith("b above a by 0.2003 ± 0.0003 over 3 seeds (p = ")
+    assert unseen.startswith(
+        "a minus b: no difference seen, 0.0133 ± 0.0240 over 3 seeds (p = 0.63); "
+    )
+    assert one == "a minus b: +0.1000 over 1 seed, which says nothing about other seeds"
+
+
+def test_one_seed_says_something_where_the_deviation_is_known():
+    one = compare("a", [{0: 0.5}], "b", [{0: 0.4}], Deviation(0.01, 12))
+    assert one.p == pytest.approx(2 * stats.t.sf(0.1 / (0.01 * math.sqrt(2)), 12))
+    assert claims([one])[0].startswith("a above b by 0.1000 ± 0.0141 over 1 seed (p = ")
+
+
+def test_what_is_not_seen_among_many_may_be_seen_alone():
+    spread = Deviation(0.01, 12)
+    pair = compare("a", [{0: 0.54}], "b", [{0: 0.5}], spread)
+    assert pair.p < 0.05 < 24 * pair.p
+    others = [compare("a", [{0: 0.5}], "c", [{0: 0.5}], spread)] * 23
+    told = claims([pair, *others])[0]
+    assert told.startswith("a minus b: no difference seen") and told.endswith(
+        "; uncorrected, it would be seen"
+    )
+
+
+def test_how_many_seeds_would_be_needed():
+    """As often as not, that many draws of the same mean and deviation show the difference."""
+    spread, zero = Deviation(0.05, 12), dict.fromkeys(range(3), 0.0)
+    [claim] = claims([compare("a", [{0: 0.1, 1: -0.04, 2: 0.06}], "b", [zero], spread)])
+    count = int(claim.split("perhaps with ")[1].split()[0])
+    random = np.random.default_rng(0)
+    means = random.normal(0.04, 0.05 * math.sqrt(2 / count), 4000)
+    deviations = 0.05 * np.sqrt(random.chisquare(12, 4000) / 12)
+    shown = np.abs(means) / (deviations * math.sqrt(2 / count)) > stats.t.ppf(0.975, 12)
+    assert 0.4 < shown.mean() < 0.7

@@ -78,17 +78,18 @@ class FineTunedRun:
         answers = [Answer(name, float(value), name == row["label"]) for name, value in pairs]
         return sorted(answers, key=lambda answer: -answer.probability)[:TOP]
 
-    def image(self, number: int) -> np.ndarray:
-        """An example's image as the network sees it: uint8 `(size, size, 3)`.
+    def image(self, row: dict[str, str]) -> np.ndarray:
+        """The image of a row of predictions as the network sees it: uint8 `(size, size, 3)`.
 
         Raises:
-            ValueError: the data hold another example in its place.
+            ValueError: the data hold no such image, or several of its name.
         """
-        part = self._split.part([(number, number + 1)])
-        [about] = described(part)
-        if any(self.rows[number].get(key) != name for key, name in about.items()):
-            name = next(iter(about.values()))
-            raise ValueError(f"{self.images}: example {number} is {name}, not that of {self.path}")
+        names = described(self._split)
+        wanted = {key: row.get(key) for key in names[0]}
+        places = [number for number, about in enumerate(names) if about == wanted]
+        if len(places) != 1:
+            raise ValueError(f"{self.images}: has no single image {next(iter(wanted.values()))}")
+        part = self._split.part([(places[0], places[0] + 1)])
         return next(iter(part.evaluation(1)))["images"].numpy()[0]
 
     @functools.cached_property
@@ -115,7 +116,7 @@ def examples_of(runs: dict[str, FineTunedRun], wanted: int) -> list[ImageExample
         row = first.rows[number]
         answers = {name: run.answers(run.rows[number]) for name, run in runs.items()}
         if first.kind == "images":
-            found.append(ImageExample(number, first.image(number), row["label"], answers))
+            found.append(ImageExample(number, first.image(row), row["label"], answers))
             continue
         words = " | ".join(row[column] for column in _TEXTS if row.get(column)).split()
         words = words[:_WORDS] + ["…"] * (len(words) > _WORDS)

@@ -165,6 +165,8 @@ def open_runs(paths: list[str], **options) -> dict:
     whole = [path if "://" in path else os.path.abspath(path) for path in paths]
     parts = [path.rstrip("/").split("/") for path in whole]
     shared = len(os.path.commonprefix([own[:-1] for own in parts]))
+    if len({own[-1] for own in parts}) == len(parts):
+        shared = -1  # their last part is enough
     names = [re.sub(r"[^\w.+-]", "_", "-".join(own[shared:])) for own in parts]
     if len(set(names)) < len(names):
         raise ValueError(f"runs of the same name: {', '.join(names)}")

@@ -78,7 +78,7 @@ def test_images_are_those_of_the_rows(tmp_path):
         np.testing.assert_allclose(example.image.mean((0, 1)), whole.mean((0, 1)), atol=5)
     rows[0]["path"] = "other"
     predictions.write_text(csv_text(rows))
-    with pytest.raises(ValueError, match=f"{task[-1]}: example 0"):
+    with pytest.raises(ValueError, match=task[-1]):
         examples_of({"a": FineTunedRun(str(run), task[-1])}, 4)
 
 
@@ -104,7 +104,7 @@ def test_images_of_a_table(copied, swept, image_task, tmp_path):
         np.testing.assert_array_equal(one.image, other.image)
         assert one.label == other.label
     path.write_text(csv_text([{**row, "row": f"{row['row']}9"} for row in stored]))
-    with pytest.raises(ValueError, match="example 0 is 1"):
+    with pytest.raises(ValueError, match=str(data)):
         examples_of({"a": FineTunedRun(str(copied), str(data))}, 2)
 
 

@@ -93,6 +93,8 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int
         with stop_signals():
             if sys.getfilesystemencoding() != "utf-8":  # TensorFlow's, whatever the locale
                 raise ValueError("the locale has another encoding than UTF-8; set PYTHONUTF8=1")
+            for argument in argv:
+                argument.encode()  # libraries do not name the one that is no text
             main([argument for argument in argv if argument != "--debug"])
     except BaseException as caught:
         error = caught
@@ -120,8 +122,8 @@ def _end(error):
         return EXIT_DIVERGED, f"diverged: {error}"
     if isinstance(error, Stopped):
         return EXIT_STOPPED, f"stopped: {error}"
-    if isinstance(error, UnicodeEncodeError):  # of a path, which TensorFlow cannot open
-        return EXIT_BAD_INPUT, f"error: {error.object!a}: is not UTF-8; rename the file"
+    if isinstance(error, UnicodeEncodeError):  # of an argument, or of a file's name
+        return EXIT_BAD_INPUT, f"error: {error.object!a}: is not UTF-8"
     if isinstance(error, OSError) and error.filename:
         return EXIT_BAD_INPUT, f"error: {error.filename}: {error.strerror}"
     text = one_line(error)

@@ -6,7 +6,7 @@ import shutil
 
 TESTS = pathlib.Path(__file__).parents[1]
 SAVED = TESTS / "keras_vitbert" / "trained" / "saved"
-FIXTURES = TESTS / "keras_vitbert" / "importing" / "fixtures"
+FIXTURES = TESTS / "keras_vitbert" / "trained" / "fixtures"
 
 CONFIGS = {
     "exits": "import sys\nsys.exit(0)",

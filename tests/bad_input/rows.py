@@ -150,11 +150,7 @@ _DEVICES = {
     "--tpu=grpc://localhost:65536": "65536",
     "--tpu=grpc://a:8470,grpc://a:8470": "a:8470",
     "--tpu_address=localhost:8470": "tpu_address",
-    "--tpu=local --config.data.packing=True": "data.packing",
-    '--tpu=local \'--config.data.images.layers={"class_name":"GridMask"}\'': "GridMask",
     "--backend=jax --tpu=v3-8": "v3-8",
-    "--backend=jax --profile=2,3": "profile",
-    "--backend=jax --config.jit_compile=off": "jit_compile",
     "--config.sharding=fsdp": "sharding",
 }
 _WORKERS = {"worker": ["a:1", "b:1"]}

@@ -75,7 +75,6 @@ def test_nothing_to_find(refused, tmp_path):
     refused("image", tmp_path / "nowhere")
     refused("text", "bert_base_en_uncaset")
     refused("image", tmp_path)
-    refused("image", "nowhere://bucket/model")
     for content in ('{"a": 1}', '{"model_type": ', "[1]"):
         (tmp_path / "config.json").write_text(content)
         refused("image", tmp_path)

@@ -170,8 +170,6 @@ def test_what_keras_has_serialised(images):
         ("RandomApply", {"layer": {"config": {}}}),
         ("ChannelShuffle", {"groups": 2}),
         ("Grayscale", {"output_channels": 1}),
-        ("MixUp", {}),
-        ("FourierMix", {}),
     ],
 )
 def test_arguments_that_do_not_work(name, config):

@@ -185,7 +185,7 @@ _RUN_FILES = [
 _OTHER = "keras_vitbert.convert --checkpoint=others/vit_model --output_dir=x"
 _OTHER_FILES = [
     ("config.json", b"{}", "vit_model"),
-    ("config.json", {"patch_size": 2}, "patch_embeddings"),
+    ("config.json", {"patch_size": 2}, "patch_size"),
     ("config.json", {"hidden_act": "quick"}, "hidden_act"),
     ("config.json", {"architectures": ["RobertaModel"]}, "RobertaModel"),
     ("model.safetensors", b"x", "model.safetensors"),

@@ -24,7 +24,7 @@ import tempfile
 from benchmarks.speed_table import Row, command, interleaved
 from pipelines import package_data
 from pipelines.prepare import sample, wikipedia
-from pipelines.text import bert_examples, documents
+from pipelines.text import documents
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.bert_examples import SPECIALS_PER_EXAMPLE
 from pipelines.text.tokenization import sentences_of
@@ -41,7 +41,7 @@ def rows(
         folder = pathlib.Path(work)
         tokens = vocabularies.learn_vocabulary(texts, vocabulary_size)
         vocabularies.write_vocabulary(str(folder / "vocab.txt"), tokens)
-        predictions = round(bert_examples.MASKED_RATIO * (length - SPECIALS_PER_EXAMPLE))
+        predictions = round(vocabularies.MASKED_RATIO * (length - SPECIALS_PER_EXAMPLE))
 
         def ours(copies):
             line = [sys.executable, "-m", "pipelines.text_examples", "--shards=1"]

@@ -16,8 +16,7 @@ from pipelines.prepare import sample
 from pipelines.shards.damage import check_limit, left_out, open_without_damaged
 from pipelines.shards.records import RecordFiles
 from pipelines.text.casing import case_of, recorded_case
-from pipelines.text.masking import MASKED_RATIO
-from pipelines.text.wordpiece import read_vocabulary
+from pipelines.text.wordpiece import MASKED_RATIO, read_vocabulary
 from pipelines.text_stream import TextStream
 
 _DAMAGE_SHOWN = 20  # lines

@@ -9,8 +9,9 @@ from pipelines.prepare.jobs import ShardJob
 from pipelines.shards.shard_files import shard_prefix
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import wordpiece
-from pipelines.text.bert_examples import MASKED_RATIO, SPECIALS_PER_EXAMPLE, ExampleSettings
+from pipelines.text.bert_examples import SPECIALS_PER_EXAMPLE, ExampleSettings
 from pipelines.text.documents import Unit, find_units, read_unit
+from pipelines.text.wordpiece import MASKED_RATIO
 
 _SHARD_BYTES = 64_000_000  # of text, counted in each pass: a few minutes of work
 _FORMAT_VERSION = 1  # raise it when the same settings give other examples
@@ -100,8 +101,8 @@ def check_case(path: str, vocabulary: list[str], lower_case: bool) -> None:
     """
     upper = wordpiece.cased_token(vocabulary)
     if lower_case == (upper is not None):
-        is_so = f"{upper!r}, so give" if upper else "no upper case, so leave out"
-        raise ValueError(f"{path}: holds {is_so} --cased")
+        holds = f"{upper!r}, so it is cased" if upper else "no upper case, so it is not cased"
+        raise ValueError(f"{path}: holds {holds}; cased={not lower_case}")
 
 
 def job(values) -> TextExamplesJob:

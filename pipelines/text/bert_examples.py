@@ -27,12 +27,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.text.wordpiece import CLS, SEP
+from pipelines.text.wordpiece import CLS, MASKED_RATIO, SEP
 
 IS_NEXT, IS_RANDOM = 0, 1  # values of `next_sentence_labels`
 SPECIALS_PER_EXAMPLE = 3  # [CLS] A [SEP] B [SEP]
-
-MASKED_RATIO = 0.15  # Devlin et al. 2019, section 3.1
 SHORT_SEQUENCE_PROBABILITY = 0.1  # appendix A.2
 MIN_LENGTH = SPECIALS_PER_EXAMPLE + 2
 MAX_LENGTH = 1 << 20  # examples are padded to this length, in memory

@@ -24,8 +24,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from pipelines.text.bert_examples import MASKED_RATIO
-from pipelines.text.wordpiece import CLS, MASK, SEP, SPECIAL_TOKENS
+from pipelines.text.wordpiece import CLS, MASK, MASKED_RATIO, SEP, SPECIAL_TOKENS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pipelines.text import tf_text
 
 PAD, UNKNOWN, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNKNOWN, CLS, SEP, MASK)  # ids 0 to 4 of every vocabulary learned here
+MASKED_RATIO = 0.15  # of the tokens; Devlin et al. 2019, section 3.1
 
 MIN_SIZE = 100  # room for the special tokens, and for the most common letters twice each
 

@@ -1,6 +1,7 @@
 """What the tests of all packages share: folders that are made once, for all test processes."""
 
 import gc
+import hashlib
 import os
 import pathlib
 import re
@@ -53,9 +54,9 @@ def made_once(tmp_path_factory):
         shared = shared.parent
 
     def made_once(name, make):
-        folder = pathlib.Path(shared) / "made_once" / name
+        folder = pathlib.Path(shared) / "made_once" / _short(name)
         folder.parent.mkdir(exist_ok=True)
-        done = folder.with_name(f"{name}.done")
+        done = folder.with_name(f"{folder.name}.done")
         with filelock.FileLock(f"{folder}.lock"):
             if not done.exists():
                 make(folder)
@@ -115,3 +116,9 @@ def text_task(made_once):
     from tests.keras_vitbert.tiny_tasks import write_texts
 
     return made_once("text_task", write_texts)
+
+
+def _short(name):
+    """A name that fits into a file system's: long ones end with their digest."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return name if len(name) < 100 else f"{name[:80]}-{digest[:16]}"

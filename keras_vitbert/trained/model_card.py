@@ -103,8 +103,12 @@ def _usage(trained, name, architecture):
             f"model = keras_hub.models.{name}.from_preset(PRESET)",
         ]
     else:
-        language, flags = "sh", {"image": "--image=FILE", "mlm": '--text="The [MASK] is warm."'}
-        uses = [f"predict --checkpoint=FOLDER {flags[head]}" for head in trained.heads]
+        language = "sh"
+        flags = {"image": "--image=FILE", "text": "--text=TEXT"}
+        flags["mlm"] = '--text="The [MASK] is warm."'
+        uses = [
+            f"predict --checkpoint=FOLDER {flags[head]}" for head in trained.heads if head in flags
+        ]
         uses.append("finetune --checkpoint=FOLDER --data_dir=DIR")
         lines = [f"python -m keras_vitbert.{use}" for use in uses]
     return "\n".join([f"```{language}", *lines, "```", ""])

@@ -126,7 +126,7 @@ def _built(value, image_size):
         return [_built(one, image_size) for one in value]
     if not isinstance(value, dict):
         return value
-    kind = keras.saving.get_registered_object(f"keras_cv>{value['class_name']}")
+    kind: Any = keras.saving.get_registered_object(f"keras_cv>{value['class_name']}")
     given = value.get("config", {}).items()
     config = {name: _built(one, image_size) for name, one in given if name not in SET_BY_STEP}
     if issubclass(kind, keras.layers.Layer):

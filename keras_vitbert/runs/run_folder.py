@@ -120,9 +120,9 @@ class RunFolder:
         """Replaces a log by rows of column to value."""
         self.write(name, csv_text(rows))
 
-    def write_json(self, name: str, content: dict[str, Any], indent: int | None = 2) -> None:
-        """Writes a JSON object; without `indent` in a single line."""
-        self.write(name, json.dumps(content, indent=indent) + "\n")
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Writes a JSON object."""
+        self.write(name, json.dumps(content, indent=2) + "\n")
 
     def write(self, name: str, text: str | bytes) -> None:
         """Writes a small file, if this process writes."""

@@ -15,7 +15,6 @@ import itertools
 import re
 
 _MAX_UNPAIRED = 50  # openers; the parser reads to the end of the page for each
-_MAX_DEPTH = 100  # of nested markup; the parser treats what is deeper as text
 # What opens and closes: templates, tables, links, links to other sites (which end with their line),
 # and tags.
 _TOKEN = re.compile(

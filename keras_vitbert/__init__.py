@@ -24,8 +24,8 @@ _MODULES = {
     "TrainedModel": "keras_vitbert.trained.trained_model",
     "Classifier": "keras_vitbert.model.classifier",
     "FineTuner": "keras_vitbert.training.fine_tuner",
-    "experiment": "keras_vitbert.experiments",
-    "open_run": "keras_vitbert.experiments",
+    "experiment": "keras_vitbert.experiments.experiment",
+    "open_run": "keras_vitbert.experiments.experiment",
 }
 __all__ = sorted(_MODULES)
 

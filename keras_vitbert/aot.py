@@ -17,15 +17,20 @@ import json
 import os
 import sys
 
-from keras_vitbert.ahead_of_time import proof, report
-from keras_vitbert.ahead_of_time.compiler import check_installed
-from keras_vitbert.ahead_of_time.programs import own_programs
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask, get_config
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
-from keras_vitbert.fine_tuning.tasks import find_task
-from keras_vitbert.flags import PRETRAINING_HELP, config_label, config_name, parse_with_config
+from keras_vitbert.experiments.fine_tuning.tasks import find_task
+from keras_vitbert.experiments.flags import (
+    PRETRAINING_HELP,
+    config_label,
+    config_name,
+    parse_with_config,
+)
+from keras_vitbert.extras.ahead_of_time import proof, report
+from keras_vitbert.extras.ahead_of_time.compiler import check_installed
+from keras_vitbert.extras.ahead_of_time.programs import own_programs
 from pipelines import flags
 from pipelines.command_line import choose_backend, load_tensorflow, run
 from pipelines.files import check_output_file, write_atomically
@@ -157,14 +162,14 @@ def _fine_tuning(values, config: FineTuning, devices: Devices) -> FineTuning:
 
 
 def _pretraining_programs(config, strategy):
-    from keras_vitbert.ahead_of_time.step_programs import pretraining_programs
+    from keras_vitbert.extras.ahead_of_time.step_programs import pretraining_programs
 
     return pretraining_programs(config, strategy)
 
 
 def _fine_tuning_programs(config, values, strategy):
-    from keras_vitbert.ahead_of_time.step_programs import fine_tuning_programs
-    from keras_vitbert.fine_tuning.pretrained import RANDOM, open_pretrained
+    from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, open_pretrained
+    from keras_vitbert.extras.ahead_of_time.step_programs import fine_tuning_programs
 
     num_classes = values.num_classes or find_task(config.task).num_classes
     pretrained = open_pretrained(RANDOM, values.architecture)

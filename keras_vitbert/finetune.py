@@ -14,7 +14,7 @@ import os
 import sys
 
 from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS
-from keras_vitbert.flags import (
+from keras_vitbert.experiments.flags import (
     INPUT_FLAGS,
     RUN_FLAGS,
     define,
@@ -56,7 +56,7 @@ def main(argv):
                 raise ValueError(f"--{flag} has no effect with --evaluate_only; leave it out")
     choose_backend(values.backend)
     with quiet_loading():
-        from keras_vitbert.experiments import open_run, open_saved
+        from keras_vitbert.experiments.experiment import open_run, open_saved
 
     inputs = {**inputs_of(values), "predictions": values.predictions}
     if values.evaluate_only:

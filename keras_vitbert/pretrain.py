@@ -13,7 +13,13 @@ import os
 import sys
 
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.flags import RUN_FLAGS, config_label, define, parse_pretraining, run_options
+from keras_vitbert.experiments.flags import (
+    RUN_FLAGS,
+    config_label,
+    define,
+    parse_pretraining,
+    run_options,
+)
 from pipelines.command_line import choose_backend, quiet_loading, run
 
 
@@ -61,7 +67,7 @@ def main(argv):
     choose_backend(values.backend)
     default = os.path.join("runs", f"{config_label(values)}-{config.variant}")
     with quiet_loading():
-        from keras_vitbert.experiments import open_run
+        from keras_vitbert.experiments.experiment import open_run
 
     opened = open_run(
         config,

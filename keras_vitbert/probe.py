@@ -14,7 +14,13 @@ import os
 import statistics
 import sys
 
-from keras_vitbert.flags import INPUT_FLAGS, define, devices_of, inputs_of, parse_fine_tuning
+from keras_vitbert.experiments.flags import (
+    INPUT_FLAGS,
+    define,
+    devices_of,
+    inputs_of,
+    parse_fine_tuning,
+)
 from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.files import check_no_input, make_folder, write_atomically
 from pipelines.text_tables import markdown_table
@@ -37,7 +43,7 @@ def main(argv):
     shots = _shots(values.shots)
     choose_backend(values.backend)
     with quiet_loading():
-        from keras_vitbert.experiments import open_probe
+        from keras_vitbert.experiments.experiment import open_probe
 
     probe = open_probe(config, frozenset(given), **devices_of(values), **inputs_of(values))
     path = os.path.join(values.output_dir, "summary.json") if values.output_dir else ""

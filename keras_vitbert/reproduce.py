@@ -19,7 +19,7 @@ import sys
 
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.flags import parse_with_config
+from keras_vitbert.experiments.flags import parse_with_config
 from pipelines import flags
 from pipelines.command_line import load_tensorflow, quiet_loading, run
 

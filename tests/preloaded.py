@@ -2,9 +2,6 @@
 
 import gc
 
-import keras_vitbert.fine_tuning.search
-import keras_vitbert.pretrain
-import keras_vitbert.pretraining.run  # noqa: F401
 from tests.traces import forget_lines
 
 forget_lines()

@@ -25,7 +25,7 @@ METRICS = ("accuracy", "f1", "mcc")
 class FineTuning(Experiment):
     """What fine-tuning on images and on texts have in common."""
 
-    task: str  # of `keras_vitbert.fine_tuning.tasks.TASKS`
+    task: str  # of `keras_vitbert.experiments.fine_tuning.tasks.TASKS`
     # Reported, and used to pick the learning rate; or f1, mcc
     metric: str = choice("accuracy", METRICS)
     head: str = "paper"  # a two-layer MLP; or vit, deit, for text bert: as published models have
@@ -222,7 +222,7 @@ _OF_TASK: dict[str, dict[str, Any]] = {
 
 
 def get_config(task: str, kind: str) -> FineTuning:
-    """The config of a task of `keras_vitbert.fine_tuning.tasks.TASKS`.
+    """The config of a task of `keras_vitbert.experiments.fine_tuning.tasks.TASKS`.
 
     Args:
         task: its name.

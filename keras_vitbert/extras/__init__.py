@@ -1,1 +1,1 @@
-"""What stands above the core and is used by single commands: figures, tables, the demo."""
+"""Above the core, used by single commands: figures, tables, the demo, the compiler's verdict."""

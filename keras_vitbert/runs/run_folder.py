@@ -12,7 +12,7 @@ divergences.csv a line for each step that was not applied, see `keras_vitbert.ru
 LOCK            present while a process trains there, see `keras_vitbert.runs.run_lock`
 summary.json    written at the end: it exists exactly when the run is finished
 
-Fine-tuning has such a folder for each trial, in `trials/`; see `keras_vitbert.fine_tuning.trials`.
+Fine-tuning has such a folder for each trial, in `trials/`; see `experiments.fine_tuning.trials`.
 """
 
 import csv

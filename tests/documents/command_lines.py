@@ -12,7 +12,7 @@ import re
 import sys
 from unittest import mock
 
-import keras_vitbert.flags
+import keras_vitbert.experiments.flags
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.sections import flatten
@@ -165,7 +165,7 @@ def _parse_command(name, arguments):
             for stop in filter(functools.partial(hasattr, owner), _STOPS):
                 stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))
         for owner in filter(
-            lambda owner: hasattr(owner, "require_place"), (module, keras_vitbert.flags)
+            lambda owner: hasattr(owner, "require_place"), (module, keras_vitbert.experiments.flags)
         ):
             stack.enter_context(mock.patch.object(owner, "require_place"))  # of runs to be made
         if name == "pipelines.sample":

@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     from keras_vitbert import ViTBertBackbone
     from keras_vitbert.configs.devices import Devices
     from keras_vitbert.configs.loading import load_config
-    from keras_vitbert.pretraining.trainer import build_trainer
+    from keras_vitbert.experiments.pretraining.trainer import build_trainer
     from keras_vitbert.runs import checkpoints
     from keras_vitbert.runs.identity import Identity, experiment_dict
     from keras_vitbert.runs.run_folder import RunFolder

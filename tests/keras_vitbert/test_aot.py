@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from keras_vitbert import aot
-from keras_vitbert.ahead_of_time import proof
 from keras_vitbert.configs.devices import SHARDINGS
+from keras_vitbert.extras.ahead_of_time import proof
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
-from tests.keras_vitbert.ahead_of_time.results import GIB, compiled, needs_compiler, refused
+from tests.keras_vitbert.extras.ahead_of_time.results import GIB, compiled, needs_compiler, refused
 from tests.keras_vitbert.tiny_runs import CONFIG
 from tests.marks import slow, thorough
 

@@ -18,7 +18,7 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
-from tests.keras_vitbert.fine_tuning import replicas_script
+from tests.keras_vitbert.experiments.fine_tuning import replicas_script
 from tests.keras_vitbert.inspection.sessions import hparams
 from tests.keras_vitbert.tiny_runs import (
     assert_same_values,
@@ -233,7 +233,7 @@ def test_validation_that_is_missing_is_cut_from_training(image_flags, tmp_path, 
 @pytest.mark.slow
 def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch):
     """Stopped within the second rate, killed between two seeds, and once after the last step."""
-    from keras_vitbert.fine_tuning import search
+    from keras_vitbert.experiments.fine_tuning import search
     from keras_vitbert.runs import divergence
 
     places = [("sweep-rate-0.03-seed-0", 3), ("seed-rate", 5)]

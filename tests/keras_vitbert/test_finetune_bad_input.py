@@ -132,7 +132,9 @@ def test_a_file_that_is_gone(refused, images):
 @pytest.mark.parametrize("split", [slow("train"), "validation"])
 def test_an_image_that_does_not_decode(refused, images, tmp_path, split, monkeypatch):
     folder, flags = images
-    monkeypatch.setattr("keras_vitbert.fine_tuning.recommended._LOOKED_AT", 1)  # of the others
+    monkeypatch.setattr(
+        "keras_vitbert.experiments.fine_tuning.recommended._LOOKED_AT", 1
+    )  # of the others
     refused(*flags, culprit=cut(folder / split / "red" / "002.jpg"), untouched=False)
     # Of validation it is known before anything is trained.
     assert (tmp_path / "run" / "trials").exists() == (split == "train")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert import convert, export, finetune, predict
-from keras_vitbert.pretraining.initial_weights import start_from
+from keras_vitbert.experiments.pretraining.initial_weights import start_from
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from tests.keras_vitbert.tiny_runs import pretrain

@@ -12,7 +12,7 @@ from scipy import stats
 
 from keras_vitbert import load
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.pretraining.report import printed
+from keras_vitbert.experiments.pretraining.report import printed
 from keras_vitbert.runs import checkpoints
 from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,

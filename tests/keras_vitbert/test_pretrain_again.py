@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert import load
-from keras_vitbert.pretraining.report import printed
+from keras_vitbert.experiments.pretraining.report import printed
 from keras_vitbert.runs import callbacks
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked

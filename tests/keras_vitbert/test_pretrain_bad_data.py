@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.pretraining.data import open_data
+from keras_vitbert.experiments.pretraining.data import open_data
 from keras_vitbert.runs.record_errors import reading
 from pipelines.images.image_records import image_example
 from pipelines.shards.tfrecords import to_example, write_shards

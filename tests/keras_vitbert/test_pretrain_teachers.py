@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert import load
-from keras_vitbert.pretraining import run as pretraining
+from keras_vitbert.experiments.pretraining import run as pretraining
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED, Stopped
 from tests.keras_vitbert.tiny_runs import (
     VOCABULARY,

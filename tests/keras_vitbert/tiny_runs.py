@@ -125,7 +125,7 @@ def pretrain(sources, output_dir, *argv):
 def config_of(sources, *argv, variant="vitbert"):
     """The config of a variant that the command would see."""
     from keras_vitbert.configs.devices import Devices
-    from keras_vitbert.flags import parse_pretraining
+    from keras_vitbert.experiments.flags import parse_pretraining
     from keras_vitbert.pretrain import define_flags
 
     argv = arguments(sources, f"--variant={variant}", *argv)

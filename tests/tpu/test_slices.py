@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from keras_vitbert.ahead_of_time.compiler import topology_options
-from tests.keras_vitbert.ahead_of_time.results import needs_compiler
+from keras_vitbert.extras.ahead_of_time.compiler import topology_options
+from tests.keras_vitbert.extras.ahead_of_time.results import needs_compiler
 from tpu import slices
 from tpu.slices import find_slice, slice_of
 

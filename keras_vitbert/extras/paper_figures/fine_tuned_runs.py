@@ -6,15 +6,15 @@ import os
 
 import numpy as np
 
+from keras_vitbert.experiments.fine_tuning.prediction_files import FILE, described
+from keras_vitbert.experiments.fine_tuning.task_data import open_task
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.qualitative_values import (
     TOP,
     Answer,
     ImageExample,
     TextExample,
 )
-from keras_vitbert.fine_tuning.prediction_files import FILE, described
-from keras_vitbert.fine_tuning.task_data import open_task
-from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.drawing import spread
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.run_folder import RunFolder

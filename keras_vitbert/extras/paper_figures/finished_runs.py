@@ -7,12 +7,12 @@ import re
 import tensorflow as tf
 
 from keras_vitbert.configs.merges import blocks_of, has_masks
+from keras_vitbert.experiments.pretraining.data import open_data
 from keras_vitbert.extras.paper_figures.fine_tuned_runs import FineTunedRun
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.mask_values import MaskValues
 from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.model.shared_weights import is_in_blocks
-from keras_vitbert.pretraining.data import open_data
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.record_errors import reading
@@ -32,7 +32,7 @@ class FinishedRun:
     Args:
         path: str, local or `gs://`.
         images, texts: str, validation files in place of the run's own.
-        cache_dir: str, see `keras_vitbert.pretraining.data.open_data`.
+        cache_dir: str, see `keras_vitbert.experiments.pretraining.data.open_data`.
 
     Raises:
         ValueError: there is no run.

@@ -84,7 +84,7 @@ def image_examples(data, classes, networks, wanted):
     """Validation images and what networks predict.
 
     Args:
-        data: `keras_vitbert.pretraining.data.Data`.
+        data: `keras_vitbert.experiments.pretraining.data.Data`.
         classes: list of str.
         networks: dict of a run's name to a `PreTrainingNetwork` that takes such images.
         wanted: int, how many at most, evenly spread.
@@ -115,7 +115,7 @@ def text_examples(data, vocabulary, networks, wanted):
     """Parts of validation texts with gaps, and what networks fill these with.
 
     Args:
-        data: `keras_vitbert.pretraining.data.Data`.
+        data: `keras_vitbert.experiments.pretraining.data.Data`.
         vocabulary: list of str.
         networks: dict of a run's name to a `PreTrainingNetwork` that takes such texts.
         wanted: int, how many at most, evenly spread.

@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     asked = json.loads(argv[0])
     kind, folder, inputs = asked["kind"], asked["folder"], asked["inputs"]
     with quiet_loading():
-        from keras_vitbert.experiments import experiment, open_probe, open_run
+        from keras_vitbert.experiments.experiment import experiment, open_probe, open_run
         from keras_vitbert.extras.paper_figures.finished_runs import open_runs
         from keras_vitbert.extras.paper_figures.writing import draw_figures
 

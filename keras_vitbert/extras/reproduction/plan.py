@@ -9,7 +9,7 @@ from typing import Any
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.experiments import experiment
+from keras_vitbert.experiments.experiment import experiment
 from keras_vitbert.extras.reproduction.scales import Scale
 from keras_vitbert.extras.reproduction.tables import FULL, JOINT, RAND, Recipe, tables
 
@@ -26,8 +26,8 @@ class Run:
     """An experiment that is run once, in a folder of its own; or a figure that is drawn."""
 
     name: str  # its folder, which begins with its kind: pretrain, finetune, probe or figures
-    inputs: dict[str, Any]  # of `keras_vitbert.experiments.open_run`, or see `one_run`
-    of: str = ""  # what `keras_vitbert.experiments.experiment` takes
+    inputs: dict[str, Any]  # of `keras_vitbert.experiments.experiment.open_run`, or see `one_run`
+    of: str = ""  # what `keras_vitbert.experiments.experiment.experiment` takes
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     needs: tuple[str, ...] = ()  # runs whose folders it reads
     rate_of: str = ""  # the run whose learning rate it takes

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.reproduction import prepared
 from keras_vitbert.extras.reproduction.tables import IMAGE_TASKS, TEXT_TASKS, Table
-from keras_vitbert.fine_tuning.tasks import TASKS
 
 SCALES = ("sample", "small", "paper")
 
@@ -16,7 +16,7 @@ class Task:
     """A task that models are fine-tuned on."""
 
     name: str  # in tables and in the names of runs
-    experiment: str  # of `keras_vitbert.fine_tuning.tasks.TASKS`
+    experiment: str  # of `keras_vitbert.experiments.fine_tuning.tasks.TASKS`
     inputs: dict[str, Any]  # what fine-tuning and probes read
     values: dict[str, Any] = dataclasses.field(default_factory=dict)  # of fine-tuning's config
     sweeps: bool = True  # whether the first seed picks the learning rate

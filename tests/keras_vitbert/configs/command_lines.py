@@ -1,6 +1,6 @@
 """What `pretrain` makes of a command line, for tests of configs."""
 
-from keras_vitbert.flags import parse_pretraining
+from keras_vitbert.experiments.flags import parse_pretraining
 from keras_vitbert.pretrain import define_flags
 
 # The sample's numbers are tuned now and then; these stay.

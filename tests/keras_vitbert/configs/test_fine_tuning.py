@@ -4,7 +4,7 @@ import pytest
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 
 # What the paper gives, and the grids of this project.
 VISION = {

@@ -7,13 +7,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_vitbert import load
 from keras_vitbert.configs.devices import Devices
+from keras_vitbert.experiments.pretraining.data import open_data
+from keras_vitbert.experiments.pretraining.trainer import build_trainer
 from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.callbacks import ActivationMaps
 from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.inspection.drawing import activation_pictures
 from keras_vitbert.inspection.value_files import read_values
-from keras_vitbert.pretraining.data import open_data
-from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import callbacks
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.machine import Machine

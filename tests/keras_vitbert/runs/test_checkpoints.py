@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vitbert.experiments.pretraining.data import open_data
+from keras_vitbert.experiments.pretraining.trainer import build_trainer
 from keras_vitbert.model.pretraining_network import build_network
-from keras_vitbert.pretraining.data import open_data
-from keras_vitbert.pretraining.trainer import build_trainer
 from keras_vitbert.runs import checkpoints
 from pipelines.files import write_atomically
 from tests.keras_vitbert.tiny_runs import config_of

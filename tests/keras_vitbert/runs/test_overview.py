@@ -8,9 +8,9 @@ import pytest
 
 from keras_vitbert import finetune
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.fine_tuning import recommended
-from keras_vitbert.fine_tuning.search import FineTuningRun
-from keras_vitbert.flags import parse_fine_tuning
+from keras_vitbert.experiments.fine_tuning import recommended
+from keras_vitbert.experiments.fine_tuning.search import FineTuningRun
+from keras_vitbert.experiments.flags import parse_fine_tuning
 from keras_vitbert.runs import overview
 
 MODEL = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}

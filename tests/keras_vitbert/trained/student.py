@@ -3,8 +3,8 @@
 import pytest
 
 from keras_vitbert.configs import paper
-from keras_vitbert.pretraining.data import Data
-from keras_vitbert.pretraining.teachers import load_teacher
+from keras_vitbert.experiments.pretraining.data import Data
+from keras_vitbert.experiments.pretraining.teachers import load_teacher
 from tests.keras_vitbert.trained.stored_models import FIXTURES
 
 TOKENS = (FIXTURES / "bert" / "vocab.txt").read_text().split()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.fine_tuning.pretrained import open_pretrained
+from keras_vitbert.experiments.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.trained import finding
 from keras_vitbert.trained.finding import columns_of, exported_versions, find
 

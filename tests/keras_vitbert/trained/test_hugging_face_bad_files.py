@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from keras_vitbert.pretraining.teachers import load_teacher
+from keras_vitbert.experiments.pretraining.teachers import load_teacher
 from tests.keras_vitbert.trained.stored_models import assert_close, call, expected
 from tests.keras_vitbert.trained.student import data
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert import load
-from keras_vitbert.pretraining.teachers import load_teacher
+from keras_vitbert.experiments.pretraining.teachers import load_teacher
 from tests.keras_vitbert.trained.stored_models import call, expected, has_float32_products
 from tests.keras_vitbert.trained.student import CLASSES, TOKENS, data
 

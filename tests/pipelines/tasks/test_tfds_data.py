@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_vitbert.fine_tuning.tasks import TASKS
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from pipelines.images.image_views import ImageViews
 from pipelines.tasks import tfds_data
 from pipelines.tasks.labelled_images import LabelledImages

@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import get_config
+from keras_vitbert.experiments.fine_tuning.prediction_files import described
+from keras_vitbert.experiments.fine_tuning.task_data import open_task
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.figures import qualitative_figure
 from keras_vitbert.extras.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
 from keras_vitbert.extras.paper_figures.finished_runs import open_runs
 from keras_vitbert.extras.paper_figures.writing import _fine_tuned, draw_figures
-from keras_vitbert.fine_tuning.prediction_files import described
-from keras_vitbert.fine_tuning.task_data import open_task
-from keras_vitbert.fine_tuning.tasks import TASKS
 from keras_vitbert.runs.identity import Identity, experiment_dict
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.text_tables import csv_text

@@ -1,0 +1,61 @@
+"""What a fine-tuning, an evaluation or a probe reads: a checkpoint, and the data of a task."""
+
+import dataclasses
+from typing import Any
+
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained, open_pretrained
+from keras_vitbert.experiments.fine_tuning.task_data import TaskData, open_task
+from keras_vitbert.experiments.fine_tuning.tasks import find_task, inputs_of
+from pipelines.status import doing
+from pipelines.text.casing import case_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Names of what is read."""
+
+    checkpoint: str  # what `keras_vitbert.load` takes, or `rand`
+    architecture: str = ""  # of `rand`, see `open_pretrained`
+    vocabulary: str = ""  # a file, for text if the checkpoint has none
+    data_dir: str = ""  # own data, or TFDS' data folder
+    files: dict[str, str] = dataclasses.field(default_factory=dict)  # paths by split
+    download: bool = False  # whether TFDS may fetch missing data
+    skip_damaged: int = 0  # rows of tables that may be left out
+
+    def paths(self, task: str) -> list[str]:
+        """Everything that is read, for outputs that must not be one of them."""
+        named = [self.checkpoint, self.architecture, self.vocabulary]
+        return [*named, *inputs_of(find_task(task), self.data_dir, self.files)]
+
+    def pretrained(self, config: FineTuning) -> tuple[Pretrained, FineTuning]:
+        """Opens the checkpoint; the config gets the case of its texts."""
+        with doing(f"opening {self.checkpoint}"):
+            opened = open_pretrained(
+                self.checkpoint, self.architecture, self.vocabulary, config.kind
+            )
+        if config.kind == "text":
+            where, asked = self.vocabulary or self.checkpoint, config.value("data.case")
+            case = case_of(where, opened.vocabulary, asked, opened.case)
+            config = config.with_values({"data.case": case})
+        return opened, config
+
+    def open(
+        self, config: FineTuning, vocabulary: list[str] | None, max_length: int, **options: Any
+    ) -> TaskData:
+        """Opens the data.
+
+        Args:
+            config: of the task.
+            vocabulary, max_length: for texts.
+            options: further arguments of `open_task`.
+        """
+        with doing("opening the data"):
+            return open_task(
+                *(find_task(config.task), config, vocabulary, max_length),
+                data_dir=self.data_dir,
+                download=self.download,
+                skip_damaged=self.skip_damaged,
+                files=self.files,
+                **options,
+            )

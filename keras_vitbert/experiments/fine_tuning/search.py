@@ -1,0 +1,228 @@
+"""Fine-tunes on one task: a sweep over learning rates, runs over seeds, and a summary of them.
+
+A run's folder holds
+
+config.json, classes.txt, vocabulary.txt   what it was made with
+trials/       one folder per trial, see `keras_vitbert.experiments.fine_tuning.trials`
+results.csv   a line for each split of each finished trial
+summary.json  the report of the last command that finished
+"""
+
+import dataclasses
+import os
+import statistics
+from collections.abc import Collection
+from typing import Any
+
+import tensorflow as tf
+
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.experiments.fine_tuning import report
+from keras_vitbert.experiments.fine_tuning.inputs import Inputs
+from keras_vitbert.experiments.fine_tuning.linear_baseline import linear_baseline
+from keras_vitbert.experiments.fine_tuning.prediction_files import collect
+from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
+from keras_vitbert.experiments.fine_tuning.recommended import Pictures
+from keras_vitbert.experiments.fine_tuning.saved import SavedModel
+from keras_vitbert.experiments.fine_tuning.task_data import TaskData
+from keras_vitbert.experiments.fine_tuning.trainer import image_layers_of
+from keras_vitbert.experiments.fine_tuning.trials import Trial, run_trial
+from keras_vitbert.runs.checkpoints import latest
+from keras_vitbert.runs.identity import FREE_OF_FINE_TUNING, Identity, experiment_dict
+from keras_vitbert.runs.input_digests import data_digest
+from keras_vitbert.runs.overview import overview
+from keras_vitbert.runs.record_errors import reading_images
+from keras_vitbert.runs.run import Run
+from keras_vitbert.runs.run_lock import held
+from keras_vitbert.training.example_dropout import drops, generator_of
+from pipelines.command_line import Diverged, say
+from pipelines.files import check_writable
+from pipelines.status import counted, doing, duration
+from pipelines.tasks.labelled_images import LabelledImages, require_batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuningRun(Run):
+    """A fine-tuning: trials over learning rates and seeds."""
+
+    config: FineTuning
+    data: TaskData
+    inputs: Inputs
+    pretrained: Pretrained
+    # Whether the learning rate is picked from `config.grid`: on the data's `selection`, which may
+    # be a split that is reported, too, else on training examples that are held out.
+    sweep: bool = False
+    seeds: int = 1  # how many trials are reported
+    chosen: Collection[str] = ()  # fields that were chosen for these data
+    given: Collection[str] = ()  # fields that somebody set
+    pictures: Pictures | None = None  # what was looked at to choose
+    predictions: str = ""  # a CSV file for the predictions of all examples
+
+    @property
+    def step(self) -> int:
+        """The step of the last checkpoint of the trials; 0 without one."""
+        trials = tf.io.gfile.glob(os.path.join(self.folder.path, "trials", "*", "checkpoints"))
+        return max((latest(trial)[1] for trial in trials), default=0)
+
+    @property
+    def rate_from(self) -> str:
+        """Where a learning rate comes from that no sweep picks."""
+        field = "optimizer.learning_rate"
+        if field in self.chosen:  # also where 0 is given, which asks for that
+            return "chosen for these data"
+        return "given" if field in self.given else "the task's own"
+
+    def train(self, dry_run: bool = False) -> dict[str, Any]:
+        """Fine-tunes, from the beginning or from where it stopped, and prints a report.
+
+        Args:
+            dry_run: whether to stop after the same checks, without writing anything.
+
+        Returns:
+            The content of summary.json; empty for a dry run.
+
+        Raises:
+            ValueError, Diverged, Stopped: see `pipelines.command_line`.
+        """
+        with self.workers.watched():
+            summary = _fine_tune(self, dry_run)
+        if summary:
+            if self.predictions and self.workers.is_chief:
+                collect(self.predictions, self.folder.path, summary)
+            print(report.table(summary, self.folder.path))
+        return summary
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Evaluates the model of the finished run again, see `SavedModel.evaluate`."""
+        inputs = dataclasses.replace(self.inputs, checkpoint=self.folder.path)
+        return SavedModel(given=self.config, machine=self.machine, inputs=inputs).evaluate()
+
+
+def _fine_tune(run, dry_run):
+    config, folder, data = run.config, run.folder, run.data
+    # Refuse bad settings first: the run's folder would record them.
+    is_images = isinstance(data.train, LabelledImages)
+    config.check_batch(run.replicas, is_images and config.images.in_pairs)
+    if is_images:
+        require_batch(data.train, config.batch, config.task)
+        if layers := image_layers_of(config, config.seed):
+            layers.check()
+    rest = selection = None
+    if run.sweep:
+        rest, selection = data.without_selection(config.selection_part)
+    for split in (data.train, rest):
+        if split is not None:  # its steps must divide into executions
+            config.with_values({"steps": config.steps_for(split.count)})
+    identity, is_new = _identity(run), folder.record() is None
+    if is_new:
+        tests = [*data.tests.values(), *([selection] if run.sweep else [])]
+        _read_through(tests, config.evaluation_batch)
+    if dry_run:
+        if not is_new:
+            identity.changes(folder)
+        if "://" not in folder.path:  # a remote folder would be made
+            check_writable(folder.file(""))
+        print(overview(run))
+        return {}
+    folder.make()
+    with held(folder.path, run.workers.is_chief):
+        identity.begin(folder)
+        print(overview(run))
+        return _trained(run, rest, selection)
+
+
+def _trained(run, rest, selection):
+    """Runs all trials, first those of a sweep if there is a `selection`, and summarises them."""
+    config, folder, data = run.config, run.folder, run.data
+    count = run.seeds + (len(config.grid) if selection is not None else 0)
+    done = []  # seconds of each trial
+
+    def tried(trial, train, tests):
+        about = f"rate {trial.learning_rate:g}, seed {trial.seed}"
+        label = f"trial {len(done) + 1} of {count} ({about})"
+        later = (count - len(done) - 1) * statistics.mean(done or [0.0])
+        say(f"{config.task}: {label}" + (f", then {duration(later)} left" if later else ""))
+        result = run_trial(run, trial, train, tests, label, later)
+        done.append(result["seconds"])
+        return result
+
+    swept, rate, picked_on = [], config.optimizer.learning_rate, run.rate_from
+    if selection is not None:
+        for candidate in config.grid:
+            trial = Trial("sweep", candidate, config.seed)
+            swept.append(tried(trial, rest, {"selection": selection}))
+        rate = _best(swept, config.metric)
+        picked_on = (
+            f"{data.picked_on} split"
+            if data.selection is not None
+            else f"{selection.count} of the {data.train.count} training examples"
+        )
+    reported = [
+        tried(Trial("seed", rate, config.seed + number), data.train, data.tests)
+        for number in range(run.seeds)
+    ]
+    summary = report.summarised(run, swept, reported) | {"learning_rate_picked_on": picked_on}
+    if run.workers.is_chief:
+        if config.is_own:  # nobody knows what is good
+            with (
+                doing("fitting a linear model for comparison"),
+                reading_images([data.train, *data.tests.values()]),
+            ):
+                summary["linear"] = linear_baseline(data.train, data.tests[summary["split"]])
+        folder.write("results.csv", report.results_csv(folder.path))
+        folder.finish(summary)
+    run.workers.wait()
+    return folder.summary()
+
+
+def _read_through(splits, batch):
+    """Reads all images that will be evaluated, to find damaged ones before training."""
+    for split in splits:
+        if isinstance(split, LabelledImages):
+            with (
+                doing(f"reading {split.count:,} images to evaluate on"),
+                reading_images([split]),
+            ):
+                for _ in counted(split.evaluation(batch), split.evaluation_batches(batch)):
+                    pass
+
+
+def _identity(run):
+    """What the run is made from: `Identity`."""
+    pretrained, kind, data = run.pretrained, run.config.kind, run.data
+    splits = {"train": data.train, **data.tests}
+    if data.selection is not None:
+        splits["selection"] = data.selection
+    about = {
+        "checkpoint": pretrained.name,
+        "checkpoint_origin": pretrained.origin,
+        "model": pretrained.fine_tuned_model(kind, run.config),
+        "records": {name: split.count for name, split in splits.items()},
+    }
+    if kind == "text" and data.train.rows is not None and data.train.rows.sentence_columns:
+        rows = data.train.rows
+        about["columns"] = {"sentences": list(rows.sentence_columns), "label": rows.label_column}
+    digests = {name: data_digest(split) for name, split in splits.items()}
+    return Identity(
+        experiment_dict(run.config),
+        {"checkpoint": pretrained.sha256, **digests},
+        vocabulary=pretrained.vocabulary,
+        classes=data.classes,
+        free=FREE_OF_FINE_TUNING,
+        accepted=run.accepted,
+        about=about,
+        replicas=run.replicas,
+        dropout_generator=generator_of(run.strategy) if drops(run.config) else "",
+    )
+
+
+def _best(trials, metric):
+    """The learning rate of the best trial; the smallest of equally good ones."""
+    values = [
+        (report.value_of(trial, metric), -trial["learning_rate"])
+        for trial in trials
+        if not trial["diverged"]
+    ]
+    if not values:
+        raise Diverged("all rates of grid; use smaller ones")
+    return -max(values)[1]

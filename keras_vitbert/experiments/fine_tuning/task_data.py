@@ -1,0 +1,259 @@
+"""The splits of a downstream task, from TFDS or from a user's own data."""
+
+import dataclasses
+import os
+import unicodedata
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.experiments.fine_tuning.tasks import Task
+from pipelines.command_line import say
+from pipelines.files import reading
+from pipelines.images.image_records import ImageRecordFiles
+from pipelines.images.image_views import ImageViews
+from pipelines.shards.records import RecordFiles
+from pipelines.tasks import own_data, tfds_data
+from pipelines.tasks.labelled_images import ImageFiles, LabelledImages, read_images
+from pipelines.tasks.labelled_rows import LabelledRows, numbered, read_rows
+from pipelines.tasks.labelled_texts import LabelledTexts
+from pipelines.text.casing import is_lower
+
+HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
+_STRETCHES = 100  # of record files, see `cut`
+
+Split = LabelledImages | LabelledTexts
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """The splits of a task.
+
+    Attributes:
+        classes: their names, in the order of the labels.
+        train: None where a trained model is only evaluated.
+        tests: the splits that are reported, by name; the first one gives the result.
+        selection: the split that learning rates are picked on, or None to cut one.
+        picked_on: its name.
+    """
+
+    classes: list[str]
+    train: Split | None
+    tests: dict[str, Split]
+    selection: Split | None = None
+    picked_on: str = ""
+
+    def without_selection(self, part: float) -> tuple[Split, Split]:
+        """The training examples for a sweep, and the examples that pick its learning rate.
+
+        Args:
+            part: the fraction to cut from the training split if there is no `selection`.
+
+        Raises:
+            ValueError: see `cut`.
+        """
+        if self.selection is not None:
+            return self.train, self.selection
+        return cut(self.train, part)
+
+    def tested_on(self, count: int) -> "TaskData":
+        """The same data with smaller splits to report: a fixed part of each, see `cut`.
+
+        Args:
+            count: the most examples of a split; 0 for all.
+        """
+        large = {n: split for n, split in self.tests.items() if 0 < count < split.count}
+        for name, split in large.items():
+            say(f"{name}: {count:,} of its {split.count:,} examples are reported (test_examples)")
+        parts = {name: cut(split, count / split.count)[1] for name, split in large.items()}
+        return dataclasses.replace(self, tests={**self.tests, **parts})
+
+
+def open_task(
+    task: Task,
+    config: FineTuning,
+    vocabulary: list[str] | None,
+    max_length: int,
+    data_dir: str = "",
+    download: bool = False,
+    skip_damaged: int = 0,
+    files: dict[str, str] | None = None,
+    classes: list[str] | None = None,
+    columns: dict | None = None,
+    choose: Callable | None = None,
+) -> TaskData:
+    """Opens the splits of a task.
+
+    A user's own data, in `data_dir` or in `files`, take precedence; for TFDS, `data_dir` is its
+    data folder. See `pipelines.tasks.own_data`.
+
+    Args:
+        vocabulary, max_length: of text; the most tokens.
+        data_dir: local or `gs://`.
+        download: whether TFDS may fetch missing data.
+        skip_damaged: how many rows of tables may be left out.
+        files: paths of `train`, `validation` or `test`.
+        classes: those of a trained model, which needs no training examples.
+        columns: those of a trained model: `sentences`, one or two names, and `label`. They are read
+            where the config names no others and a table has them.
+        choose: function of a store of images that returns the config without open fields.
+
+    Raises:
+        ValueError: something is missing, damaged or in an unexpected form.
+    """
+    import tensorflow as tf
+
+    is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
+    places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
+    if places and classes is None and "train" not in places:
+        raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
+    builder = None if places else tfds_data.open_builder(task.tfds, data_dir, download)
+    if task.kind == "images":
+        if places:
+            stores, classes = _own_images(places, config, classes, skip_damaged)
+            config = config if choose is None else choose(next(iter(stores.values())))
+        else:
+            splits = ["train", *task.tests, *([task.selection] if task.selection else [])]
+            classes = tfds_data.class_names(builder)
+            stores = {split: tfds_data.read_images(builder, split) for split in splits}
+        views = ImageViews.from_config(config.image_size, config.images)
+        splits = {split: LabelledImages(store, views) for split, store in stores.items()}
+    else:
+        if places:
+            rows = _own_texts(places, config, skip_damaged, files or (), columns)
+        else:
+            classes = tfds_data.class_names(builder)
+            rows = {
+                split: tfds_data.read_rows(builder, split, task.columns)
+                for split in ("train", *task.tests)
+            }
+        splits = {}
+        for split, part in rows.items():
+            labels, classes = numbered(part.labels, classes, part.source)
+            splits[split] = _encoded(part, labels, vocabulary, config, max_length)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{places['train']}: all training examples are of one class, {classes[0]!r}; there is "
+            "nothing to learn: add another class"
+        )
+    _tell_look_alikes(classes)
+    train, selection, picked_on = splits.pop("train", None), None, ""
+    if places and {"test", "validation"} <= splits.keys():
+        selection, picked_on = splits["validation"], "validation"
+    elif not places and task.selection:
+        selection, picked_on = splits.pop(task.selection), task.selection
+    if not splits:
+        train, held_out = cut(train, config.selection_part)
+        splits = {HELD_OUT: held_out}
+        say(
+            f"there are no validation data: {held_out.count} of the training examples are held out "
+            "for validation"
+        )
+    data = TaskData(classes, train, splits, selection, picked_on)
+    return data.tested_on(config.test_examples)
+
+
+def _own_images(places, config, classes, skip_damaged):
+    """The stores of own images, by split, and the names of the classes."""
+    stores = {}
+    for split, place in places.items():
+        if place.form == own_data.RECORDS:
+            with reading(os.path.join(os.path.dirname(place.paths[0]), "classes.txt")) as (file, _):
+                known = file.read().decode().splitlines()
+            if classes not in (None, known):
+                raise ValueError(f"{place}: its classes differ from those of the training images")
+            records = RecordFiles.find(place.paths[0])
+            stores[split], classes = ImageRecordFiles(records, len(known)), known
+        elif place.form == own_data.FOLDERS:
+            stores[split], classes = ImageFiles.find(place.paths[0], classes)
+        else:
+            columns = config.data.image_column, config.data.label_column
+            stores[split], classes, left_out = read_images(
+                place.tables(), *columns, classes, skip_damaged
+            )
+            skip_damaged -= left_out
+    return stores, classes
+
+
+def _own_texts(
+    places: dict[str, own_data.Place],
+    config: FineTuning,
+    skip_damaged: int,
+    asked_for: Collection[str],
+    columns: dict | None,
+) -> dict[str, LabelledRows]:
+    """The rows of a user's own tables, by split; reports what is left out.
+
+    Splits that are `asked_for` must have labels.
+    """
+    given = [name for name in config.data.sentence_columns.split(",") if name]
+    known = {"sentences": (), "label": "", **(columns or {})}
+    owner, rows = "the trained model", {}
+    for split, place in places.items():
+        tables = place.tables()
+        there = tables[0].columns
+        if rows and known["label"] not in there and split not in asked_for and split == "test":
+            say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
+            continue
+        sentences = given or (known["sentences"] if set(known["sentences"]) <= set(there) else ())
+        label = config.data.label_column or (known["label"] if known["label"] in there else "")
+        found = read_rows(tables, sentences, label, skip_damaged)
+        skip_damaged -= found.left_out
+        if len(known["sentences"]) not in (0, len(found.sentence_columns)):
+            raise ValueError(
+                f"{found.source}: has a different number of sentence columns from {owner}; name "
+                "them in data.sentence_columns"
+            )
+        if not rows:  # the next splits have the columns of the first one, if they are present
+            known = {"sentences": found.sentence_columns, "label": found.label_column}
+            owner = found.source
+        rows[split] = found
+    return rows
+
+
+def _encoded(rows, labels, vocabulary, config, max_length):
+    """Texts as token ids: `LabelledTexts`."""
+    buckets = [*(length for length in config.buckets if length < max_length), max_length]
+    lower = is_lower(config.data.case, vocabulary)
+    texts = LabelledTexts.encode(rows.first, rows.second, labels, vocabulary, buckets, lower)
+    return dataclasses.replace(texts, rows=rows)
+
+
+def _tell_look_alikes(classes):
+    """Reports classes that differ only in how Unicode spells them, such as a composed `é`."""
+    known = {}
+    for name in classes:
+        other = known.setdefault(unicodedata.normalize("NFKC", name), name)
+        if other != name:
+            say(
+                f"two classes look alike: {other!a} and {name!a}; if they are one, write it one way"
+            )
+
+
+def cut(split: Split, part: float) -> tuple[Split, Split]:
+    """Cuts a fixed fraction from a split; it resembles the rest, which comes first.
+
+    Raises:
+        ValueError: one of them would be empty.
+    """
+    size = round(split.count * part)
+    if not 0 < size < split.count:
+        raise ValueError(
+            f"selection_part={part}: splits {split.count} examples into "
+            f"{split.count - size} and {size}; give another part, or a validation split"
+        )
+    rest = split.count - size
+    if isinstance(split, LabelledTexts):
+        order = np.random.default_rng(0).permutation(split.count)
+        return split.part(np.sort(order[:rest])), split.part(np.sort(order[rest:]))
+    # Lists of images are in random order. Record files may be sorted by class, so the end of each
+    # of many stretches is cut.
+    is_ordered = isinstance(split.store, ImageRecordFiles)
+    stretches = min(_STRETCHES, size, rest) if is_ordered else 1
+    begins = split.count * np.arange(stretches + 1) // stretches
+    ends = begins[1:] - np.diff(size * np.arange(stretches + 1) // stretches)
+    return (
+        split.part(list(zip(begins[:-1].tolist(), ends.tolist(), strict=True))),
+        split.part(list(zip(ends.tolist(), begins[1:].tolist(), strict=True))),
+    )

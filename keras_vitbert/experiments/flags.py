@@ -1,0 +1,269 @@
+"""What the commands share: flags, and a config with `--config.KEY=VALUE` from one command line.
+
+A command defines its own flags; `parse_pretraining` and `parse_fine_tuning` return them with the
+experiment. Nothing here loads TensorFlow, so that `--help` and a bad flag answer at once.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from keras_vitbert.configs.fine_tuning import FineTuning, get_config
+from keras_vitbert.configs.loading import load_config
+from keras_vitbert.configs.optimizers import OPTIONS
+from keras_vitbert.configs.pretraining import Pretraining
+from keras_vitbert.configs.run import Experiment
+from keras_vitbert.configs.sections import flatten, kind_of, parsed
+from keras_vitbert.experiments.fine_tuning import tasks
+from keras_vitbert.trained.places import require_place
+from pipelines import flags
+from pipelines.flags import asks_for_help, parse_flags, parse_known_flags
+from pipelines.tasks.tables import SUFFIXES
+from tpu.flags import define_flags as define_tpu_flags
+
+# Of commands that train.
+RUN_FLAGS = (
+    ("dry_run", False, "only print what was found and would be done"),
+    (
+        "accept_changes",
+        "",
+        "what may differ from what the run in --output_dir began with, comma-separated, as named "
+        "in the error, such as texts or config.seed; it is recorded",
+    ),
+    (
+        "deterministic",
+        False,
+        "use operations that give the same bits each time, which is slower on GPUs",
+    ),
+    (
+        "on_divergence",
+        "stop",
+        "what to do after a step whose loss, gradient or update is not finite or far too large, "
+        "and which is not applied: stop, skip it, or restore the last good checkpoint's weights",
+    ),
+    ("max_divergences", 10, "the most steps to skip, or times to restore", 0),
+)
+# Of commands that open a checkpoint and the data of a task.
+INPUT_FLAGS = (
+    (
+        "checkpoint",
+        "",
+        "a run of pretrain or finetune, a preset, a BERT or ViT of another project; or rand, "
+        "for random weights",
+    ),
+    ("task", "", f"one of {', '.join(tasks.TASKS)}; for your own data it is detected"),
+    (
+        "data_dir",
+        "",
+        "the data: a folder of images (train/CLASS/*.jpg, perhaps validation/ and test/, or "
+        "CLASS/*.jpg), of tables (train.csv, ...), a saved data set, or TFDS' data folder",
+    ),
+    (
+        "train",
+        "",
+        f"the training examples: a table ({', '.join(SUFFIXES)}) of texts or of images, or a "
+        "folder of images",
+    ),
+    ("validation", "", "likewise, to pick settings on; reported too"),
+    ("test", "", "likewise, to report on"),
+    (
+        "architecture",
+        "",
+        "for rand: a checkpoint whose architecture to use, or a config of pretrain (default: "
+        "paper)",
+    ),
+    ("vocabulary", "", "a vocabulary file, for text if the checkpoint has none"),
+    ("download", False, "let TFDS download missing data"),
+    ("skip_damaged", 0, "how many damaged rows of tables may be skipped", 0),
+)
+PRETRAINING_HELP = (
+    "sample, small, paper, quick or FILE.py, optionally with :SIZE (sample, tiny, small, base, "
+    "large); --config.KEY=VALUE overrides a value"
+)
+_FINE_TUNING = "--config.KEY=VALUE changes a value of the task's config"
+
+
+def parse_pretraining(
+    argv: list[str], define_flags: Callable[[Any], None], usage: str
+) -> tuple[Any, Pretraining]:
+    """Parses the flags and the config of a command that pre-trains.
+
+    Args:
+        argv: without the program's name.
+        define_flags: defines flags on an `absl.flags.FlagValues`, `tpu` and `variant` among them.
+        usage: printed above the flags by `--help`.
+
+    Raises:
+        ValueError: a flag, a config or a field is wrong.
+        SystemExit: `--help` was given.
+    """
+
+    def choose(values, for_help):
+        return load_config(config_name(values)).with_values({"variant": values.variant})
+
+    values, config, _ = parse_with_config(argv, define_flags, choose, usage, PRETRAINING_HELP)
+    return values, config
+
+
+def parse_fine_tuning(
+    argv: list[str], define_flags: Callable[[Any], None], usage: str
+) -> tuple[Any, FineTuning, set[str]]:
+    """Parses the flags and the config of a command that opens a checkpoint and a task.
+
+    Args:
+        argv, usage: see `parse_pretraining`.
+        define_flags: `INPUT_FLAGS` are among them.
+
+    Returns:
+        (`FlagValues`, the config, the fields that were given).
+
+    Raises:
+        ValueError: a flag or a field is wrong, the task is unknown, or there is no checkpoint.
+        SystemExit: `--help` was given.
+    """
+
+    def choose(values, for_help):
+        if values.config is not None:
+            raise ValueError("--config: a task has its own config; change its values")
+        name = values.task or ("cifar10" if for_help else "")
+        if not name and values.checkpoint and getattr(values, "evaluate_only", False):
+            name = _recorded_task(values.checkpoint)
+        task = tasks.choose_task(name, values.data_dir, _files(values))
+        return get_config(task.name, task.kind)
+
+    def listed(values):
+        if values.task:
+            return {"": choose(values, True)}
+        kinds = {task.kind: task for task in tasks.TASKS.values()}
+        return {f"of {kind}: ": get_config(task.name, kind) for kind, task in kinds.items()}
+
+    values, config, given = parse_with_config(
+        argv, define_flags, choose, usage, _FINE_TUNING, listed
+    )
+    if not values.checkpoint:
+        raise ValueError("--checkpoint is missing; give a pre-trained model, or rand")
+    require_place(values.checkpoint)
+    return values, config, given
+
+
+def config_name(values: Any) -> str:
+    """The name of a pre-training config: by default `paper` on TPUs, else `sample`."""
+    if values.config is not None:
+        return values.config
+    return "sample" if values.tpu is None else "paper"
+
+
+def config_label(values: Any) -> str:
+    """A short name of a pre-training config, for the name of a folder."""
+    return os.path.basename(config_name(values)).replace(".py", "").replace(":", "-")
+
+
+def define(values: Any, *definitions: tuple) -> None:
+    """Defines the flags of a command, and those of devices, see `pipelines.flags`."""
+    flags.define_flags(*definitions, values=values)
+    define_tpu_flags(values)
+
+
+def run_options(values: Any) -> dict[str, Any]:
+    """What `RUN_FLAGS` and the flags of devices name: arguments of `open_run`."""
+    names = ("deterministic", "on_divergence", "max_divergences")
+    accepted = tuple(values.accept_changes.split(","))
+    return (
+        devices_of(values) | {name: values[name].value for name in names} | {"accepted": accepted}
+    )
+
+
+def devices_of(values: Any) -> dict[str, Any]:
+    """What the flags of devices name: arguments of `open_machine`."""
+    return {name: values[name].value for name in ("tpu", "tpu_address", "wait_seconds")}
+
+
+def inputs_of(values: Any) -> dict[str, Any]:
+    """What `INPUT_FLAGS` name: fields of `keras_vitbert.experiments.fine_tuning.opening.Inputs`."""
+    names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "skip_damaged")
+    return {name: values[name].value for name in names} | {"files": _files(values)}
+
+
+def _files(values):
+    """The paths of single splits that the flags name."""
+    given = {split: values[split].value for split in ("train", "validation", "test")}
+    return {split: path for split, path in given.items() if path}
+
+
+def _recorded_task(folder):
+    """The task of a local run of fine-tuning; empty if that cannot be read."""
+    try:
+        with open(os.path.join(folder, "config.json"), "rb") as file:
+            return str(json.load(file)["experiment"]["task"])
+    except (OSError, ValueError, KeyError, TypeError):  # reported when the run is opened
+        return ""
+
+
+def parse_with_config(
+    argv: list[str],
+    define_flags: Callable[[Any], None],
+    choose_config: Callable[[Any, bool], Experiment],
+    usage: str,
+    config_help: str,
+    list_configs: Callable[[Any], dict[str, Experiment]] | None = None,
+) -> tuple[Any, Any, set[str]]:
+    """Parses flags, and overrides of a config's values: `--config.KEY=VALUE`.
+
+    Args:
+        argv, define_flags, usage: see `parse_pretraining`.
+        choose_config: of (`FlagValues`, whether `--help` was given); returns the config to
+            override. `FlagValues.config` is the NAME of `--config=NAME`, or None.
+        config_help: the help text of `--config`.
+        list_configs: of `FlagValues`; returns configs by heading, whose fields `--help` lists;
+            those of the chosen config by default.
+
+    Returns:
+        (`FlagValues`, the config, the fields that were given).
+
+    Raises:
+        ValueError: a flag, a field or a value is wrong, or a given field has no effect.
+        SystemExit: `--help` was given.
+    """
+    values = flags.define_flags()
+    define_flags(values)
+    flags.define_flags(("config", None, config_help), values=values)
+    rest = parse_known_flags(values, argv)
+    for_help = asks_for_help(rest)
+    config = choose_config(values, for_help)
+    if for_help:
+        listed = list_configs(values) if list_configs else {"": config}
+        values["config"].default_as_str = "; ".join(
+            heading + ", ".join(f"{field}={value}" for field, value in flatten(one).items())
+            for heading, one in listed.items()
+        )
+    given, others = _overrides(rest, type(config))
+    parse_flags(values, others, usage)
+    # An optimiser that is named brings its own usual values.
+    options = OPTIONS.get(given.get("optimizer.name", ""), {})
+    config = config.with_values({f"optimizer.{name}": x for name, x in options.items()} | given)
+    for field, reason in config.unread().items():
+        if field in given:
+            raise ValueError(f"{field}: has no effect with {reason}; leave it out")
+    return values, config, set(given)
+
+
+def _overrides(arguments, config):
+    """Splits arguments into values of fields, of which the last one counts, and others."""
+    given, others = {}, []
+    waiting = iter(arguments)
+    for argument in waiting:
+        name, equals, text = argument.partition("=")
+        dashes, field = name[: len(name) - len(name.lstrip("-"))], name.lstrip("-")
+        negated = field.startswith("noconfig.")
+        if not dashes or not (negated or field.startswith("config.")):
+            others.append(argument)
+            continue
+        field = field.partition(".")[2]
+        kind = kind_of(config, field)
+        if negated and (equals or kind is not bool):
+            raise ValueError(f"{argument}: only a True or False is turned off in this way")
+        if not equals:
+            text = str(not negated) if kind is bool else next(waiting, "")
+        given[field] = parsed(field, text, kind)
+    return given, others

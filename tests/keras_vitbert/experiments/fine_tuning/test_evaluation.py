@@ -1,0 +1,126 @@
+"""Predictions for every example of a split."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.experiments.fine_tuning import evaluation
+from keras_vitbert.experiments.fine_tuning.prediction_files import prediction_rows
+from keras_vitbert.experiments.fine_tuning.task_data import open_task
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
+from keras_vitbert.model.classifier import build_classifier
+from tests.keras_vitbert.tiny_runs import VOCABULARY
+from tests.marks import slow
+
+
+@pytest.mark.parametrize("batch", [4, slow(100)])
+def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize, batch):
+    """Against the network on each example by itself; 13 examples leave a batch of 4 unfilled."""
+    config = fine_tuning.get_config("texts", "text").with_values({"buckets": (8,)})
+    split = open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
+    model = {**tiny, "vocabulary_size": len(VOCABULARY), "max_sequence_length": 12}
+    network = randomize(build_classifier(model, "text", 2), 8)
+    evaluator = evaluation.Evaluator(network, tf.distribute.get_strategy(), batch)
+    found = evaluator.predict(split)
+
+    lines = [line.split("\t") for line in (text_task / "dev.tsv").read_text().splitlines()[1:]]
+    assert found.labels.tolist() == [int(line[3] == "yes") for line in lines]
+    expected = []
+    for _, first, second, _ in lines:
+        first, second = first.split(), second.split()
+        while len(first) + len(second) > 12 - 3:  # the longer one loses its end
+            (first if len(first) > len(second) else second).pop()
+        tokens = ["[CLS]", *first, "[SEP]", *second, "[SEP]"]
+        segments = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+        inputs = {
+            "token_ids": np.array([[VOCABULARY.index(token) for token in tokens]]),
+            "segment_ids": np.array([segments]),
+            "padding_mask": np.ones((1, len(tokens)), int),
+        }
+        expected.append(np.asarray(network(inputs), np.float64)[0])
+    labels, probabilities = found.labels, softmax(expected)
+    np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
+    losses = -np.log(probabilities[np.arange(13), labels])
+    np.testing.assert_allclose(found.losses, losses, rtol=1e-5, atol=1e-6)
+    expected = np.argmax(expected, axis=1).tolist()
+    assert found.predictions.tolist() == expected and len(set(expected)) == 2
+    rows = prediction_rows({"dev": found}, {"dev": split}, ["no", "yes"])
+    assert [(row["split"], row["line"]) for row in rows] == [("dev", str(n + 2)) for n in range(13)]
+    assert [row["prediction"] for row in rows] == [["no", "yes"][n] for n in expected]
+
+
+def softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+class Logits:
+    """A network that has the answers in its batch, and a split of 10 examples, in batches of 4."""
+
+    count = 10
+
+    def __init__(self, logits, labels, num_classes):
+        self.rows, self.num_classes = (logits, labels), num_classes
+
+    def __call__(self, batch, training):
+        return batch["logits"]
+
+    def evaluation(self, batch, context):
+        logits, labels = self.rows
+        numbers = np.append(np.random.default_rng(0).permutation(10), [-1, -1]).astype(np.int32)
+        found = {"logits": logits[numbers], "labels": labels[numbers], "numbers": numbers}
+        return tf.data.Dataset.from_tensor_slices(found).batch(4, drop_remainder=True)
+
+
+@pytest.mark.parametrize("num_classes", [3, 20, 21])
+def test_probabilities_and_measures_as_in_float64(num_classes):
+    random = np.random.default_rng(num_classes)
+    logits = random.normal(0, 4, (10, num_classes)).astype(np.float32)
+    logits[3] *= 100  # no overflow, and a loss that float32's smallest probability cannot hold
+    logits[4, 1:3] = logits[4].max() + 1  # of equal ones the first
+    labels = random.integers(0, num_classes, 10).astype(np.int32)
+    labels[3] = np.argmin(logits[3])
+    labels[5:] = np.argmax(logits[5:], axis=1)
+    split = Logits(logits, labels, num_classes)
+    found = evaluation.Evaluator(split, tf.distribute.get_strategy(), 4).predict(split)
+
+    wide = logits.astype(np.float64)
+    probabilities = softmax(wide)
+    losses = np.log(np.exp(wide - wide.max(1)[:, None]).sum(1)) + wide.max(1)
+    losses -= wide[np.arange(10), labels]
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.predictions, np.argmax(wide, axis=1))
+    np.testing.assert_allclose(found.losses, losses, rtol=1e-5, atol=1e-6)
+    assert losses[3] > 150 and found.label_probabilities[3] == 0
+    kept = num_classes if num_classes <= 20 else 5
+    order = np.argsort(-wide, axis=1, kind="stable")[:, :kept]
+    np.testing.assert_array_equal(found.ranked, order)
+    best = np.take_along_axis(probabilities, order, axis=1)
+    np.testing.assert_allclose(found.ranked_probabilities, best, atol=1e-6)
+    if num_classes <= 20:
+        np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
+    else:
+        assert found.probabilities is None
+    measures = found.measures()
+    assert measures["log_loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    assert measures["accuracy"] == np.mean(np.argmax(wide, axis=1) == labels)
+    assert 0.1 < measures["ece"] < 1
+
+
+def test_an_example_that_is_missing_or_there_twice_is_an_error(text_task, tiny):
+    config = fine_tuning.get_config("texts", "text")
+    split = open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
+    model = {**tiny, "vocabulary_size": len(VOCABULARY), "max_sequence_length": 12}
+    network = build_classifier(model, "text", 2)
+    evaluator = evaluation.Evaluator(network, tf.distribute.get_strategy(), 4)
+    for change in (lambda data: data.take(2), lambda data: data.concatenate(data.take(1))):
+        changed = types.SimpleNamespace(
+            count=split.count,
+            evaluation=lambda batch, context, change=change: change(split.evaluation(batch)),
+        )
+        with pytest.raises(RuntimeError, match="predictions for 13 examples"):
+            evaluator.predict(changed)

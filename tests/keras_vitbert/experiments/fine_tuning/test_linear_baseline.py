@@ -1,0 +1,128 @@
+"""The linear model beside a fine-tuned one, against scikit-learn on the same files."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
+
+from keras_vitbert.experiments.fine_tuning import linear_baseline as baseline
+from keras_vitbert.experiments.fine_tuning.report import table
+from pipelines.images.image_views import ImageViews
+from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
+from pipelines.tasks.labelled_rows import LabelledRows
+from pipelines.tasks.labelled_texts import LabelledTexts
+from tests.keras_vitbert.tiny_runs import VOCABULARY
+
+GOOD, BAD = ("fine", "good !", "a joy"), ("dull", "bad ?", "a bore")
+
+
+def _texts(count, seed, pairs=False):
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    first = [" ".join(random.choice(GOOD if label else BAD, 2)) for label in labels]
+    second = [str(word) for word in random.choice(["yes", "no"], count)] if pairs else None
+    texts = LabelledTexts.encode(first, second, labels, VOCABULARY, [16])
+    names = tuple(str(label) for label in labels)
+    rows = LabelledRows("memory", tuple(first), second and tuple(second), names)
+    return LabelledTexts(**{**vars(texts), "rows": rows})
+
+
+def _images(folder, count, seed):
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        path = folder / "abc"[number % 3] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 200, (40, 40, 3)).astype(np.uint8)
+        pixels[: 13 * (number % 3 + 1), :, 0] += 12  # a weak sign
+        Image.fromarray(pixels).save(path)
+    store, _ = ImageFiles.find(str(folder))
+    views = ImageViews(40, central_crop=1.0)
+    return LabelledImages(store, views)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_texts_are_classified_as_by_scikit_learn(pairs):
+    train, test = _texts(40, 0, pairs), _texts(31, 1, pairs)
+    found = baseline.linear_baseline(train, test)
+    words = TfidfVectorizer(
+        tokenizer=lambda text: text.split(),
+        token_pattern=None,
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+    )
+
+    def joined(split):
+        rows = split.rows
+        return (
+            [" ".join(both) for both in zip(rows.first, rows.second, strict=True)]
+            if pairs
+            else rows.first
+        )
+
+    model = RidgeClassifier().fit(words.fit_transform(joined(train)), train.labels)
+    wanted = model.score(words.transform(joined(test)), test.labels)
+    assert found == {"accuracy": wanted, "inputs": "TF-IDF", "training_examples": 40}
+
+
+def test_images_are_classified_from_their_pixels(tmp_path, monkeypatch):
+    monkeypatch.setattr(baseline, "_SIDE", 40)
+    train, test = _images(tmp_path / "train", 60, 0), _images(tmp_path / "test", 33, 1)
+    found = baseline.linear_baseline(train, test)
+
+    def read(folder):
+        paths = sorted(folder.glob("*/*.png"))
+        labels = np.array(["abc".index(path.parent.name) for path in paths])
+        return np.array([np.asarray(Image.open(path)).ravel() for path in paths], float), labels
+
+    (pixels, labels), (others, wanted) = read(tmp_path / "train"), read(tmp_path / "test")
+    mean, spread = pixels.mean(0), pixels.std(0)
+    model = RidgeClassifierCV(np.logspace(-1, 5, 7)).fit((pixels - mean) / spread, labels)
+    assert found["accuracy"] == model.score((others - mean) / spread, wanted)
+    assert 0.4 < found["accuracy"] < 1
+
+
+def test_many_examples_are_a_drawn_part(monkeypatch):
+    monkeypatch.setitem(baseline._MOST, "TF-IDF", 20)
+    found = baseline.linear_baseline(_texts(40, 0), _texts(31, 1))
+    assert found["training_examples"] == 20
+
+
+def test_a_difference_within_the_error_is_none():
+    assert baseline.better_by(0.80, 0.79, 100) is None
+    difference, error = baseline.better_by(0.80, 0.60, 100)
+    assert difference == pytest.approx(0.2)
+    assert error == pytest.approx(math.sqrt((0.16 + 0.24) / 100))
+    assert baseline.better_by(0.60, 0.80, 100) is None
+
+
+@pytest.mark.parametrize(("accuracy", "is_said"), [(0.9, True), (0.61, False), (0.3, False)])
+def test_the_report_says_that_the_linear_model_is_better(accuracy, is_said):
+    three = dict.fromkeys(("median", "minimum", "maximum"), 0.6)
+    summary = {
+        "task": "texts",
+        "checkpoint": "x",
+        "steps": 9,
+        "learning_rate": 1e-3,
+        "sweep": {},
+        "learning_rate_picked_on": "given",
+        "metric": "accuracy",
+        "split": "test",
+        "seeds": [0],
+        "training_examples": 50,
+        "splits": {
+            "test": {
+                "examples": 100,
+                "majority_accuracy": 0.5,
+                **dict.fromkeys(("accuracy", "f1", "mcc", "log_loss", "ece"), three),
+            }
+        },
+        "time": {},
+        "accepted_changes": [],
+        "linear": {"accuracy": accuracy, "inputs": "pixels", "training_examples": 50},
+    }
+    lines = table(summary, "x").splitlines()
+    assert any("linear" in line and f"{accuracy:.4f}" in line for line in lines)
+    assert any("better" in line for line in lines) == is_said

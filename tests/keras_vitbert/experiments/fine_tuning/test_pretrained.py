@@ -1,0 +1,137 @@
+"""What fine-tuning starts from."""
+
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vitbert import convert
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.experiments.fine_tuning import pretrained
+from keras_vitbert.experiments.fine_tuning.pretrained import open_pretrained
+from keras_vitbert.trained.loading import load
+from pipelines.command_line import run
+from pipelines.text.wordpiece import SPECIAL_TOKENS
+from tests.keras_vitbert import tiny_runs
+from tests.keras_vitbert.trained.stored_models import FIXTURES
+from tests.keras_vitbert.trained.student import TOKENS
+
+
+def config_of(kind, **options):
+    """What a classifier is built by."""
+    config = fine_tuning.get_config("", kind)
+    return config.with_values({"dropout": 0.0, "dtype": "float32", **options})
+
+
+@pytest.mark.slow
+def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
+    source, folder = str(finished("joint")), str(tmp_path / "p")
+    flags = [f"--checkpoint={source}", f"--output_dir={folder}", "--task=masked_lm"]
+    assert run(convert.main, flags) == 0
+    sizes = {"images": {"image_size": 12}, "text": {"max_length": 9}}
+    for kind in ("images", "text"):
+        classifiers = []
+        for checkpoint in (source, folder):
+            pretrained = open_pretrained(checkpoint, kind=kind)
+            keras.utils.set_random_seed(0)
+            classifiers.append(pretrained.classifier(kind, 2, config_of(kind, **sizes[kind])))
+            assert pretrained.vocabulary == (None if kind == "images" else tiny_runs.VOCABULARY)
+        (ours, done), (theirs, wanted) = classifiers
+        assert done == wanted and done["embedding"] != "fresh"
+        for our, their in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("".join(f"{token}\n" for token in [*SPECIAL_TOKENS, "another"]))
+    with pytest.raises(ValueError, match="vocab"):
+        open_pretrained(folder, vocabulary=str(vocabulary), kind="text")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("images", name) for name in ("vit", "deit")),
+        *(("text", n) for n in ("bert", "distilbert")),
+    ],
+)
+def test_fine_tuning_begins_with_a_model_of_another_project(kind, name):
+    path = str(FIXTURES / name)
+    pretrained, backbone = open_pretrained(path, kind=kind), load(path).backbone
+    assert pretrained.step == 0
+    assert pretrained.vocabulary == (None if kind == "images" else TOKENS)
+    classifier, done = pretrained.classifier(
+        kind, 2, config_of(kind, **({"image_size": 9} if kind == "images" else {"max_length": 19}))
+    )
+    assert (done["encoder"], done["embedding"]) == ("kept", "kept")
+    for ours in (pretrained.backbone, classifier.backbone):
+        assert ours.norm == backbone.norm and ours.layer_norm_epsilon == backbone.layer_norm_epsilon
+        for our, their in zip(ours.weights, backbone.weights, strict=True):
+            np.testing.assert_array_equal(our.value, their.value, err_msg=our.path)
+
+
+def test_a_checkpoint_of_another_pooler_is_another(monkeypatch):
+    """A head of BERT's kind begins with it."""
+    path = str(FIXTURES / "bert")
+    before = open_pretrained(path, kind="text")
+    assert open_pretrained(path, kind="text").sha256 == before.sha256
+    opened = load(path)
+    opened.network.nsp_head.hidden.bias.assign_add([1.0] * opened.backbone.hidden_dim)
+    monkeypatch.setattr(pretrained, "open_source", lambda source: opened)
+    assert open_pretrained(path, kind="text").sha256 != before.sha256
+
+
+@pytest.mark.parametrize("kind", ["images", "text"])
+def test_a_fine_tuned_run_is_a_checkpoint_too(kind):
+    name = {"images": "fine_tuned_images", "text": "fine_tuned_texts"}[kind]
+    path = str(pathlib.Path(__file__).parents[2] / "trained" / "saved" / name)
+    opened, trained = open_pretrained(path, kind=kind), load(path)
+    assert opened.case is None  # the record of an older version leaves that open
+    size = opened.model["image_size"] if kind == "images" else 0
+    classifier, done = opened.classifier(
+        kind, 5, config_of(kind, **({"image_size": size} if kind == "images" else {}))
+    )
+    assert done == {"encoder": "kept", "embedding": "kept", "head": "fresh"}
+    ours, theirs = ({v.path: v for v in b.weights} for b in (classifier.backbone, trained.backbone))
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        np.testing.assert_array_equal(ours[name], weight)
+
+
+SAVED = pathlib.Path(__file__).parents[2] / "trained" / "saved"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "architecture", "patch", "size"),
+    [
+        (FIXTURES / "bert", "", 16, 224),  # as in the paper
+        (SAVED / "fine_tuned_texts", "", 4, 56),  # as many patches
+        ("rand", FIXTURES / "bert", 16, 224),
+        (SAVED / "fine_tuned_images", "", 4, 12),  # its own
+    ],
+)
+def test_a_checkpoint_of_texts_alone_gets_a_size_of_images(checkpoint, architecture, patch, size):
+    opened = open_pretrained(str(checkpoint), str(architecture), kind="images")
+    assert (opened.model["patch_size"], opened.model["image_size"]) == (patch, size)
+
+
+def test_a_folder_does_not_hide_a_config_of_its_name(tmp_path, monkeypatch):
+    wanted = open_pretrained("rand").model
+    shutil.copytree(SAVED / "run", tmp_path / "paper")
+    monkeypatch.chdir(tmp_path)
+    for architecture in ("", "paper"):
+        assert open_pretrained("rand", architecture).model == wanted
+    own = open_pretrained("rand", "./paper").model
+    assert own["hidden_dim"] == 8 and wanted["hidden_dim"] == 768
+
+
+def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished("bert"), copy)
+    opened = open_pretrained("rand", str(copy), kind="text")
+    assert (opened.vocabulary, opened.case) == (tiny_runs.VOCABULARY, "lower")
+    assert open_pretrained(str(copy), kind="text").case == "lower"
+    text = (copy / "vocabulary.txt").read_text()
+    (copy / "vocabulary.txt").write_text(text.replace("word7", "work7"))
+    with pytest.raises(ValueError, match="vocabulary.txt"):
+        open_pretrained("rand", str(copy), kind="text")

@@ -1,0 +1,155 @@
+"""What is chosen for a user's own data, and what is told of it."""
+
+import numpy as np
+import pytest
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.sections import flatten
+from keras_vitbert.experiments.fine_tuning import recommended
+from pipelines.tasks.labelled_images import ImageFiles
+from tests.keras_vitbert.tiny_tasks import IMAGES, write_images
+
+SAMPLE = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}
+PAPER = {"image_size": 224, "patch_size": 16, "hidden_dim": 768}
+
+
+def chosen(model, side, count=1_000, changes=(), **more):
+    config = fine_tuning.get_config("images", "images").with_values(dict(changes))
+    pictures = recommended.Pictures(np.array([[side, side + 9]]), np.array([3]))
+    choice = recommended.Chosen(config, model, **more)
+    config = choice.for_images(count, pictures)
+    assert not config.open_fields()
+    return config, choice.fields
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "size"),
+    [
+        (SAMPLE, 8, 28),  # as the checkpoint
+        (SAMPLE, 28, 28),
+        (SAMPLE, 32, 35),  # the next multiple of the patch
+        (SAMPLE, 500, 49),  # 384 / 224 of the checkpoint's
+        (PAPER, 32, 224),
+        (PAPER, 300, 304),
+        (PAPER, 500, 384),  # as in the paper
+    ],
+)
+def test_the_size_of_images(model, side, size):
+    assert chosen(model, side)[0].image_size == size
+
+
+def test_small_images_are_hardly_cropped():
+    assert tuple(chosen(SAMPLE, 63)[0].images.crop_area) == (0.8, 1.0)
+    assert tuple(chosen(SAMPLE, 64)[0].images.crop_area) == (0.08, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "replicas", "mixup", "batch", "steps"),
+    [
+        (1_000, 1, 0.0, 64, 469),  # 30 times 1,000 / 64
+        (26, 1, 0.0, 16, 300),
+        (10**6, 1, 0.0, 64, 10_000),
+        (1_000, 3, 0.0, 63, 476),
+        (1_000, 3, 0.2, 60, 500),
+        (1_000, 128, 0.0, 128, 300),
+    ],
+)
+def test_batch_and_steps(count, replicas, mixup, batch, steps):
+    config, _ = chosen(SAMPLE, 28, count, {"images.mixup": mixup}, replicas=replicas)
+    assert (config.batch, config.steps) == (batch, steps)
+
+
+def test_what_is_given_and_what_was_recorded_stays():
+    config, keys = chosen(SAMPLE, 28, changes={"image_size": 21, "steps": 7})
+    assert (config.image_size, config.steps) == (21, 7) and len(keys) == 3
+    # A resumed run goes on with what it began with, whatever the images are like now.
+    recorded = flatten(config)
+    again, keys = chosen(SAMPLE, 500, 9, recorded=config.to_dict())
+    assert flatten(again) == recorded and len(keys) == 5
+
+
+def test_images_are_looked_at(tmp_path):
+    store, _ = ImageFiles.find(str(write_images(tmp_path) / "train"))
+    pictures = recommended.look_at(store)
+    assert pictures.sizes.tolist() == [[14, 16]] * IMAGES["train"] and pictures.side == 14
+    assert set(pictures.channels) == {3}
+
+
+def test_wider_models_learn_at_a_lower_rate():
+    rates = [chosen(model, 28)[0].optimizer.learning_rate for model in (SAMPLE, PAPER)]
+    assert rates == [1e-3, 1.7e-4]
+
+
+def chosen_for_texts(model, count, changes=(), recorded=None):
+    config = fine_tuning.get_config("texts", "text").with_values(dict(changes))
+    choice = recommended.Chosen(config, model, recorded)
+    config = choice.for_texts(count)
+    assert not config.open_fields()
+    return config, choice.fields
+
+
+def test_fewer_texts_are_read_more_often():
+    passes = [chosen_for_texts(PAPER, count)[0].epochs for count in (100, 1_000, 2_490, 10**6)]
+    assert passes == [20.0, 12.0, 5.0, 3.0]
+
+
+def test_wider_encoders_learn_texts_at_a_lower_rate():
+    rates = [chosen_for_texts(m, 9)[0].optimizer.learning_rate for m in (SAMPLE, PAPER)]
+    assert rates == [4.7e-4, 7.8e-5]
+
+
+def test_choices_for_texts_that_are_given_or_recorded_stay():
+    given = {"epochs": 2.5, "optimizer.learning_rate": 7e-4}
+    config, keys = chosen_for_texts(SAMPLE, 1_000, given)
+    assert {key: flatten(config)[key] for key in given} == given and not keys
+    config, keys = chosen_for_texts(SAMPLE, 1_000, {"steps": 9})
+    assert keys == ["optimizer.learning_rate"]  # the passes follow from the steps
+    config, _ = chosen_for_texts(SAMPLE, 1_000)
+    again, keys = chosen_for_texts(PAPER, 9, recorded=config.to_dict())
+    assert flatten(again) == flatten(config) and len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "expected"),
+    [
+        ({}, 1, (25, 1)),
+        ({}, 10, (25, 5)),  # divides 500 steps, epochs of 25 and checkpoints every 1,000
+        ({"steps": 10_000}, 100, (100, 100)),
+        ({"steps": 10_000, "checkpoint_interval": 30}, 100, (100, 10)),
+        ({"steps": 17}, 10, (1, 1)),
+        ({"steps_per_epoch": 20}, 10, (20, 10)),
+        ({"steps_per_epoch": 30, "evaluation_interval": 60}, 100, (30, 10)),
+        # One that is given: epochs are multiples of it.
+        ({"steps_per_execution": 4}, 1, (24, 4)),
+        ({"steps_per_execution": 100}, 1, (100, 100)),
+        ({"steps_per_execution": 4, "evaluation_interval": 20}, 1, (20, 4)),
+    ],
+)
+def test_steps_of_an_execution(given, most, expected):
+    config = fine_tuning.get_config("pets", "images").with_values(given)
+    found = recommended.with_intervals(config, 3_000, 1_000, most)
+    executed = found.steps_per_execution
+    assert (found.steps_per_epoch, executed) == expected
+    for key in ("steps", "steps_per_epoch", "checkpoint_interval", "evaluation_interval"):
+        assert found.value(key) % executed == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "evaluated", "expected"),
+    [
+        ({}, 1000, (25, 25)),  # 20 evaluations of 1,000 are under 3 % of 500 * 512 updates
+        ({}, 10_000, (25, 250)),  # 2 evaluations
+        ({}, 40_000, (25, 0)),  # none
+        ({"steps": 10_000}, 10_000, (100, 500)),
+        ({"steps": 17}, 100, (1, 6)),  # 100 take a batch of 256
+        ({"steps_per_epoch": 100}, 1000, (100, 100)),
+        ({"steps_per_epoch": 900}, 1000, (500, 500)),
+        ({"evaluation_interval": 0}, 1000, (25, 0)),
+        ({"evaluation_interval": 30}, 1000, (15, 30)),  # its ends are ends of epochs
+        ({"evaluation_interval": 200, "steps_per_epoch": 40}, 10**6, (40, 200)),
+    ],
+)
+def test_points_of_the_curves(given, evaluated, expected):
+    config = fine_tuning.get_config("pets", "images").with_values(given)
+    found = recommended.with_intervals(config, 3_000, evaluated)
+    assert (found.steps_per_epoch, found.evaluation_interval) == expected

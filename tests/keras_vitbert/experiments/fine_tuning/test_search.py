@@ -1,0 +1,254 @@
+"""The search for a learning rate and the summary of its seeds, with trials that are made up."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import statistics
+
+import pytest
+import tensorflow as tf
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.configs.devices import Devices
+from keras_vitbert.experiments.fine_tuning import prediction_files, report, search
+from keras_vitbert.experiments.fine_tuning.inputs import Inputs
+from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
+from keras_vitbert.experiments.fine_tuning.search import FineTuningRun
+from keras_vitbert.experiments.fine_tuning.task_data import open_task
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
+from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.run_folder import RunFolder
+from keras_vitbert.runs.run_lock import Locked, held
+from keras_vitbert.runs.workers import Workers
+from pipelines.command_line import Diverged
+from pipelines.files import check_output_file
+from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
+from tests.keras_vitbert.tiny_tasks import TEXTS
+
+RATES = (0.1, 0.01, 0.001)
+
+
+@pytest.fixture(scope="module")
+def data(text_task):
+    config = fine_tuning.get_config("texts", "text")
+    return open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task))
+
+
+@pytest.fixture
+def tune(data, tiny, tmp_path, monkeypatch):
+    """`tune(values, seeds, sweep, metric) -> (summary, trials)`.
+
+    `values` says what a trial reaches: dict of (purpose, rate) to a list by seed; None where it
+    diverges. The trials that were asked for are (`Trial`, training split, splits to evaluate).
+    """
+    asked = []
+
+    def tune(values, seeds=1, sweep=True, metric="accuracy", dry_run=False, **changes):
+        def run_trial(run, trial, train, tests, label, later):
+            asked.append((trial, train, tests))
+            value = values[trial.purpose, trial.learning_rate][trial.seed]
+            measures = {"accuracy": 0.5, "f1": 0.4, "mcc": 0.3, "log_loss": 0.2, "ece": 0.1}
+            measures[metric] = value
+            result = {
+                **vars(trial),
+                "steps": 4,
+                "seconds": 1.5,
+                "time": {},
+                "classes": {},
+                "parameters": 100,
+                "trained_parameters": 10,
+                "transfer": {"encoder": "fresh"},
+                "diverged": value is None,
+                "splits": {},
+            }
+            if value is not None:
+                for name, split in tests.items():
+                    one = {"examples": split.count, **measures, "majority_accuracy": 0.6}
+                    result["splits"][name] = one
+            folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name))
+            tf.io.gfile.makedirs(folder.path)
+            predictions = f"split,index,label,prediction\nvalidation,0,1,{trial.seed}\n"
+            digest = hashlib.sha256(predictions.encode()).hexdigest()
+            folder.write("predictions.csv", predictions)
+            folder.write("result.json", json.dumps(result | {"predictions_sha256": digest}))
+            return result
+
+        monkeypatch.setattr(search, "run_trial", run_trial)
+        own = {"grid": RATES, "metric": metric, "epochs": 3.0, "optimizer.learning_rate": 5e-5}
+        config = fine_tuning.get_config("texts", "text").with_values({**own, **changes})
+        strategy = tf.distribute.get_strategy()
+        model = {**tiny, "max_sequence_length": 16}
+        run = FineTuningRun(
+            config=config,
+            folder=RunFolder(str(tmp_path / "run")),
+            machine=Machine(strategy, Workers(strategy), Devices()),
+            data=data,
+            inputs=Inputs(checkpoint=RANDOM),
+            pretrained=Pretrained(RANDOM, "x", 0, "sha", model, None, VOCABULARY),
+            sweep=sweep,
+            seeds=seeds,
+        )
+        return run.train(dry_run), asked
+
+    return tune
+
+
+def results(tmp_path):
+    with open(tmp_path / "run" / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_trials_are_counted_with_the_time_that_is_left(tune, capsys):
+    tune({**{("sweep", rate): [0.5] for rate in RATES}, ("seed", 0.001): [0.7, 0.7]}, seeds=2)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "trial" in line]
+    assert lines == [  # each takes 1.5 s
+        "texts: trial 1 of 5 (rate 0.1, seed 0)",
+        "texts: trial 2 of 5 (rate 0.01, seed 0), then 4 s left",
+        "texts: trial 3 of 5 (rate 0.001, seed 0), then 3 s left",
+        "texts: trial 4 of 5 (rate 0.001, seed 0), then 2 s left",
+        "texts: trial 5 of 5 (rate 0.001, seed 1)",
+    ]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc"])
+@pytest.mark.parametrize(
+    ("reached", "best"),
+    [
+        ((0.1, 0.9, 0.2), 0.01),
+        ((0.9, 0.1, 0.9), 0.001),  # the smallest of equals
+        ((None, 0.1, 0.05), 0.01),
+        ((0.0, None, None), 0.1),
+        ((-0.1, -0.2, None), 0.1),
+    ],
+)
+def test_the_best_rate_is_picked(tune, reached, best, metric):
+    values = {("sweep", rate): [value] for rate, value in zip(RATES, reached, strict=True)}
+    summary, _ = tune({**values, ("seed", best): [0.7]}, metric=metric)
+    assert summary["learning_rate"] == best
+    assert summary["sweep"] == {
+        f"{rate:g}": value for rate, value in zip(RATES, reached, strict=True)
+    }
+    assert (summary["metric"], summary["value"]) == (metric, 0.7)
+
+
+def test_rates_are_picked_on_examples_that_are_not_reported(tune, data):
+    values = {("sweep", rate): [0.5] for rate in RATES}
+    summary, trials = tune({**values, ("seed", 0.001): [0.5, 0.6]}, seeds=2)
+    assert [(t.purpose, t.learning_rate, t.seed) for t, _, _ in trials] == [
+        *(("sweep", rate, 0) for rate in RATES),
+        ("seed", 0.001, 0),
+        ("seed", 0.001, 1),
+    ]
+    for trial, train, tests in trials:
+        if trial.purpose == "sweep":
+            assert list(tests) == ["selection"]
+            assert train.count + tests["selection"].count == TEXTS["train"]
+        else:
+            assert train is data.train and tests == data.tests
+    assert summary["learning_rate_picked_on"] == "3 of the 30 training examples"
+    assert summary["training_examples"] == TEXTS["train"]
+
+
+@pytest.mark.parametrize("reached", [[0.5], [0.9, 0.2], [0.1, 0.7, 0.3], [0.4, 0.1, 0.9, 0.2]])
+def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_path, reached):
+    summary, _ = tune({("seed", 5e-5): reached}, seeds=len(reached), sweep=False)
+    assert summary["learning_rate"] == 5e-5
+    assert (summary["learning_rate_picked_on"], summary["sweep"]) == ("the task's own", {})
+    assert summary["value"] == statistics.median(reached)
+    assert (summary["minimum"], summary["maximum"]) == (min(reached), max(reached))
+    assert summary["splits"]["validation"]["accuracy"]["values"] == reached
+    assert summary["splits"]["validation"]["examples"] == TEXTS["dev"]
+    assert summary["seconds"] == 1.5 * len(reached)
+    seed = reached.index(statistics.median_low(reached))
+    assert summary["model"] == summary["trials"][seed] == f"trials/seed-rate-5e-05-seed-{seed}"
+    assert content_of(tmp_path / "run" / "summary.json") == summary
+    assert [float(row["accuracy"]) for row in results(tmp_path)] == reached
+    assert [row["split"] for row in results(tmp_path)] == ["validation"] * len(reached)
+
+    path = tmp_path / "all.csv"
+    prediction_files.collect(str(path), str(tmp_path / "run"), summary)
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert [row["seed"] for row in rows] == [row["prediction"] for row in rows]
+    assert [int(row["seed"]) for row in rows] == summary["seeds"] == list(range(len(reached)))
+
+
+def test_results_of_earlier_calls_stay(tune, tmp_path):
+    values = {("sweep", rate): [rate] for rate in RATES}
+    values |= {("seed", 0.1): [0.5, 0.6], ("seed", 5e-5): [0.7]}
+    tune(values, seeds=2)
+    kept = results(tmp_path)
+    summary, _ = tune(values, sweep=False)
+    assert summary["seeds"] == [0] and summary["learning_rate"] == 5e-5
+    found = results(tmp_path)
+    # The sweep first, then by rate and seed.
+    assert found[:3] == kept[:3] and found[4:] == kept[3:]
+    assert (found[3]["purpose"], float(found[3]["learning_rate"])) == ("seed", 5e-5)
+
+
+def test_nothing_is_recorded_while_another_process_trains_there(tune, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with held(str(folder)), pytest.raises(Locked, match=str(folder)):
+        tune({("seed", 5e-5): [0.5]}, sweep=False)
+    assert not list(folder.iterdir())
+
+
+def test_a_dry_run_is_refused_like_the_run_and_writes_nothing(tune, tmp_path):
+    folder, values = tmp_path / "run", {("seed", 5e-5): [0.5]}
+
+    def refused(match, **more):
+        before = content_of_all(tmp_path)
+        for dry_run in (True, False):
+            with pytest.raises(ValueError, match=match):
+                tune(values, sweep=False, dry_run=dry_run, **more)
+            assert content_of_all(tmp_path) == before
+
+    assert tune(values, sweep=False, dry_run=True) == ({}, [])
+    assert not folder.exists()
+    folder.write_text("a file")
+    refused(str(folder))
+    folder.unlink()
+    tune(values, sweep=False)
+    assert tune(values, sweep=False, dry_run=True)[0] == {}
+    refused("label_smoothing", label_smoothing=0.1)
+
+
+def content_of_all(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_sweep_of_which_nothing_is_left(tune):
+    with pytest.raises(Diverged, match="grid"):
+        tune({("sweep", rate): [None] for rate in RATES})
+
+
+def test_the_table(tune):
+    values = {("sweep", 0.1): [0.25], ("sweep", 0.01): [None], ("sweep", 0.001): [0.125]}
+    summary, _ = tune({**values, ("seed", 0.1): [0.75, 0.25, 0.5]}, seeds=3)
+    lines = report.table(summary, "x").splitlines()
+    rate = "learning rate 0.1 (3 of the 30 training examples)"
+    assert lines[0] == f"texts from rand: 4 steps, {rate}"
+    assert [line.split() for line in lines[1:4]] == [
+        ["rate", "0.1", "0.2500"],
+        ["rate", "0.01", "diverged"],
+        ["rate", "0.001", "0.1250"],
+    ]
+    cells = [line.split() for line in lines[4:]]
+    assert cells[0] == ["split", "examples", "metric", "median", "min", "max"]
+    assert ["validation", "13", "accuracy", "0.5000", "0.2500", "0.7500"] in cells
+    assert ["validation", "13", "f1", "0.4000", "0.4000", "0.4000"] in cells
+    assert ["validation", "majority", "0.6000"] in cells
+    assert "  over 3 seeds" in lines
+
+
+def test_files_of_predictions_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("here")
+    check_output_file(str(tmp_path / "new" / "x.csv"))
+    assert (tmp_path / "new").is_dir()
+    for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
+        with pytest.raises(ValueError, match=str(tmp_path)):
+            check_output_file(str(path))
+    with pytest.raises(ValueError, match=str(tmp_path / "file")):
+        check_output_file(str(tmp_path / "file" / "x.csv"))

@@ -1,0 +1,267 @@
+"""The splits of a task from each kind of data."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from keras_vitbert.configs import fine_tuning
+from keras_vitbert.experiments.fine_tuning.task_data import cut, open_task
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS
+from pipelines import imagenet
+from pipelines.images.image_records import ImageRecordFiles
+from pipelines.images.image_views import ImageViews
+from pipelines.shards.records import RecordFiles
+from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.tasks.labelled_images import LabelledImages
+from tests.keras_vitbert.tiny_runs import VOCABULARY
+from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, write_images, write_texts
+
+
+def open_data(name, data_dir="", files=None, skip_damaged=0, **changes):
+    config = fine_tuning.get_config(name, TASKS[name].kind).with_values(changes)
+    return open_task(
+        *(TASKS[name], config, VOCABULARY, 12, str(data_dir)),
+        files=files,
+        skip_damaged=skip_damaged,
+    )
+
+
+def test_mnli_has_two_test_splits(tmp_path):
+    counts = {"train": 12, "dev_matched": 5, "dev_mismatched": 4}
+    data = open_data("mnli", write_texts(tmp_path, counts=counts))
+    found = {name: split.count for name, split in data.tests.items()}
+    assert found == {"validation_matched": 5, "validation_mismatched": 4}
+    assert list(found)[0] == TASKS["mnli"].tests[0]
+
+
+@pytest.mark.parametrize(("name", "folder"), [("sst2", ""), ("qnli", "new")])
+def test_text_of_tfds(name, folder, tmp_path):
+    """TFDS' schema, with noise for content; TFDS makes a folder that it downloads to."""
+    data_dir = folder and str(tmp_path / folder)
+    with tfds.testing.mock_data(num_examples=5):
+        config = fine_tuning.get_config(name, "text")
+        data = open_task(TASKS[name], config, VOCABULARY, 12, data_dir, download=True)
+    assert {n: s.count for n, s in data.tests.items()} == {"validation": 5}
+    assert len(data.classes) == 2 and data.train.buckets == (12,)
+
+
+def test_numbers_are_classes_in_their_order(tmp_path):
+    lines = [f"word{n % 9}\t{n - 2}" for n in range(13)]
+    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    data = open_data("texts", tmp_path)
+    assert data.classes == [str(n - 2) for n in range(13)]
+
+
+def test_damaged_lines_may_be_left_out(tmp_path, capsys):
+    write_texts(tmp_path, counts={"train": 12, "dev": 5})
+    for name in ("train", "dev"):
+        with open(tmp_path / f"{name}.tsv", "a") as file:
+            file.write("only one field\n")
+    task, config = TASKS["texts"], fine_tuning.get_config("texts", "text")
+    with pytest.raises(ValueError, match="dev.tsv, line 7"):
+        open_task(task, config, VOCABULARY, 12, str(tmp_path), skip_damaged=1)
+    data = open_task(task, config, VOCABULARY, 12, str(tmp_path), skip_damaged=2)
+    assert (data.train.count, data.tests["validation"].count) == (12, 5)
+    assert capsys.readouterr().err.count("left out: ") == 3
+
+
+def test_classes_that_are_nearly_numbers(tmp_path):
+    names = ["b", "10", "01", "--1", "\u00b2", "9", "1", "-3", "a"]
+    lines = [f"word{n}\t{name}" for n, name in enumerate(names * 2)]
+    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    wanted = ["-3", "01", "1", "9", "10", "--1", "a", "b", "\u00b2"]
+    assert open_data("texts", tmp_path).classes == wanted
+
+
+@pytest.mark.parametrize("label", [None, math.nan])
+def test_a_missing_label_is_no_class(tmp_path, label, capsys):
+    labels = ["yes", "no", label, "yes"]
+    rows = [{"text": f"word{n}", "label": name} for n, name in enumerate(labels)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with pytest.raises(ValueError, match="train.jsonl, line 3"):
+        open_data("texts", tmp_path)
+    data = open_data("texts", tmp_path, skip_damaged=1, selection_part=0.3)
+    assert data.classes == ["no", "yes"] and data.train.count == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [(("caf\u00e9", "cafe\u0301"), True), (("cafe", "caf\u00e9"), False), (("a", "A"), False)],
+)
+def test_classes_that_look_alike_are_told(tmp_path, names, alike, capsys):
+    rows = [f"word{n}\t{name}" for n, name in enumerate((*names, "tea") * 3)]
+    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    data = open_data("texts", tmp_path)
+    assert sorted(data.classes) == sorted([*names, "tea"])
+    told = [line for line in capsys.readouterr().err.splitlines() if "look alike" in line]
+    assert len(told) == alike
+    assert not alike or all(ascii(name) in told[0] for name in names)
+
+
+@pytest.mark.slow
+def test_image_records_of_our_own(tmp_path):
+    source, output = write_images(tmp_path / "folders"), tmp_path / "records"
+    flags = [f"--folder={source}", f"--output={output}"]
+    imagenet.main([*flags, "--train_shards=2", "--validation_shards=1"])
+    data = open_data("imagenet", output, image_size=12)
+    assert data.classes == CLASSES and data.train.count == IMAGES["train"]
+    [batch] = data.tests["validation"].evaluation(16).as_numpy_iterator()
+    there = batch["weights"] > 0
+    # The brightest channel of an image is its class.
+    brightest = 2 - batch["images"][there].mean(axis=(1, 2)).argmax(axis=-1)
+    np.testing.assert_array_equal(brightest, batch["labels"][there])
+    assert there.sum() == IMAGES["validation"]
+
+
+def test_all_splits_are_reported_the_test_split_first(tmp_path):
+    counts = {"train": 6, "validation": 4, "test": 5}
+    data = open_data("images", write_images(tmp_path, counts=counts))
+    found = {name: split.count for name, split in data.tests.items()}
+    assert list(found.items()) == [("test", 5), ("validation", 4)]
+    # Rates are picked on the other one.
+    assert data.selection is data.tests["validation"] and data.picked_on == "validation"
+
+
+def test_a_test_split_without_labels_is_left_out(tmp_path, capsys):
+    write_texts(tmp_path, counts={"train": 12, "dev": 5})
+    (tmp_path / "test.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
+    assert list(open_data("texts", tmp_path).tests) == ["validation"]
+    assert "test.tsv" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="test.tsv"):
+        open_data("texts", tmp_path, files={"test": str(tmp_path / "test.tsv")})
+
+
+def test_images_of_tables(tmp_path):
+    """The same images as files of a folder, by a table of their paths, and in a table."""
+    folder = write_images(tmp_path / "folder", counts={"train": 9})
+    files = sorted((folder / "train").glob("*/*.jpg"))
+    rows = [
+        "name,kind,file",
+        *(f"x,{f.parent.name},folder/train/{f.parent.name}/{f.name}" for f in files),
+    ]
+    (tmp_path / "x.csv").write_text("\n".join(rows) + "\n")
+    cells = {"image": [f.read_bytes() for f in files], "kind": [f.parent.name for f in files]}
+    pyarrow.parquet.write_table(pyarrow.table(cells), tmp_path / "x.parquet")
+
+    def evaluated(**where):
+        data = open_data("images", image_size=12, **{"data.label_column": "kind"}, **where)
+        [batch] = LabelledImages.evaluation(data.train, 16).as_numpy_iterator()
+        there = batch["weights"] > 0
+        return data, batch["images"][there], batch["labels"][there]
+
+    wanted, images, labels = evaluated(data_dir=folder)
+    for name in ("x.csv", "x.parquet"):
+        data, found, found_labels = evaluated(files={"train": str(tmp_path / name)})
+        assert data.classes == wanted.classes == CLASSES
+        # A tenth is held out of each, by the same order of as many images.
+        np.testing.assert_array_equal(found, images)
+        np.testing.assert_array_equal(found_labels, labels)
+    (tmp_path / "x.csv").write_text("\n".join([*rows, "x,red,gone.jpg"]) + "\n")
+    with pytest.raises(ValueError, match="x.csv, line 11"):
+        evaluated(files={"train": str(tmp_path / "x.csv")})
+
+
+def test_splits_are_told_apart_by_their_content(tmp_path):
+    """By the names and labels of all images, by their bytes, by texts and labels."""
+    images = write_images(tmp_path / "images", counts={"train": 6})
+
+    def digests(name, folder):
+        data = open_data(name, folder)
+        return [data.train.sha256, *(split.sha256 for split in data.tests.values())]
+
+    before = digests("images", images)
+    assert digests("images", images.rename(tmp_path / "moved")) == before
+    images = tmp_path / "moved"
+    one, other = images / "train" / "blue" / "000.jpg", images / "train" / "green" / "001.jpg"
+    content = one.read_bytes()
+    one.write_bytes(content + b"more")
+    assert digests("images", images) != before
+    one.write_bytes(content)
+    assert digests("images", images) == before
+    other.rename(images / "train" / "blue" / "001.jpg")  # another label
+    one.rename(images / "train" / "green" / "000.jpg")
+    assert digests("images", images) != before
+
+    texts = write_texts(tmp_path / "texts", counts={"train": 9, "dev": 5})
+    train, test = digests("texts", texts)
+    file = texts / "dev.tsv"
+    first, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([first, *reversed(rest)]) + "\n")
+    assert digests("texts", texts) == [train, open_data("texts", texts).tests["validation"].sha256]
+    assert digests("texts", texts)[1] != test
+
+
+def test_a_part_that_is_cut_is_no_longer_in_the_rest(tmp_path):
+    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
+    rest, part = cut(data.train, 0.25)
+    assert (rest.count, part.count) == (30, 10)
+
+    def texts(split):
+        ends = split.starts.tolist()
+        return [tuple(split.tokens[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+
+    assert sorted(texts(rest) + texts(part)) == sorted(texts(data.train))
+    again = cut(data.train, 0.25)[1]
+    assert texts(again) == texts(part) and texts(part) != texts(data.train)[30:]
+
+
+@pytest.mark.parametrize("count", [40, 1003])
+def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
+    """Users' own files may be sorted by class, and cut from their end the part would be of one."""
+    image = tf.io.encode_png(np.zeros((3, 3, 3), np.uint8)).numpy()
+    labels = np.arange(count) * 4 // count
+    examples = (to_example({"image/encoded": image, "image/class/label": n + 1}) for n in labels)
+    write_shards(examples, str(tmp_path / "train"), 1)
+    store = ImageRecordFiles(RecordFiles.find(f"{tmp_path}/train-*"), 4)
+    views = ImageViews(3, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
+    rest, part = cut(LabelledImages(store, views), 0.1)
+    assert (rest.count, part.count) == (count - round(count / 10), round(count / 10))
+    ends = store.part([(0, rest.count)]), store.part([(rest.count, count)])
+    assert rest.sha256 != ends[0].sha256 and part.sha256 != ends[1].sha256
+    found = [
+        np.bincount(np.concatenate([b["labels"][b["weights"] > 0] for b in split.evaluation(50)]))
+        for split in (rest, part)
+    ]
+    np.testing.assert_array_equal(sum(found), np.bincount(labels))  # each in one of them
+    np.testing.assert_allclose(found[1], np.bincount(labels) / 10, atol=1)
+
+
+def test_splits_that_are_reported_in_part(tmp_path, capsys):
+    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 12}))
+    for count in (0, 12, 99):
+        assert data.tested_on(count).tests["validation"] is data.tests["validation"]
+    assert capsys.readouterr().err == ""
+    part = data.tested_on(5)
+    assert part.tests["validation"].count == 5 and part.train is data.train
+    assert part.tests["validation"].sha256 == data.tested_on(5).tests["validation"].sha256
+    assert "validation: 5 of its 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", [0.01, 0.99])
+def test_a_part_that_leaves_nothing(tmp_path, part):
+    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
+    with pytest.raises(ValueError, match="selection_part"):
+        cut(data.train, part)
+
+
+def test_flowers_have_a_split_to_pick_on(tmp_path, monkeypatch):
+    from keras_vitbert.experiments.fine_tuning import task_data
+
+    write_images(tmp_path, counts={"train": 9, "validation": 6, "test": 5})
+    stores = {}
+    for split in ("train", "validation", "test"):
+        stores[split], classes = task_data.ImageFiles.find(str(tmp_path / split))
+    monkeypatch.setattr(task_data.tfds_data, "open_builder", lambda *_: None)
+    monkeypatch.setattr(task_data.tfds_data, "class_names", lambda _: classes)
+    monkeypatch.setattr(task_data.tfds_data, "read_images", lambda _, split: stores[split])
+    data = open_data("flowers", "")
+    assert {name: split.count for name, split in data.tests.items()} == {"test": 5}
+    rest, selection = data.without_selection(0.1)
+    assert (rest.count, selection.count) == (9, 6)

@@ -1,0 +1,51 @@
+"""What frequencies alone reach, by counting."""
+
+import collections
+import math
+
+import pytest
+
+from keras_vitbert.experiments.pretraining import baselines as module
+from keras_vitbert.experiments.pretraining.baselines import baselines
+from keras_vitbert.experiments.pretraining.data import open_data
+from tests.keras_vitbert.tiny_runs import VOCABULARY, config_of
+from tests.keras_vitbert.whole_runs import count_baselines, examples_of, masked_words
+
+
+def test_baselines(sources):
+    expected = count_baselines(sources)
+    assert all(0 < value < 1 for name, value in expected.items() if name.endswith("accuracy"))
+    assert baselines(open_data(config_of(sources))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_is_known_is_not_counted_again(sources):
+    """Here it is wrong, so that it shows."""
+    known = {"image_majority_accuracy": 2.0, "mlm_unigram_loss": 3.0}  # of text not all
+    expected = {**count_baselines(sources), "image_majority_accuracy": 2.0}
+    found = baselines(open_data(config_of(sources)), known)
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_of_one_modality(sources, modality):
+    data = open_data(config_of(sources, variant={"image": "vit", "text": "bert"}[modality]))
+    names = ("image",) if modality == "image" else ("mlm", "nsp")
+    expected = count_baselines(sources)
+    expected = {name: value for name, value in expected.items() if name.startswith(names)}
+    assert baselines(data) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frequencies_are_those_of_the_first_examples(sources, monkeypatch):
+    """And what is counted is that of all validation examples."""
+    most = 5
+    monkeypatch.setattr(module, "_EXAMPLES", most)
+    train, validation = (
+        [masked_words(example) for example in examples_of(sources, "text", split)]
+        for split in ("train", "validation")
+    )
+    assert len(train) > most
+    counts = collections.Counter(word for words in train[:most] for word in words)
+    total = sum(counts.values()) + len(VOCABULARY)
+    losses = [-math.log((counts[word] + 1) / total) for words in validation for word in words]
+    found = baselines(open_data(config_of(sources, variant="bert")))
+    assert found["mlm_unigram_loss"] == pytest.approx(sum(losses) / len(losses))

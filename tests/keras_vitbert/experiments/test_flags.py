@@ -1,0 +1,36 @@
+"""From the command line to a config."""
+
+from keras_vitbert.configs import paper, sample
+from keras_vitbert.configs.sections import flatten
+from keras_vitbert.experiments.flags import config_label
+from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, parse, parsed_config
+
+
+def test_defaults():
+    values, config = parse()
+    assert flatten(config) == flatten(sample.get_config())
+    assert values.variant == "vitbert"
+    assert values.output_dir == values.image_teacher == values.text_teacher == ""
+    flat = flatten(parsed_config("--config=paper"))
+    assert flat == flatten(paper.get_config()) and flat["steps"] == 1_000_000
+
+
+def test_the_last_override_counts_and_the_order_of_flags_does_not():
+    argv = ["--config.steps=800", "--variant", "bert", "--config.steps", "900", "--config=paper"]
+    values, config = parse(*argv, "--config.optimizer.warmup_steps=0")
+    assert (config.steps, config.model.num_layers, values.variant) == (900, 12, "bert")
+    assert paper.get_config().steps == 1_000_000  # the defaults are not touched
+
+
+def test_a_config_gives_a_folder_its_name(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(CONFIG_FILE)
+    for argv, label in (
+        ([f"--config={path}"], "mine"),
+        (["--config", f"{path}:small"], "mine-small"),
+        (["--variant=bert"], "sample"),
+        (["--config=paper:small"], "paper-small"),
+        (["--tpu=v3-8"], "paper"),
+        (["--config=sample", "--tpu", "v3-8"], "sample"),
+    ):
+        assert config_label(parse(*argv)[0]) == label

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_vitbert.configs.optimizers import OPTIONS, Optimizer, PretrainingOptimizer
-from keras_vitbert.training.engines.chosen import engine
+from keras_vitbert.training.engines import engine
 from keras_vitbert.training.summed_gradients import KerasUpdate, SummedGradients
 
 

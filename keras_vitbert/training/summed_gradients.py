@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
-from keras_vitbert.training.engines.chosen import engine
+from keras_vitbert.training.engines import engine
 
 # The class that the mixins are combined with, for type checkers.
 _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object

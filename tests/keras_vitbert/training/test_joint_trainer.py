@@ -7,8 +7,7 @@ import tensorflow as tf
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.optimizers import SGD
-from keras_vitbert.training.summed_gradients import decays
+from keras_vitbert.training.optimizers import SGD, decays
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.graphs import waited_for
 from tests.keras_vitbert.training.joint_steps import (

@@ -15,8 +15,8 @@ from keras_vitbert.training.optimizers import (
     Lion,
     WarmupPolynomialDecay,
     build_optimizer,
+    decays,
 )
-from keras_vitbert.training.summed_gradients import decays
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.graphs import GIVEN, bytes_before, waited_for
 

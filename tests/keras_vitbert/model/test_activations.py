@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import erf, erfc, expit
 
-from keras_vitbert.model.activations import ACTIVATIONS
+from keras_vitbert.model.encoder_block import ACTIVATIONS
 
 X = np.linspace(-6, 6, 241)
 EXACT = X * 0.5 * (1 + erf(X / np.sqrt(2)))

@@ -15,10 +15,9 @@ from keras_vitbert import ViTBertBackbone
 from keras_vitbert.configs import model
 from keras_vitbert.experiments.fine_tuning.optimizer import layer_depths
 from keras_vitbert.inspection.activations import MeanActivations, look_inside
-from keras_vitbert.model import activations, backbone
+from keras_vitbert.model import backbone, encoder_block
 from keras_vitbert.model.classifier import build_classifier
-from keras_vitbert.model.heads import CLASS_HEADS
-from keras_vitbert.model.masked_lm_heads import MASKED_LM_HEADS
+from keras_vitbert.model.heads import CLASS_HEADS, MASKED_LM_HEADS
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import KINDS, block_of, kind_of
 from keras_vitbert.model.transfer import transfer
@@ -269,7 +268,7 @@ def test_unknown_architectures_are_refused(tiny, changes, words):
 def test_configs_know_the_same_names():
     """Command lines check names without loading the model."""
     assert backbone.NORMS == model.NORMS
-    assert tuple(activations.ACTIVATIONS) == model.ACTIVATIONS
+    assert tuple(encoder_block.ACTIVATIONS) == model.ACTIVATIONS
     assert set(model.IMAGE_HEADS) <= set(CLASS_HEADS)
     assert set(model.TEXT_HEADS) <= set(CLASS_HEADS) & set(MASKED_LM_HEADS)
     config = ViTBertBackbone(1, 1, 2, 2, 2, 1, 3, 4).get_config()

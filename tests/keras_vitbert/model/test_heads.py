@@ -5,10 +5,11 @@ import pytest
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import (
     LinearHead,
+    MaskedLMHead,
     MLPHead,
     class_head,
+    masked_lm_head,
 )
-from keras_vitbert.model.masked_lm_heads import MaskedLMHead, masked_lm_head
 from tests.keras_vitbert.training import reference
 
 RNG = np.random.default_rng(0)

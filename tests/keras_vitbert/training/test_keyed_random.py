@@ -6,7 +6,7 @@ import scipy.stats
 import tensorflow as tf
 
 from keras_vitbert.merging.random_numbers import threefry
-from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
+from keras_vitbert.training.image_layers import KeyedDraws, example_keys
 
 
 def keys_of(count, seed=5):

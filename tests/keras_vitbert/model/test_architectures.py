@@ -18,8 +18,6 @@ from keras_vitbert.inspection.activations import MeanActivations, look_inside
 from keras_vitbert.model import backbone, encoder_block
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.heads import CLASS_HEADS, MASKED_LM_HEADS
-from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.model.shared_weights import KINDS, block_of, kind_of
 from keras_vitbert.model.transfer import transfer
 from tests.keras_vitbert.training import reference
 
@@ -129,23 +127,6 @@ def test_a_large_epsilon_is_used_everywhere(make_network, batch):
 
 
 # --- what walks the backbone ---------------------------------------------------------------------
-
-
-def test_the_norm_after_the_embeddings_is_shared(other, batch):
-    variables = other.trainable_variables
-    reached = []
-    for inputs in (image_inputs, text_inputs):
-        with tf.GradientTape() as tape:
-            logits = other(inputs(batch), training=True)
-            loss = tf.add_n([tf.reduce_sum(x**2) for x in logits.values()])
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        reached.append({v.path for v, g in zip(variables, gradients, strict=True) if g is not None})
-    both = [v.path for v in variables if v.path in reached[0] & reached[1]]
-    shared = [v.path for v in other.backbone.shared_variables]
-    assert sorted(both) == sorted(shared) and set.union(*reached) == {v.path for v in variables}
-    blocks = list(dict.fromkeys(map(block_of, shared)))
-    assert blocks == ["embedding_norm", "block_0", "block_1"]
-    assert {kind_of(path) for path in shared} == set(KINDS)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])

@@ -73,21 +73,6 @@ def test_evaluate_counts_every_example_once(make_trainer, make_batch):
     assert logs == pytest.approx(expected, rel=1e-5)
 
 
-def test_dropout_acts_in_training_only(make_trainer, make_network, make_batch):
-    keras.utils.set_random_seed(0)
-    network = make_network(0, num_layers=1, dropout=0.5)
-    trainer = make_trainer(Merge(Unit(), GradientMask()), SGD(0.0), network=network)
-    still = expected_metrics(network, make_batch(0))
-    first = step(trainer, make_batch(0))
-    trainer.reset_metrics()
-    second = step(trainer, make_batch(0))
-    trainer.reset_metrics()
-    again = trainer.test_step(tensors(make_batch(0)))
-    for name in ("image_loss", "mlm_loss", "nsp_loss"):
-        assert len({round(logs[name], 3) for logs in (first, second, still)}) == 3
-        assert float(again[name]) == pytest.approx(still[name], rel=1e-5)
-
-
 def test_each_pass_of_a_step_drops_other_units(make_trainer, make_network, make_batch):
     network = make_network(0, num_layers=1, dropout=0.5)
     trainer, batch = make_trainer(Merge(Sum(0.3)), SGD(0.0), network=network), make_batch(0)

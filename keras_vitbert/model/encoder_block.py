@@ -147,7 +147,8 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         Args:
             inputs: `(batch, length, D)`.
             padding_mask, attention_mask, training, return_attention_scores: see keras-hub's layer.
-            output_positions: the tokens whose outputs are wanted, see `tokens_at`; by default all.
+            output_positions: the tokens whose outputs are wanted, see `tokens_at`; by default all,
+                whose are the attention scores, too.
                 Keys and values are still computed for all tokens. The rest of the block, some five
                 sixths of its products, is computed for these tokens alone.
 
@@ -158,8 +159,6 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
             return super().call(
                 inputs, padding_mask, attention_mask, training, return_attention_scores
             )
-        if return_attention_scores:
-            raise ValueError("attention scores are those of all tokens; leave output_positions out")
         # Where a mask separates texts in a row, there are more texts than rows, and each query must
         # stay in its row.
         is_packed = attention_mask is not None

@@ -311,8 +311,6 @@ class KeyedDraws:
 
     def _unit(self, shape):
         """Multiples of 2**-24 in [0, 1), float32."""
-        if self._keys is None:
-            raise RuntimeError("a random number is drawn outside `using`, without an example's key")
         sizes = shape if self._keys.shape.rank == 1 else shape[1:]
         # The size of a batch of one image may be a tensor.
         rest = [int(tf.get_static_value(size) or 1) for size in sizes]

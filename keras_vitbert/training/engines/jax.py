@@ -138,12 +138,7 @@ def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = 
 def _of_share(function, batch, parts):
     if parts == 1:
         return function(batch, 0)
-    divided = {}
-    for name, array in batch.items():
-        count, *rest = array.shape
-        if count % parts:
-            raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a device")
-        divided[name] = jnp.reshape(array, (parts, count // parts, *rest))
+    divided = {name: jnp.reshape(x, (parts, -1, *x.shape[1:])) for name, x in batch.items()}
     of_parts = divided, jnp.arange(parts)
     made = jax.eval_shape(lambda part: function(*part), jax.tree.map(lambda x: x[0], of_parts))
 

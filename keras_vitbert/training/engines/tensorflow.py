@@ -70,14 +70,11 @@ def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = 
             respect to the variables, or None; nested lists and dicts of tensors), all of which is
             summed. It must not sum over replicas or change a variable. It is traced once.
         batch: tensors with first axes that `parts` divides.
-
-    Raises:
-        ValueError: the parts do not divide a first axis.
     """
     del variables  # gradients already are sums over a replica's share
     if parts == 1:
         return function(batch, tf.constant(0, tf.int64))
-    divided = {name: _divided(name, value, parts) for name, value in batch.items()}
+    divided = {name: _divided(value, parts) for name, value in batch.items()}
     made = None
 
     @tf.function(autograph=False)
@@ -107,12 +104,10 @@ def _zeros(like):
     return tf.raw_ops.Empty(shape=like.shape.as_list(), dtype=like.dtype, init=True)
 
 
-def _divided(name, value, parts):
+def _divided(value, parts):
     """A tensor with its parts as the first axis."""
     # Texts may have any length, and texts packed into rows any number of rows.
     count, *rest = [size or tf.shape(value)[axis] for axis, size in enumerate(value.shape)]
-    if value.shape[0] is not None and count % parts:
-        raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a replica")
     return tf.reshape(value, [parts, count // parts, *rest])
 
 

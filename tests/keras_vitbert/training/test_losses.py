@@ -93,19 +93,6 @@ def test_low_precision_logits_are_raised_to_float32():
     np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "ratio, temperature, words",
-    [
-        (-0.1, 1, "ratio -0.1"),
-        (1.1, 1, "ratio 1.1"),
-        (1, -1, "temperature -1"),
-    ],
-)
-def test_arguments_out_of_range_are_refused(ratio, temperature, words):
-    with pytest.raises(ValueError, match=words):
-        distillation_loss(*draw(7), ratio, temperature)
-
-
 def test_smoothed_labels():
     logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     labels = np.array([0, 3, 1, 1, 2])

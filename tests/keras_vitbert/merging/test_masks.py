@@ -195,16 +195,6 @@ def test_random_masks_depend_on_the_seed_and_not_on_the_gradient():
     assert np.any(one[0] != np.concatenate([np.ravel(m) for m in by_gradient]))
 
 
-def test_random_masks_are_drawn_anew_each_refresh_and_tensor():
-    merge = masked("random")
-    numbers = merge.mask._ranked(draw(0), draw(1))
-    assert np.all(numbers[0].numpy().ravel()[:7] != numbers[1].numpy())
-    by_text(merge, tensors(draw(0)), tf.constant(0))
-    np.testing.assert_array_equal(merge.mask._ranked(draw(0), draw(1))[0], numbers[0])
-    by_text(merge, tensors(draw(0)), tf.constant(1))
-    assert np.all(merge.mask._ranked(draw(0), draw(1))[0] != numbers[0].numpy())
-
-
 # --- other rankings -----------------------------------------------------------------------------
 
 
@@ -392,14 +382,6 @@ def asked(merge, interval, ratio, growth, steps, bad=()):
             counts = tf.constant(found[model.step])
             refresh(merge, tensors(draw(model.step)), tensors(draw(50)), counts)
     return found
-
-
-def test_masks_that_are_drawn_again_are_asked_for_at_every_update():
-    """Of all entries each time, once, and after the last sparsity too."""
-    expected = {4: [6], 8: [12], 12: [16], 16: [16], 20: [16]}
-    assert asked(masked(cumulative=False), 4, 0.5, 0.2, 22) == expected
-    grown = {4: [6], 8: [6], 12: [4]}
-    assert asked(masked(), 4, 0.5, 0.2, 22) == grown
 
 
 def test_masks_that_are_drawn_again_are_asked_for_after_a_bad_step():

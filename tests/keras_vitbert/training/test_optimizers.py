@@ -142,19 +142,6 @@ def test_a_bad_step_is_only_counted(name, ema, gradients):
     assert optimizer.iterations.numpy() == 2 * len(gradients)
 
 
-def test_what_depends_on_the_step_alone_is_computed_once():
-    """Not for each variable: neither the learning rate nor the correction of the moments."""
-
-    def powers(count):
-        variables = [keras.Variable(tf.ones(2), name="kernel") for _ in range(count)]
-        optimizer = build_optimizer(PretrainingOptimizer(**CONFIG), 10, variables)
-        step = tf.function(lambda gradients: optimizer.apply(gradients, variables))
-        graph = step.get_concrete_function([tf.ones(2)] * count).graph
-        return sum(operation.type == "Pow" for operation in graph.get_operations())
-
-    assert powers(5) == powers(1) > 0
-
-
 def test_amsgrad_is_refused():
     with pytest.raises(ValueError, match="amsgrad is not supported"):
         AdamW(0.1, amsgrad=True)

@@ -14,7 +14,7 @@ _MODULES = {
     "ViTBertBackbone": "keras_vitbert.model.backbone",
     "PreTrainingNetwork": "keras_vitbert.model.pretraining_network",
     "MLPHead": "keras_vitbert.model.heads",
-    "MaskedLMHead": "keras_vitbert.model.masked_lm_heads",
+    "MaskedLMHead": "keras_vitbert.model.heads",
     "JointTrainer": "keras_vitbert.training.joint_trainer",
     "Teachers": "keras_vitbert.training.distillation",
     "Merge": "keras_vitbert.merging",

@@ -31,18 +31,19 @@ from keras_vitbert.merging.directions import (
 )
 from keras_vitbert.merging.entries import GradDrop, GradientMask
 from keras_vitbert.merging.entries import MaskSchedule as MaskSchedule
-from keras_vitbert.merging.loss_weights import (
+from keras_vitbert.merging.merge import Merge
+from keras_vitbert.merging.merge import Merged as Merged
+from keras_vitbert.merging.weighting import (
     DWA,
     FAMO,
     Alternate,
     GradNorm,
     RandomWeights,
+    Sum,
     Uncertainty,
+    Unit,
 )
-from keras_vitbert.merging.merge import Merge
-from keras_vitbert.merging.merge import Merged as Merged
 from keras_vitbert.merging.weighting import Products as Products
-from keras_vitbert.merging.weighting import Sum, Unit
 from keras_vitbert.merging.weighting import Weighting as Weighting
 from keras_vitbert.merging.weighting import Weights as Weights
 

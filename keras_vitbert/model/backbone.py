@@ -3,11 +3,9 @@
 import keras
 import keras_hub
 
-from keras_vitbert.model.activations import ACTIVATIONS
 from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, scaled, streams_of
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
-from keras_vitbert.model.encoder_block import TransformerEncoder
-from keras_vitbert.model.tokens import shape_at
+from keras_vitbert.model.encoder_block import ACTIVATIONS, TransformerEncoder, shape_at
 
 NORMS = ("pre", "post")
 # What a config of a backbone holds, besides the dtype and the name.
@@ -47,7 +45,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             last block; it rises from block to block in equal steps (Huang et al. 2016, eq. 4).
         layer_norm_epsilon: float.
         norm: str, `pre` or `post`, see above.
-        activation: str, for the MLPs, a key of `keras_vitbert.model.activations.ACTIVATIONS`.
+        activation: str, for the MLPs, a key of `keras_vitbert.model.encoder_block.ACTIVATIONS`.
         num_segments: int, segment embeddings; 0 for a text model without them, such as DistilBERT,
             which ignores `segment_ids`.
         patch_bias, prefix_tokens, image_mean, image_std: see `ImageEmbedding`.
@@ -69,9 +67,9 @@ class ViTBertBackbone(keras_hub.models.Backbone):
 
     It returns a dict with `image_sequence` `(batch, prefix_tokens + patches, hidden_dim)`, the
     class token first, and `text_sequence` `(batch, length, hidden_dim)`, each if its inputs are
-    given. Called with `image_positions` and `text_positions`, see
-    `keras_vitbert.model.tokens.tokens_at`, it returns only those tokens, and skips what the last
-    block would compute for the others: a head that reads the class token needs no more.
+    given. Called with `image_positions` and `text_positions`, see `encoder_block.tokens_at`, it
+    returns only those tokens, and skips what the last block would compute for the others: a head
+    that reads the class token needs no more.
 
     `block_outputs` maps a name to the symbolic output of a layer, so that
     `keras.Model(backbone.inputs, backbone.block_outputs)` returns all of them: `image_embedding`,

@@ -1,89 +1,67 @@
-"""Heads on the class token: the paper's two-layer MLP (eq. 5 and 6), and those of published models.
+"""Heads on the class token and on masked tokens: the paper's, and those of published models.
 
 | kind | logits | source |
 | --- | --- | --- |
-| `paper` | `W2 GELU(W1 z + b1) + b2` | Li et al. 2021 |
+| `paper` | `W2 GELU(W1 z + b1) + b2` (eq. 5 and 6) | Li et al. 2021 |
 | `bert` | `W2 tanh(W1 z + b1) + b2`, pooler and classifier | Devlin et al. 2018 |
 | `distilbert` | `W2 ReLU(W1 z + b1) + b2` | Sanh et al. 2019 |
 | `vit` | `W z + b` | Dosovitskiy et al. 2020 |
 | `deit` | the mean of two such layers, on class and distillation token | Touvron et al. 2020 |
 
-Each head has a `kind`, from which `class_head` builds another head like it: a str, or a dict of
-`kind` and arguments of the class. `masked_lm_heads` has the heads on masked tokens.
+On masked tokens, with the activation `f` of the blocks:
+
+| kind | logits | source |
+| --- | --- | --- |
+| `paper` | `W2 GELU(W1 z + b1) + b2` (eq. 5 and 6) | Li et al. 2021 |
+| `bert` | `E LN(f(W1 z + b1)) + b2`, with the word embedding `E` | Devlin et al. 2018 |
+| `bert_untied` | the same, with its own kernel `E` | |
+
+Each head has a `kind`, from which `class_head` or `masked_lm_head` builds another head like it: a
+str, or a dict of `kind` and arguments of the class. The softmax of eq. 6 is part of the losses.
 """
 
 import functools
+from collections.abc import Callable, Collection
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_vitbert.model.activations import ACTIVATIONS
+from keras_vitbert.model.backbone_inputs import require_below
+from keras_vitbert.model.encoder_block import ACTIVATIONS, counted_over_all, starts_of, tokens_at
 
 
-def logits_policy(policy):
-    """The dtype policy of a layer whose outputs are logits.
+def _logits_policy(policy: Any) -> Any:
+    """The dtype policy of a layer whose outputs are logits, after layers with a policy.
 
     Under a mixed policy the logits are float32 products: bfloat16 keeps 8 bits, so it resolves
     logits from 8 to 16 in steps of 0.06 and larger ones in coarser steps, and a softmax over a
     vocabulary compares them.
-
-    Args:
-        policy: `keras.DTypePolicy` of the layers before it.
-
-    Returns:
-        `keras.DTypePolicy`; `policy` where the weights are not float32.
     """
     return keras.DTypePolicy("float32") if policy.variable_dtype == "float32" else policy
 
 
-def dense(units, activation, policy, name):
-    """A layer of a head.
-
-    Args:
-        units: int.
-        activation: callable, or None.
-        policy: `keras.DTypePolicy`.
-        name: str.
-
-    Returns:
-        `keras.layers.Dense`, not built.
-    """
+def _dense(units: int, activation: Callable | str | None, policy: Any, name: str) -> Any:
     return keras.layers.Dense(
-        units,
-        activation=activation,
-        kernel_initializer="glorot_uniform",
-        dtype=policy,
-        name=name,
+        units, activation=activation, kernel_initializer="glorot_uniform", dtype=policy, name=name
     )
 
 
-class _ClassHead(keras.layers.Layer):
-    """What heads on the first tokens of a sequence share.
+class _Head(keras.layers.Layer):
+    """What heads share; `arguments` are the names of a head's own."""
 
-    Args:
-        num_classes: int, `C`.
-        dropout: float.
+    arguments = ("num_classes", "dropout")
+    tokens = 1  # that a head on the first tokens reads, the class token first
 
-    Attributes:
-        tokens: int, how many tokens it reads, the class token first.
-    """
-
-    tokens = 1
-
-    def __init__(self, num_classes, dropout=0.0, **kwargs):
+    def __init__(self, num_classes: int, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dropout = dropout
 
-    def of_sequence(self, sequence, **kwargs):
-        """The logits of a whole sequence.
+    def of_sequence(self, sequence: Any, **kwargs) -> Any:
+        """The logits `(batch, num_classes)` of sequences `(batch, length, D)`.
 
-        Args:
-            sequence: `(batch, length, D)`, the class token first; the first `tokens` are enough.
-            **kwargs: arguments of the call.
-
-        Returns:
-            `(batch, num_classes)` float32.
+        The first `tokens` are enough. Further arguments are those of the call.
         """
         return self(sequence[:, 0], **kwargs)
 
@@ -91,28 +69,25 @@ class _ClassHead(keras.layers.Layer):
         return (*input_shape[:-1], self.num_classes)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "dropout": self.dropout,
-        }
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.arguments}}
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class MLPHead(_ClassHead):
+class MLPHead(_Head):
     """`W2 GELU(W1 z + b1) + b2` with `W1: (D, D)`, `W2: (D, classes)` (eq. 5 and 6).
 
-    The softmax of eq. 6 is part of the loss. The softmax and the second layer are computed in
-    float32, even under a mixed dtype policy, see `logits_policy`.
+    The second layer is computed in float32, even under a mixed dtype policy.
 
     Args:
         num_classes: int, `C`.
         dropout: float, rate between the two layers.
-        activation: str, after the first layer, a key of `activations.ACTIVATIONS`.
+        activation: str, after the first layer, a key of `ACTIVATIONS`.
         hidden_dim: int, units of the first layer; None for `D`.
 
     Input `(..., D)`, output logits `(..., num_classes)` in float32.
     """
+
+    arguments = (*_Head.arguments, "activation", "hidden_dim")
 
     def __init__(self, num_classes, dropout=0.0, activation="gelu", hidden_dim=None, **kwargs):
         super().__init__(num_classes, dropout, **kwargs)
@@ -120,33 +95,26 @@ class MLPHead(_ClassHead):
         self.hidden_dim = hidden_dim
 
     @property
-    def kind(self):
-        """str or dict, see this module."""
+    def kind(self) -> str | dict:
+        """See this module."""
         name = {"gelu": "paper", "tanh": "bert", "relu": "distilbert"}[self.activation]
         return {"kind": name, "hidden_dim": self.hidden_dim} if self.hidden_dim else name
 
     def build(self, input_shape):
         policy = self.dtype_policy
         units = self.hidden_dim or input_shape[-1]
-        self.hidden = dense(units, ACTIVATIONS[self.activation], policy, "hidden")
+        self.hidden = _dense(units, ACTIVATIONS[self.activation], policy, "hidden")
         self.hidden.build(input_shape)
         self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy, name="dropout")
-        self.logits = dense(self.num_classes, None, logits_policy(policy), "logits")
+        self.logits = _dense(self.num_classes, None, _logits_policy(policy), "logits")
         self.logits.build((*input_shape[:-1], units))
 
     def call(self, z):
         return ops.cast(self.logits(self.dropout_layer(self.hidden(z))), "float32")
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "activation": self.activation,
-            "hidden_dim": self.hidden_dim,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
-class LinearHead(_ClassHead):
+class LinearHead(_Head):
     """One linear layer per token, and the mean of their logits: the head of ViT and of DeiT.
 
     Args:
@@ -158,29 +126,31 @@ class LinearHead(_ClassHead):
     `(..., num_classes)` in float32.
     """
 
+    arguments = (*_Head.arguments, "tokens")
+
     def __init__(self, num_classes, dropout=0.0, tokens=1, **kwargs):
         super().__init__(num_classes, dropout, **kwargs)
         self.tokens = tokens
 
     @property
-    def kind(self):
-        """str, see this module."""
+    def kind(self) -> str:
+        """See this module."""
         return "vit" if self.tokens == 1 else "deit"
 
     def of_sequence(self, sequence, **kwargs):
         return self(sequence[:, 0] if self.tokens == 1 else sequence[:, : self.tokens], **kwargs)
 
     def build(self, input_shape):
-        policy = logits_policy(self.dtype_policy)
-        self.dropout_layer = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="dropout"
-        )
-        self.logits = dense(self.num_classes, None, policy, "logits")
+        policy = self.dtype_policy
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=policy, name="dropout")
+        self.logits = _dense(self.num_classes, None, _logits_policy(policy), "logits")
+        self.logits.build((None, input_shape[-1]))
         self.distillation_logits = None
         if self.tokens == 2:
-            self.distillation_logits = dense(self.num_classes, None, policy, "distillation_logits")
-        for layer in filter(None, (self.logits, self.distillation_logits)):
-            layer.build((None, input_shape[-1]))
+            self.distillation_logits = _dense(
+                self.num_classes, None, _logits_policy(policy), "distillation_logits"
+            )
+            self.distillation_logits.build((None, input_shape[-1]))
 
     def call(self, z):
         z = self.dropout_layer(z)
@@ -192,9 +162,6 @@ class LinearHead(_ClassHead):
     def compute_output_shape(self, input_shape):
         return (*input_shape[: -1 if self.tokens == 1 else -2], self.num_classes)
 
-    def get_config(self):
-        return {**super().get_config(), "tokens": self.tokens}
-
 
 _CLASS_HEADS = {
     "paper": functools.partial(MLPHead, activation="gelu"),
@@ -204,24 +171,16 @@ _CLASS_HEADS = {
     "deit": functools.partial(LinearHead, tokens=2),
 }
 CLASS_HEADS = tuple(_CLASS_HEADS)
+MASKED_LM_HEADS = ("paper", "bert", "bert_untied")
 
 
-def class_head(kind, num_classes, backbone, name):
-    """A head on the class token of a backbone, built.
-
-    Args:
-        kind: str, one of `CLASS_HEADS`, or a dict of `kind` and arguments of its class.
-        num_classes: int.
-        backbone: `ViTBertBackbone`.
-        name: str.
-
-    Returns:
-        `MLPHead` or `LinearHead`.
+def class_head(kind: str | dict, num_classes: int, backbone: Any, name: str) -> Any:
+    """A head on the class token of a backbone, of one of `CLASS_HEADS`; built.
 
     Raises:
         ValueError: the kind is unknown, or the backbone has too few tokens before its patches.
     """
-    kind, options = parts_of(kind, CLASS_HEADS)
+    kind, options = _parts_of(kind, CLASS_HEADS)
     options = {"dropout": backbone.dropout, "dtype": backbone.dtype_policy, **options}
     head = _CLASS_HEADS[kind](num_classes, name=name, **options)
     if head.tokens > backbone.prefix_tokens:
@@ -230,36 +189,148 @@ def class_head(kind, num_classes, backbone, name):
     return head
 
 
-def pooler(backbone, name="pooler"):
-    """BERT's pooler, `tanh(W1 z + b1)`, the first layer of a head of the kind `bert`; built.
-
-    Args:
-        backbone: `ViTBertBackbone`.
-        name: str.
-
-    Returns:
-        `keras.layers.Dense`.
-    """
-    layer = dense(backbone.hidden_dim, "tanh", backbone.dtype_policy, name)
+def pooler(backbone: Any) -> Any:
+    """BERT's pooler, `tanh(W1 z + b1)`, the first layer of a head of the kind `bert`; built."""
+    layer = _dense(backbone.hidden_dim, "tanh", backbone.dtype_policy, "pooler")
     layer.build((None, backbone.hidden_dim))
     return layer
 
 
-def parts_of(kind, known):
-    """The name of a kind, and the arguments of its class.
-
-    Args:
-        kind: str, or dict with `kind`.
-        known: collection of str, the names.
-
-    Returns:
-        (str, dict).
-
-    Raises:
-        ValueError: the kind is unknown.
-    """
+def _parts_of(kind: str | dict, known: Collection[str]) -> tuple[str, dict]:
+    """The name of a kind, and the arguments of its class."""
     options = dict(kind) if isinstance(kind, dict) else {"kind": kind}
     name = options.pop("kind")
     if name not in known:
         raise ValueError(f"unknown kind of head {name!r}; known are {', '.join(known)}")
     return name, options
+
+
+# --- masked tokens -------------------------------------------------------------------------------
+
+
+def _at(sequence, positions):
+    """The tokens `(batch, predictions, D)` of a sequence at integer positions; None for all."""
+    if positions is None:
+        return sequence
+    require_below(sequence.shape[1], positions, "masked_positions")
+    return tokens_at(sequence, counted_over_all(positions, starts_of(sequence)))
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class MaskedLMHead(MLPHead):
+    """The paper's MLP with the vocabulary as classes, at the masked positions only.
+
+    With 15 % of the positions masked, that is about a sixth of the logits of the whole sequence.
+
+    Inputs `sequence` `(batch, length, D)` and `masked_positions` `(batch, predictions)` integers;
+    without positions, `sequence` is the masked tokens alone. Output logits
+    `(batch, predictions, num_classes)` in float32.
+    """
+
+    def build(self, sequence_shape, masked_positions_shape=None):
+        super().build(sequence_shape)
+
+    def call(self, sequence, masked_positions=None):
+        return super().call(_at(sequence, masked_positions))
+
+    def compute_output_shape(self, sequence_shape, masked_positions_shape=None):
+        return (*(masked_positions_shape or sequence_shape[:-1]), self.num_classes)
+
+
+class _TiedDecoder(keras.layers.Layer):
+    """`E x + b` with the word embedding `E`, which stays a layer of the backbone."""
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self._embedding = None
+
+    def tie(self, embedding):
+        self._embedding = lambda: embedding.embeddings  # not tracked: not a weight of this layer
+
+    def build(self, input_shape):
+        self.bias = self.add_weight(name="bias", shape=(self.num_classes,), initializer="zeros")
+
+    def call(self, x):
+        assert self._embedding is not None, "the decoder is tied to no embedding, see `tie`"
+        # The layer whose call is running decides the dtype of the values that it reads.
+        return ops.matmul(x, ops.transpose(self._embedding().value)) + self.bias
+
+
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class BertMaskedLMHead(_Head):
+    """BERT's head: a dense layer, LayerNorm, and the word embedding as decoder, on masked tokens.
+
+    Args:
+        num_classes: int, the size of the vocabulary.
+        activation: str, after the dense layer, a key of `ACTIVATIONS`.
+        layer_norm_epsilon: float.
+        tied: bool, whether the decoder is the word embedding, see `tie`; else it has its own
+            kernel.
+
+    Inputs and output are those of `MaskedLMHead`; the decoder is also computed in float32.
+    """
+
+    arguments = ("num_classes", "activation", "layer_norm_epsilon", "tied")
+
+    def __init__(
+        self, num_classes, activation="gelu", layer_norm_epsilon=1e-12, tied=True, **kwargs
+    ):
+        super().__init__(num_classes, **kwargs)
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.tied = tied
+
+    def tie(self, embedding: Any):
+        """Makes a `keras.layers.Embedding` of `num_classes` words the decoder of a tied head."""
+        if self.tied:
+            self.logits.tie(embedding)
+
+    @property
+    def kind(self) -> dict:
+        """See this module."""
+        options = {name: getattr(self, name) for name in ("activation", "layer_norm_epsilon")}
+        return {"kind": "bert" if self.tied else "bert_untied", **options}
+
+    def build(self, sequence_shape, masked_positions_shape=None):
+        policy = self.dtype_policy
+        self.hidden = _dense(sequence_shape[-1], ACTIVATIONS[self.activation], policy, "hidden")
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=policy, name="layer_norm"
+        )
+        policy = _logits_policy(policy)
+        if self.tied:
+            self.logits = _TiedDecoder(self.num_classes, dtype=policy, name="logits")
+        else:
+            self.logits = _dense(self.num_classes, None, policy, "logits")
+        for layer in (self.hidden, self.layer_norm, self.logits):
+            layer.build(sequence_shape)
+
+    def call(self, sequence, masked_positions=None):
+        x = self.layer_norm(self.hidden(_at(sequence, masked_positions)))
+        return ops.cast(self.logits(x), "float32")
+
+    def compute_output_shape(self, sequence_shape, masked_positions_shape=None):
+        return (*(masked_positions_shape or sequence_shape[:-1]), self.num_classes)
+
+
+def masked_lm_head(kind: str | dict, backbone: Any, name: str) -> Any:
+    """A head on the masked tokens of a backbone, of one of `MASKED_LM_HEADS`; built.
+
+    Without arguments, `BertMaskedLMHead` takes activation and epsilon from the backbone.
+
+    Raises:
+        ValueError: the kind is unknown.
+    """
+    kind, options = _parts_of(kind, MASKED_LM_HEADS)
+    options = {"dtype": backbone.dtype_policy, "name": name, **options}
+    if kind == "paper":
+        head = MaskedLMHead(backbone.vocabulary_size, dropout=backbone.dropout, **options)
+    else:
+        defaults = {name: getattr(backbone, name) for name in ("activation", "layer_norm_epsilon")}
+        options = {**defaults, "tied": kind == "bert", **options}
+        head = BertMaskedLMHead(backbone.vocabulary_size, **options)
+    head.build((None, None, backbone.hidden_dim))
+    if kind == "bert":
+        head.tie(backbone.text_embedding.word_embedding)
+    return head

@@ -5,9 +5,8 @@ from keras import ops
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.backbone_inputs import require_below, scaled
-from keras_vitbert.model.heads import class_head, pooler
-from keras_vitbert.model.masked_lm_heads import masked_lm_head
-from keras_vitbert.model.tokens import counted_over_all, starts_of
+from keras_vitbert.model.encoder_block import counted_over_all, starts_of
+from keras_vitbert.model.heads import class_head, masked_lm_head, pooler
 
 
 class BackboneNetwork(keras.Model):

@@ -16,7 +16,7 @@ from pipelines.command_line import say
 from pipelines.text.casing import AUTO, is_lower
 from pipelines.text.wordpiece import check_tokens
 
-# Hugging Face's names of activations to those of `keras_vitbert.model.activations`. Google's BERT
+# Hugging Face's names of activations to those of `keras_vitbert.model.encoder_block`. Google's BERT
 # and ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too; see `google`.
 ACTIVATIONS = {
     **dict.fromkeys(("gelu", "gelu_python"), "gelu"),

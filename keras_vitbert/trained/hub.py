@@ -22,8 +22,7 @@ import tensorflow as tf
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.backbone_inputs import WRONG_INTEGERS, WRONG_SCALE
-from keras_vitbert.model.heads import class_head
-from keras_vitbert.model.masked_lm_heads import masked_lm_head
+from keras_vitbert.model.heads import class_head, masked_lm_head
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.command_line import one_line
 from pipelines.digests import check_sums
@@ -304,7 +303,7 @@ class ViTBertMaskedLM(keras_hub.models.MaskedLM):
         preprocessor: `ViTBertMaskedLMPreprocessor`, or None for a dict of `token_ids`,
             `segment_ids`, `padding_mask` `(batch, length)` and `mask_positions`
             `(batch, predictions)`.
-        head_kind: str, of `keras_vitbert.model.masked_lm_heads.MASKED_LM_HEADS`.
+        head_kind: str, of `keras_vitbert.model.heads.MASKED_LM_HEADS`.
 
     It returns logits `(batch, predictions, vocabulary_size)` in float32.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead
+from keras_vitbert.model.heads import BertMaskedLMHead
 from keras_vitbert.trained import weight_names
 from keras_vitbert.trained.architectures import BERT_CONFIG, BERTS, VIT_CONFIG, VITS
 from keras_vitbert.trained.trained_model import TrainedModel

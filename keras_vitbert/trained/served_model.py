@@ -6,8 +6,8 @@ compiles none of them: batches and lengths vary with each request.
 
 import tensorflow as tf
 
+from keras_vitbert.model.encoder_block import counted_over_all, starts_of
 from keras_vitbert.model.pretraining_network import image_inputs
-from keras_vitbert.model.tokens import counted_over_all, starts_of
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.tokenization import TextEncoder
 from pipelines.text.wordpiece import MASK

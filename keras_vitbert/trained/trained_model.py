@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.masked_lm_heads import BertMaskedLMHead
+from keras_vitbert.model.heads import BertMaskedLMHead
 
 CENTRAL_CROP = 0.875
 

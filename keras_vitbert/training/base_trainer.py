@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.engines.chosen import Fitting, engine
+from keras_vitbert.training.engines import engine
 from keras_vitbert.training.example_dropout import ExampleDropout
 from keras_vitbert.training.pass_scope import recompute
 from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
@@ -16,7 +16,7 @@ from pipelines.status import doing, timed
 _TRACING = {False: "compiling the first step", True: "compiling the step that compares gradients"}
 
 
-class BaseTrainer(Fitting):
+class BaseTrainer(engine.Fitting):
     """A `keras.Model` whose train step sums gradients over the replicas itself.
 
     A subclass fills `means`, a dict of `keras.metrics.Mean`, and has a `train_step` that calls
@@ -201,7 +201,8 @@ class BaseTrainer(Fitting):
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
-            self.train_function = self._counted(self.train_steps())
+            [run_steps] = self.train_steps(self.train_step)
+            self.train_function = self._counted(run_steps)
 
     def _counted(self, run_steps):
         def train_function(iterator):

@@ -26,7 +26,7 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.merging.random_numbers import of_examples, unsigned
-from keras_vitbert.model.activations import gelu
+from keras_vitbert.model.encoder_block import gelu
 from keras_vitbert.training import pass_scope
 
 

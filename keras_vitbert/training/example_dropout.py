@@ -27,7 +27,7 @@ from keras import ops
 from keras_vitbert.configs.model import RATES
 from keras_vitbert.merging.random_numbers import unsigned, word
 from keras_vitbert.training import cpu_layers, pass_scope
-from keras_vitbert.training.engines.chosen import engine
+from keras_vitbert.training.engines import engine
 
 GENERATORS = ("philox16", "threefry")
 generator_of = engine.generator_of

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vitbert.training.base_trainer import BaseTrainer
-from keras_vitbert.training.engines.chosen import engine
+from keras_vitbert.training.engines import engine
 from keras_vitbert.training.losses import cross_entropy, smoothed_cross_entropy
 
 
@@ -29,9 +29,10 @@ class FineTuner(BaseTrainer):
         self.means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
 
     def train_step(self, batch):
-        step, variables = engine.value(self.optimizer.iterations), self.network.trainable_variables
+        step = ops.convert_to_tensor(self.optimizer.iterations.value)
+        variables = self.network.trainable_variables
         batch = self.augmented(batch, "numbers")
-        shares = engine.shares() * self.accumulation
+        shares = self.distribute_strategy.num_replicas_in_sync * self.accumulation
 
         def gradients_of(batch, part):
             def mean_loss():

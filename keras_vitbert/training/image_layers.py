@@ -1,20 +1,29 @@
-"""KerasCV's augmentation layers as part of the training step, on the device."""
+"""KerasCV's augmentation layers as part of the training step, on the device.
+
+Their random numbers are keyed by the example, many examples at once. `tf.random.stateless_uniform`
+has one key for a whole tensor. Here each example has its own, so that its numbers do not depend on
+where in a batch it is, on how many replicas share the batch, or on where a run was resumed. The
+generator is `keras_vitbert.merging.random_numbers.threefry`.
+"""
 
 import contextlib
 import functools
 import inspect
 import logging
+import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
+from keras_vitbert.merging.random_numbers import threefry
 from pipelines.command_line import install, one_line
 from pipelines.images.image_decoding import to_floats
 from pipelines.images.keras_cv_layers import SET_BY_STEP
 
 _LIGHTEST = 255.0  # the value range that all layers of KerasCV have in common is 0 to 255
+_UNIT = 2.0**-24  # the step of the float32 values in [0, 1)
+_FOLDED = 1 << 31  # the first word of a folded counter; that of a draw is smaller
 
 
 class ImageLayers:
@@ -62,10 +71,7 @@ class ImageLayers:
         return self._apply(images, numbers)
 
     def check(self):
-        """Tries the layers.
-
-        Returns:
-            The object itself.
+        """Tries the layers; returns the object itself.
 
         Raises:
             ValueError: a layer fails, or makes images of another size.
@@ -156,15 +162,7 @@ def _takes_batches(layer):
 
 
 def _keyed(layer, draws):
-    """Gives a layer, and the layers in it, random numbers that are keyed by example.
-
-    Args:
-        layer: a layer of KerasCV; changed.
-        draws: `KeyedDraws`.
-
-    Returns:
-        The layer.
-    """
+    """The layer of KerasCV itself: it, and the layers in it, now take random numbers of `draws`."""
     from keras_cv import core, layers
 
     def keyed(value):
@@ -235,3 +233,101 @@ def _key_augmix(layer, draws):
 
     layer._sample_from_dirichlet, layer._sample_from_beta = dirichlet, beta
     layer._loop_on_width, layer._loop_on_depth = loop_on_width, loop_on_depth
+
+
+# --- random numbers ------------------------------------------------------------------------------
+
+
+def example_keys(seed: int, numbers: Any) -> Any:
+    """The keys of examples `(batch, 2)`, uint32, from a seed in [0, 2**32) and their numbers.
+
+    The numbers are int32 `(batch, 2)`, the low and the high word of each.
+    """
+    words = tf.unstack(tf.bitcast(numbers, tf.uint32), axis=-1)
+    key = tf.constant(seed, tf.uint32), tf.constant(0, tf.uint32)
+    return tf.stack(threefry(key, words), axis=-1)
+
+
+class KeyedDraws:
+    """Stands in for `tf.random.Generator` where a layer draws its random numbers.
+
+    The place of a draw is its number among the layer's draws, in the order in which the graph is
+    made. Draws work only inside `using`.
+    """
+
+    def __init__(self):
+        self._keys: Any = None
+        self._place = 0
+
+    @contextlib.contextmanager
+    def using(self, keys, layer=0):
+        """Sets the keys for draws inside the block.
+
+        Args:
+            keys: uint32 tensor: `(batch, 2)`, and the first axis of what is drawn is that of the
+                batch; or `(2,)`, for one example.
+            layer: int in [0, 2**11), distinguishes the layers of one example.
+        """
+        before = self._keys, self._place
+        self._keys, self._place = keys, layer << 20
+        try:
+            yield
+        finally:
+            self._keys, self._place = before
+
+    @contextlib.contextmanager
+    def iteration(self, number):
+        """A block that a `tf.while_loop` runs repeatedly.
+
+        The number, a scalar int32 tensor, distinguishes the iterations.
+        """
+        words = tf.constant(_FOLDED + self._next_place(), tf.uint32), tf.cast(number, tf.uint32)
+        keys = tf.stack(threefry(tf.unstack(self._keys, axis=-1), words), axis=-1)
+        with self.using(keys):
+            yield
+
+    def uniform(self, shape, minval=0, maxval=None, dtype=tf.float32, name=None):
+        """Uniform random numbers in [minval, maxval); see `tf.random.Generator.uniform`.
+
+        The first size of the shape is the batch's if there are many keys. The bounds are numbers or
+        tensors that broadcast with the result, 0 and 1 by default.
+        """
+        del name
+        unit = self._unit(shape)
+        low = tf.cast(minval, tf.float32)
+        high = tf.cast(1 if maxval is None else maxval, tf.float32)
+        drawn = low + (high - low) * unit
+        return tf.cast(tf.floor(drawn) if tf.as_dtype(dtype).is_integer else drawn, dtype)
+
+    def normal(self, shape, mean=0.0, stddev=1.0, dtype=tf.float32):
+        """Normal random numbers, see `uniform`."""
+        # At the midpoints between the values of `_unit`, as 0 would become infinite.
+        return tf.cast(mean + stddev * tf.math.ndtri(self._unit(shape) + _UNIT / 2), dtype)
+
+    def gamma(self, shape, alpha):
+        """Samples of Gamma(alpha, 1), for one example."""
+        words = self._bits(2)
+        return tf.random.stateless_gamma(shape, tf.bitcast(words, tf.int32), alpha)
+
+    def _unit(self, shape):
+        """Multiples of 2**-24 in [0, 1), float32."""
+        sizes = shape if self._keys.shape.rank == 1 else shape[1:]
+        # The size of a batch of one image may be a tensor.
+        rest = [int(tf.get_static_value(size) or 1) for size in sizes]
+        bits = self._bits(math.prod(rest))
+        whole = tf.bitcast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
+        lead = tf.shape(self._keys)[:-1]
+        return tf.reshape(tf.cast(whole, tf.float32) * _UNIT, tf.concat([lead, rest], 0))
+
+    def _bits(self, count):
+        """uint32 tensor `(batch, count)` or `(count,)`."""
+        pairs = -(-count // 2)
+        place = tf.constant(self._next_place(), tf.uint32)
+        counter = place, tf.cast(tf.range(pairs), tf.uint32)
+        key = tuple(tf.expand_dims(word, -1) for word in tf.unstack(self._keys, axis=-1))
+        both: Any = tf.concat(threefry(key, counter), axis=-1)
+        return both[..., :count]
+
+    def _next_place(self):
+        self._place += 1
+        return self._place

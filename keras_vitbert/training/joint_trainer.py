@@ -11,7 +11,7 @@ from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
 from keras_vitbert.training.base_trainer import BaseTrainer
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.engines.chosen import engine
+from keras_vitbert.training.engines import engine
 from keras_vitbert.training.gradient_conflict import ALL, GradientConflict
 from keras_vitbert.training.losses import distillation_loss
 
@@ -100,7 +100,8 @@ class JointTrainer(BaseTrainer):
             probing: whether to run Algorithm 1 and to compare both gradients on the shared encoder,
                 summed over the replicas.
         """
-        step, variables = engine.value(self.optimizer.iterations), self.network.trainable_variables
+        step = ops.convert_to_tensor(self.optimizer.iterations.value)
+        variables = self.network.trainable_variables
         batch = self.augmented(batch, "image_numbers")
         totals = self._totals(batch)
 
@@ -133,7 +134,7 @@ class JointTrainer(BaseTrainer):
             *gradients, loss = engine.summed([*gradients[0], *losses])
             logs = self.update(gradients, loss, measured)[1]
         else:
-            clear = engine.value(self.clear_counts) if probing else None
+            clear = ops.convert_to_tensor(self.clear_counts.value) if probing else None
             text, image = gradients
             with keras.name_scope("merge"):  # Algorithm 1, eq. 8 or 9, one sum over the replicas
                 merged = self.merge.merge(text, image, losses, step, clear, engine.summed)
@@ -299,15 +300,11 @@ class JointTrainer(BaseTrainer):
         return {**probed, **self.mask_sparsity(), **merged}
 
     def make_train_function(self, force=False):
-        """Makes two compiled functions, so that ordinary steps do not pay for probing.
-
-        Args:
-            force: bool, whether to make them again.
-        """
+        """Makes two compiled functions, so that ordinary steps do not pay for probing."""
         if self.train_function is not None and not force:
             return
-        ordinary = self.train_steps()
-        probing = self.train_steps(lambda batch: self.train_step(batch, probing=True))
+        probing_step = functools.partial(self.train_step, probing=True)
+        ordinary, probing = self.train_steps(self.train_step, probing_step)
 
         def run_steps(iterator):
             function = probing if self.probe_requested else ordinary

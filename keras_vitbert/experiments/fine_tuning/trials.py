@@ -25,7 +25,7 @@ from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training.averages import WeightAverages, averaged
+from keras_vitbert.training.optimizers import WeightAverages, averaged
 from pipelines.command_line import Diverged, say
 from pipelines.files import printable
 from pipelines.status import doing, times

@@ -38,9 +38,9 @@ from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
-from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.example_dropout import drops, generator_of
+from keras_vitbert.training.optimizers import WeightAverages
 from pipelines.command_line import say
 from pipelines.status import doing, times
 

@@ -5,23 +5,22 @@ device has all weights, the whole step is a function of one device's share; wher
 divided, only the passes are, inside `in_parts` (`tpu.jax_strategy`).
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 
 from keras_vitbert.merging.random_numbers import of_examples
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.pass_scope import recompute
+from keras_vitbert.training.step_check import STEP_ROW
+from tpu.jax_strategy import Batches, current_strategy
 
 # --- the step ------------------------------------------------------------------------------------
-
-
-def value(variable: Any) -> Any:
-    """The current value of a Keras variable."""
-    return variable.value
 
 
 def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
@@ -94,12 +93,6 @@ class DividedState(keras.StatelessScope):
         return self._held.get(id(variable))
 
 
-def shares() -> int:
-    """How many devices share a batch; a pass sees one device's share."""
-    strategy: Any = pass_scope.present("strategy")
-    return strategy.num_replicas_in_sync
-
-
 def summed(values: Any) -> Any:
     """Sums over the devices, unless `in_parts` has summed already."""
     strategy: Any = pass_scope.present("strategy")
@@ -145,12 +138,7 @@ def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = 
 def _of_share(function, batch, parts):
     if parts == 1:
         return function(batch, 0)
-    divided = {}
-    for name, array in batch.items():
-        count, *rest = array.shape
-        if count % parts:
-            raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a device")
-        divided[name] = jnp.reshape(array, (parts, count // parts, *rest))
+    divided = {name: jnp.reshape(x, (parts, -1, *x.shape[1:])) for name, x in batch.items()}
     of_parts = divided, jnp.arange(parts)
     made = jax.eval_shape(lambda part: function(*part), jax.tree.map(lambda x: x[0], of_parts))
 
@@ -236,3 +224,156 @@ def _behind(activation, product):
         return product(activation(inputs), training=training)
 
     return call
+
+
+# --- the loop around the steps -------------------------------------------------------------------
+
+
+class Fitting(keras.Model):
+    """`fit` and `evaluate`, with the state in the variables whenever a callback runs.
+
+    Keras' own take the state out of the variables while they run: a callback must neither read nor
+    assign a weight (keras#19054).
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.distribute_strategy = current_strategy()
+
+    def train_steps(self, *steps: Callable) -> list[Callable]:
+        """See the engine of TensorFlow."""
+        made = [self.program(step) for step in steps]
+        others, state, frozen = made[0]
+
+        def execution(first):
+            def execute(batches):
+                batches = itertools.islice(batches, self.steps_per_execution)
+                programs = itertools.chain([first], itertools.repeat(others))
+                logs = self._run(programs, state, frozen, batches)
+                return {**logs[-1], STEP_ROW: np.concatenate([each[STEP_ROW] for each in logs])}
+
+            return execute
+
+        return [execution(run) for run, _, _ in made]
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            run, state, frozen = self.program(self.test_step)
+            self.test_function = lambda batch: self._run([run], state, frozen, [batch])[0]
+
+    def program(self, step):
+        """A step as a program, from the values of variables before it to the values after.
+
+        Args:
+            step: callable of a batch that reads and assigns variables; returns logs.
+
+        Returns:
+            (compiled function that takes (list of arrays, the state; list of arrays that the step
+            only reads; a batch) and returns (list of arrays, logs); list of Keras variables, the
+            state; list of Keras variables that the step only reads).
+        """
+        strategy = self.distribute_strategy
+        state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
+        state = list({id(v): v for v in state}.values())
+        frozen = list(self.frozen_variables)
+
+        def one(values, frozen_values, batch):
+            around = State(zip(frozen, frozen_values, strict=True))
+            scope = State(zip(state, values, strict=True), around)
+            with scope, pass_scope.using(state=scope, strategy=strategy):
+                logs = step(batch)
+            return [scope.get_current_value(v) for v in state], logs
+
+        shardings = [strategy.sharding_of(variable.shape) for variable in state]
+        run = jax.jit(
+            one if strategy.divides_weights else strategy.on_each(one),
+            donate_argnums=0,
+            out_shardings=(shardings, strategy.everywhere),
+        )
+        return run, state, frozen
+
+    def _run(self, programs, state, frozen, batches):
+        """Runs programs on the variables, one for each batch: list of their logs.
+
+        It starts one after another, at most one ahead of the devices, so that their memory never
+        holds all batches of an execution.
+        """
+        placed = self.distribute_strategy.placed
+        values, read, found = _unaliased(placed(state)), placed(frozen), []
+        for batch, run in zip(batches, programs, strict=False):
+            values, logs = run(values, read, batch)
+            jax.block_until_ready(found[-1:])
+            found.append(logs)
+        for variable, value in zip(state, values, strict=True):
+            variable.assign(value)
+        return found
+
+    def fit(
+        self,
+        x,
+        steps_per_epoch,
+        initial_epoch=0,
+        epochs=1,
+        callbacks=None,
+        validation_data=None,
+        validation_freq=(),
+        validation_steps=None,
+        shuffle=False,
+        verbose=0,
+    ):
+        """Trains, see `keras.Model.fit`; `shuffle` and `verbose` have no effect.
+
+        Args:
+            x, validation_data: `tpu.jax_strategy.Batches`, or a `tf.data.Dataset` of dicts.
+            validation_freq: the epochs, counted from 1, that end with a validation.
+        """
+        callbacks = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
+        self.make_train_function()
+        run: Any = self.train_function
+        self.stop_training = False
+        callbacks.on_train_begin()
+        logs, batches = {}, iter(self._placed(x))
+        for epoch in range(initial_epoch, epochs):
+            self.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            for step in range(0, steps_per_epoch, self.steps_per_execution):
+                callbacks.on_train_batch_begin(step)
+                logs = run(batches)
+                callbacks.on_train_batch_end(step + self.steps_per_execution - 1, logs)
+                if self.stop_training:
+                    break
+            logs = {**logs, **self.get_metrics_result()}
+            if epoch + 1 in validation_freq:
+                found = self.evaluate(validation_data, validation_steps, callbacks)
+                logs |= {f"val_{name}": value for name, value in found.items()}
+            callbacks.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        callbacks.on_train_end(logs)
+
+    def evaluate(self, x, steps=None, callbacks=None, verbose=0, return_dict=True):
+        """The metrics by name of some or all batches, see `keras.Model.evaluate` and `fit`."""
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self)
+        self.make_test_function()
+        self.reset_metrics()
+        callbacks.on_test_begin()
+        logs = {}
+        for number, batch in enumerate(itertools.islice(self._placed(x), steps)):
+            callbacks.on_test_batch_begin(number)
+            logs = self.test_function(batch)
+            callbacks.on_test_batch_end(number, logs)
+        logs = self.get_metrics_result()
+        callbacks.on_test_end(logs)
+        return logs
+
+    def _placed(self, batches):
+        if isinstance(batches, Batches):
+            return batches
+        return Batches(self.distribute_strategy, batches)
+
+
+def _unaliased(values):
+    """The same arrays, but none of them twice: a buffer can be donated only once."""
+    seen = set()
+    return [jnp.copy(x) if id(x) in seen or seen.add(id(x)) else x for x in values]

@@ -1,23 +1,21 @@
 """The engine on TensorFlow: a step is a function of one replica, and sums over all are explicit."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_vitbert.merging.random_numbers import of_examples
 from keras_vitbert.training import cpu_layers
+from keras_vitbert.training.step_check import STEP_ROW
 from tpu.devices import holder_of_weights
 
 _GROUP = 8  # numbers of 16 bits that Philox makes from a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's
 
 # --- the step ------------------------------------------------------------------------------------
-
-
-def value(variable: Any) -> Any:
-    """The current value of a Keras variable."""
-    return tf.convert_to_tensor(variable.value)
 
 
 def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
@@ -46,11 +44,6 @@ def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
     return dense, loss, more
 
 
-def shares() -> int:
-    """How many replicas share a batch; the step sees one replica's share."""
-    return tf.distribute.get_replica_context().num_replicas_in_sync
-
-
 def summed(values: Any) -> Any:
     """The sums of nested lists of tensors over the replicas, the same on each of them."""
     replicas = tf.distribute.get_replica_context()
@@ -77,14 +70,11 @@ def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = 
             respect to the variables, or None; nested lists and dicts of tensors), all of which is
             summed. It must not sum over replicas or change a variable. It is traced once.
         batch: tensors with first axes that `parts` divides.
-
-    Raises:
-        ValueError: the parts do not divide a first axis.
     """
     del variables  # gradients already are sums over a replica's share
     if parts == 1:
         return function(batch, tf.constant(0, tf.int64))
-    divided = {name: _divided(name, value, parts) for name, value in batch.items()}
+    divided = {name: _divided(value, parts) for name, value in batch.items()}
     made = None
 
     @tf.function(autograph=False)
@@ -114,12 +104,10 @@ def _zeros(like):
     return tf.raw_ops.Empty(shape=like.shape.as_list(), dtype=like.dtype, init=True)
 
 
-def _divided(name, value, parts):
+def _divided(value, parts):
     """A tensor with its parts as the first axis."""
     # Texts may have any length, and texts packed into rows any number of rows.
     count, *rest = [size or tf.shape(value)[axis] for axis, size in enumerate(value.shape)]
-    if value.shape[0] is not None and count % parts:
-        raise ValueError(f"{name}: {parts} parts do not divide {count} examples of a replica")
     return tf.reshape(value, [parts, count // parts, *rest])
 
 
@@ -261,3 +249,91 @@ def devices() -> str:
 def prepare(network: Any):
     """Makes a network's layers take the forms that are fastest here, where that is asked for."""
     cpu_layers.adapt(network)
+
+
+# --- the loop around the steps -------------------------------------------------------------------
+
+
+class Fitting(keras.Model):
+    """How `keras.Model.fit` runs the steps; see `BaseTrainer`."""
+
+    def train_steps(self, *steps: Callable) -> list[Callable]:
+        """Functions of an iterator, each for `steps_per_execution` training steps.
+
+        Each begins with one of `steps`; its other steps are the first of them.
+        """
+        return [self._repeated(step, steps[0], self.steps_per_execution) for step in steps]
+
+    def make_test_function(self, force=False):
+        if self.test_function is not None and not force:
+            return
+        run_step = self._repeated(self.test_step, self.test_step, 1)
+
+        def test_function(iterator):
+            logs = run_step(iterator)
+            # The batches may run out within an execution.
+            with contextlib.suppress(tf.errors.OutOfRangeError):
+                for _ in range(1, self.steps_per_execution):
+                    logs = run_step(iterator)
+            return logs
+
+        self.test_function = test_function
+
+    def _repeated(self, first_step, step, count):
+        """A function of an iterator that runs `count` steps and returns the last one's logs.
+
+        The logs are those of this process's first replica, and the rows of all steps, see
+        `step_check.step_row`. The values at the end of an epoch come from `get_metrics_result`,
+        which covers all replicas.
+        """
+
+        def distributed(step):
+            def run(batch):
+                strategy = self.distribute_strategy
+                logs = strategy.run(step, args=(batch,))
+                return tf.nest.map_structure(
+                    lambda values: strategy.experimental_local_results(values)[0], logs
+                )
+
+            if self.run_eagerly:
+                return run
+            # No Python control flow depends on tensors, and AutoGraph doubles the tracing time.
+            return tf.function(
+                run, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
+            )
+
+        first_step, step = distributed(first_step), distributed(step)
+
+        @tf.autograph.experimental.do_not_convert
+        def run_steps(iterator):
+            logs = first_step(next(iterator))
+            if count > 1:
+
+                def next_step(done, _, rows):
+                    logs = step(next(iterator))
+                    rows = tf.tensor_scatter_nd_update(rows, [[done]], [logs[STEP_ROW]])
+                    return done + 1, logs, rows
+
+                rows = tf.tile(logs[STEP_ROW][tf.newaxis], (count, 1))
+                _, logs, rows = tf.while_loop(
+                    lambda done, *_: done < count,
+                    next_step,
+                    (1, logs, rows),
+                    parallel_iterations=1,
+                )
+                logs[STEP_ROW] = rows
+            return logs
+
+        return run_steps if self.run_eagerly else tf.function(run_steps, reduce_retracing=True)
+
+    # Keras' `fit` fails under `MultiWorkerMirroredStrategy` in two places (keras#20585): before the
+    # first step it averages the first batch over the replicas, including strings and labels, and
+    # after each step it averages scalars over an axis that they do not have. A test in
+    # `tests/keras_vitbert/runs/test_workers.py` fails once the two methods below can go.
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Does nothing: network, optimiser and metrics are built before `fit`."""
+
+    def _get_metrics_result_or_logs(self, logs):
+        """An epoch's logs, with means over all replicas: Keras would keep the last step's."""
+        return {**logs, **self.get_metrics_result()}

@@ -2,9 +2,6 @@ import functools
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from keras_vitbert.merging import (
     IMTLG,
@@ -293,25 +290,6 @@ def test_gradvac_with_a_target_of_one_stays_finite():
 # --- parts, blocks, what is logged ---------------------------------------------------------------
 
 
-class Parts:
-    """An entry rule that remembers both parts."""
-
-    def choose(self, text, image, step, masks):
-        self.text, self.image = flat(text), flat(image)
-        return [t + i for t, i in zip(text, image, strict=True)]
-
-
-@pytest.mark.parametrize("name", ["pcgrad", "upgrad", "gradvac"])
-def test_the_part_of_each_task_is_its_changed_gradient(name):
-    make, options, reference = METHODS[name]
-    for gradients in (pair(0, 0.3, 1, 3), pair(0, 1.5, 1, 3)):
-        rule = Parts()
-        built(make(**options), rule).merge(*map(split, gradients))
-        text, image = reference(gradients.astype(np.float64)) @ gradients
-        assert_near(rule.text, text, 1e-5 * norms(gradients).max())
-        assert_near(rule.image, image, 1e-5 * norms(gradients).max())
-
-
 def of_block(block):
     return [place for place, v in enumerate(SHARED) if v.path.split("/")[0] == block]
 
@@ -352,23 +330,6 @@ def test_outside_of_some_blocks_the_sum_is_left(name, per_block):
     for place in set(range(len(SHARED))) - set(sum(inside, [])):
         expected = 0.7 * text[place] + 0.3 * image[place]
         np.testing.assert_allclose(merged[place], expected, rtol=1e-6, atol=1e-6)
-
-
-@some
-def test_variables_of_one_task_keep_its_gradient(name):
-    make, options, _ = METHODS[name]
-    gradients = draw(13)
-    own = tf.constant([1.0, -2.0])
-    (*text, last_text), (*image, last_image) = map(split, gradients)
-    merged = built(make(**options)).merge(
-        [own, *text, None, last_text, None], [None, *image, 2 * own, last_image, None]
-    )
-    first, *shared, second, last, nothing = merged.gradients
-    np.testing.assert_array_equal(first, own)
-    np.testing.assert_array_equal(second, 2 * own)
-    assert nothing is None
-    bound = allowed(name, gradients, weights_by(name, gradients))
-    assert_near(flat([*shared, last]), merged_by(name, gradients), bound)
 
 
 @some
@@ -420,112 +381,6 @@ def test_options_out_of_range_are_refused(make):
     ((name, value),) = make.keywords.items()
     with pytest.raises(ValueError, match=name):
         make()
-
-
-# Lengths in terms of both norms and 1 + c, as the docstrings have them.
-
-
-# --- properties ----------------------------------------------------------------------------------
-
-LOG_NORMS = st.floats(-3, 3)
-PAIRS_DRAWN = st.builds(
-    lambda seed, gap, text, image: pair(seed, gap, 10**text, 10**image),
-    st.integers(0, 2**32 - 1),
-    st.floats(1e-3, 2 - 1e-3),
-    LOG_NORMS,
-    LOG_NORMS,
-)
-
-
-def drawn(test):
-    """Runs a test on pairs of every angle, and of lengths up to 1e6 times each other's."""
-    return settings(max_examples=50, deadline=None)(given(gradients=PAIRS_DRAWN)(test))
-
-
-@pytest.mark.parametrize("name", ["pcgrad", "upgrad", "dualproj", "gradvac"])
-def test_never_against_a_gradient(name):
-    @drawn
-    def check(gradients):
-        along = gradients @ merged_by(name, gradients) / norms(gradients)
-        assert along.min() >= -1e-5 * norms(gradients).max()
-
-    check()
-
-
-@drawn
-def test_mgda_is_the_shortest_of_the_hull(gradients):
-    gradients = gradients.astype(np.float64)
-    value = merged_by("mgda", gradients)
-    length = np.linalg.norm(value)
-    shares = np.linspace(0, 1, 201)[:, None]
-    hull = shares * gradients[0] + (1 - shares) * gradients[1]
-    assert length <= np.linalg.norm(hull, axis=1).min() * (1 + 1e-5)
-    # Being of the hull, it is the shortest if and only if no gradient falls short of it.
-    inner = gradients @ value
-    assert inner.min() >= length**2 - 1e-5 * length * norms(gradients).max()
-    weights = np.linalg.lstsq(gradients.T, value, rcond=None)[0]
-    assert weights.min() >= -1e-4 and weights.sum() == pytest.approx(1, abs=1e-4)
-
-
-@pytest.mark.parametrize("name", ["cagrad", "cagrad-0.9"])
-def test_cagrad_is_the_best_of_its_ball(name):
-    @drawn
-    def check(gradients):
-        gradients = gradients.astype(np.float64)
-        value, mean = merged_by(name, gradients), gradients.mean(0)
-        radius = METHODS[name][1]["radius"] * np.linalg.norm(mean)
-        rounding = 1e-5 * norms(gradients).max()
-        assert np.linalg.norm(value - mean) <= radius + rounding
-
-        def worst(points):
-            return np.min(points @ gradients.T, axis=-1)
-
-        # Of the points at its edge the best are in the plane of both gradients.
-        plane = np.linalg.qr(gradients.T)[0].T
-        angles = np.linspace(0, 2 * np.pi, 721)
-        edge = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane
-        inside = np.random.default_rng(0).normal(size=(200, SIZE))
-        inside /= np.linalg.norm(inside, axis=1, keepdims=True)
-        others = mean + radius * np.concatenate([edge, 0.5 * edge, inside])
-        # The worst case moves by as much as the point does, times the gradient it is worst for.
-        assert worst(value) >= worst(others).max() - rounding * norms(gradients).max()
-
-    check()
-
-
-@pytest.mark.parametrize("name", ["nash", "fairgrad", "fairgrad-0.3", "fairgrad-10"])
-def test_bargains_fulfil_their_equations(name):
-    alpha = METHODS[name][1].get("alpha", 1.0)
-
-    @drawn
-    def check(gradients):
-        make, options, _ = METHODS[name]
-        value, weights = compiled(make, **options).with_weights(gradients)
-        parts, e = weights * norms(gradients), 4 * EPS
-        # Both sides divided by the norms of the gradients are lengths.
-        found = gradients @ value / norms(gradients)
-        wanted = weights ** (-1 / alpha) / norms(gradients)
-        # The smaller part is off by the share e of the larger one.
-        unsure = wanted / alpha * e * parts.max() / parts
-        assert np.all(np.abs(found - wanted) <= allowed(name, gradients, weights) + unsure)
-
-    check()
-
-
-@drawn
-def test_aligned_gradients_are_orthogonal_and_of_one_length(gradients):
-    """The mean of two such, `s_min` long, is `s_min / sqrt(2)` long; the reference's are such."""
-    text, image = norms(gradients)
-    if not 0.1 < text / image < 10:  # far below, the smaller value does not count
-        gradients = gradients * np.array([[1.0], [text / image]], np.float32)
-    gradients = gradients.astype(np.float64)
-    smallest = np.linalg.svd(gradients, compute_uv=False)[-1]
-    made_of = reference_merges.aligned(gradients)
-    assert np.linalg.cond(made_of @ gradients) == pytest.approx(1, abs=1e-6)
-    value = merged_by("aligned", gradients)
-    bound = allowed("aligned", gradients, made_of.sum(0))
-    assert np.linalg.norm(value) == pytest.approx(smallest / np.sqrt(2), abs=bound)
-    assert_near(value, made_of.sum(0) @ gradients, bound)
 
 
 def test_aligned_drops_the_direction_of_a_gradient_that_is_below_1_in_2048():

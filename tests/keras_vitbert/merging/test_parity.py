@@ -4,7 +4,6 @@ LibMTL is not here: what it has beside TorchJD is GradNorm only, with weights th
 parameters, trained by the network's optimiser, inside of its trainer.
 """
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,6 +27,8 @@ from keras_vitbert.merging import (
     Uncertainty,
     Unit,
     UPGrad,
+    entries,
+    weighting,
 )
 from tests.keras_vitbert.merging.pairs import SIZE, built, compiled, draw, flat, pair, split
 from tests.keras_vitbert.merging.test_loss_weights import Run, draw_losses
@@ -155,7 +156,7 @@ def test_graddrop_of_the_same_numbers(monkeypatch, leak):
     gradients = draw(5)
     uniform = np.random.default_rng(0).uniform(size=SIZE).astype(np.float32)
     numbers = iter(split(uniform))
-    monkeypatch.setattr(keras.random, "uniform", lambda shape, seed: next(numbers))
+    monkeypatch.setattr(entries, "uniform", lambda *_: next(numbers))
     monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: torch.tensor(uniform).double())
     theirs = aggregation.GradDrop(leak=torch.tensor([leak, leak], dtype=torch.float64))
     expected = theirs(torch.tensor(gradients.astype(np.float64))).numpy()
@@ -167,7 +168,7 @@ def test_graddrop_of_the_same_numbers(monkeypatch, leak):
 
 def test_random_weights_of_the_same_numbers(monkeypatch):
     gradients, normal = draw(6), np.array([0.3, -1.2], np.float32)
-    monkeypatch.setattr(keras.random, "normal", lambda shape, seed: tf.constant(normal))
+    monkeypatch.setattr(weighting, "normal_pair", lambda *_: tf.constant(normal))
     monkeypatch.setattr(torch, "randn", lambda *args, **kwargs: torch.tensor(normal).double())
     expected = aggregation.Random()(torch.tensor(gradients.astype(np.float64))).numpy()
     value = flat(built(RandomWeights()).merge(*map(split, gradients)).gradients)

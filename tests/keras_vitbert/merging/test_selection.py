@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from keras_vitbert.merging import selection
 from keras_vitbert.merging.selection import smallest
-from tests.keras_vitbert import gpu_kernels
 from tests.keras_vitbert.training import reference
 
 SHAPES = [(3, 4), (5,), (2, 1, 2)]
@@ -85,17 +84,6 @@ def test_lower_precision_is_compared_in_float32():
     assert [m.numpy().tolist() for m in marks] == [[False, True, False, False], [[True]]]
 
 
-def test_many_entries():
-    rng = np.random.default_rng(0)
-    values = [rng.normal(size=s).astype(np.float32).round(2) for s in ((301, 257), (70_001,))]
-    candidates = [rng.random(v.shape) < 0.8 for v in values]
-    count = 60_001
-    marks = smallest([tf.constant(v) for v in values], candidates, count)
-    expected = reference.algorithm_1(candidates, values, count)
-    for candidate, mark, expect in zip(candidates, marks, expected, strict=True):
-        np.testing.assert_array_equal(candidate & ~mark.numpy(), expect)
-
-
 @pytest.mark.parametrize("exact", [1, 4, 7])
 def test_tensors_with_more_entries_than_float32_can_count(monkeypatch, exact):
     """They are counted in parts: along the first axis, or the first ones."""
@@ -106,34 +94,6 @@ def test_tensors_with_more_entries_than_float32_can_count(monkeypatch, exact):
     parts = selection._sums(tf.constant(candidates[0]))
     assert len(parts) == {1: 12, 4: 3, 7: 3}[exact] and sum(parts) == candidates[0].sum()
     check(smallest, arrays(values, np.float32), candidates, np.int32(9))
-
-
-def test_nothing_large_is_computed_on_the_host_of_a_gpu():
-    if not gpu_kernels.known():
-        pytest.skip("this build of TensorFlow has no kernels of GPUs")
-    shapes = [(120, 100), (3, 4), (30, 20, 50)]
-
-    def traced(function):
-        specs = [tf.TensorSpec(shape) for shape in shapes]
-        return tf.function(function, autograph=False).get_concrete_function(specs)
-
-    def select(values):
-        return smallest(values, [value > 0 for value in values], tf.constant(3))
-
-    assert gpu_kernels.on_host(traced(select)) == set()
-    # What would be: a loop is looked into, and neither input nor output may be there.
-    large = traced(
-        lambda values: tf.while_loop(
-            lambda done: done < 3,
-            lambda done: done + tf.reduce_sum(tf.cast(values[0] < 0, tf.int32)),
-            [tf.constant(0)],
-        )
-    )
-    assert gpu_kernels.on_host(large) == {"Sum input int32"}
-    compared = traced(lambda values: tf.range(12_000) < tf.shape(values[0])[0])
-    assert gpu_kernels.on_host(compared) == {
-        *("Range output int32", "Less x int32", "Less z bool"),
-    }
 
 
 def test_compiled_it_holds_no_places():

@@ -1,4 +1,4 @@
-"""Loads saved networks on Keras' JAX backend; saves their outputs, losses and gradients.
+"""Loads saved networks on Keras' JAX backend; saves their outputs and gradients.
 
 KERAS_BACKEND=jax python jax_script.py FOLDER
 """
@@ -11,9 +11,7 @@ import numpy as np
 
 import keras_vitbert.model.pretraining_network  # noqa: F401  (registers what is loaded)
 from keras_vitbert.training.engines import jax as engine
-from keras_vitbert.training.losses import cross_entropy, distillation_loss
 
-TEMPERATURES = (0, 0.5, 2)
 STATES = ("plain", "prepared", "prepared_again")
 
 
@@ -50,16 +48,6 @@ def main(folder):
             outputs |= {f"{name}_{state}_gradient_{n}": g for n, g in enumerate(gradients)}
             engine.prepare(network)
     assert all(isinstance(value, jax.Array) for value in outputs.values())
-    labels, student, teacher = (batch[n] for n in ("labels", "student", "teacher"))
-    outputs["cross_entropy"] = cross_entropy(labels, student)
-    for temperature in TEMPERATURES:
-
-        def distillation(student, temperature=temperature):
-            return distillation_loss(labels, student, teacher, 0.3, temperature)
-
-        outputs[f"distillation_{temperature}"] = distillation(student)
-        gradient = jax.grad(lambda student, loss=distillation: loss(student).sum())
-        outputs[f"gradient_{temperature}"] = gradient(student)
     np.savez(f"{folder}/outputs.npz", **outputs)
 
 

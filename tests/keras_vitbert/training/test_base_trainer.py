@@ -1,7 +1,5 @@
 """What `fit` and `evaluate` make of a trainer's steps, against NumPy."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
@@ -9,9 +7,7 @@ import tensorflow as tf
 
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.training import base_trainer
 from keras_vitbert.training.optimizers import SGD
-from keras_vitbert.training.step_check import STEP_ROW
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.joint_steps import (
     ADAMW,
@@ -73,21 +69,6 @@ def test_evaluate_counts_every_example_once(make_trainer, make_batch):
     assert logs == pytest.approx(expected, rel=1e-5)
 
 
-def test_dropout_acts_in_training_only(make_trainer, make_network, make_batch):
-    keras.utils.set_random_seed(0)
-    network = make_network(0, num_layers=1, dropout=0.5)
-    trainer = make_trainer(Merge(Unit(), GradientMask()), SGD(0.0), network=network)
-    still = expected_metrics(network, make_batch(0))
-    first = step(trainer, make_batch(0))
-    trainer.reset_metrics()
-    second = step(trainer, make_batch(0))
-    trainer.reset_metrics()
-    again = trainer.test_step(tensors(make_batch(0)))
-    for name in ("image_loss", "mlm_loss", "nsp_loss"):
-        assert len({round(logs[name], 3) for logs in (first, second, still)}) == 3
-        assert float(again[name]) == pytest.approx(still[name], rel=1e-5)
-
-
 def test_each_pass_of_a_step_drops_other_units(make_trainer, make_network, make_batch):
     network = make_network(0, num_layers=1, dropout=0.5)
     trainer, batch = make_trainer(Merge(Sum(0.3)), SGD(0.0), network=network), make_batch(0)
@@ -106,28 +87,6 @@ def test_each_pass_of_a_step_drops_other_units(make_trainer, make_network, make_
     assert logs["nsp_loss"] == pytest.approx(nsp_loss(0), rel=1e-5)
     assert logs["image_loss"] == pytest.approx(image_loss(1), rel=1e-5)
     assert abs(nsp_loss(0) - nsp_loss(1)) > 1e-3 and abs(image_loss(0) - image_loss(1)) > 1e-3
-
-
-def test_the_wait_for_a_device_is_time_of_the_step(make_trainer, monkeypatch):
-    """GPUs, TPUs and JAX compute while Python goes on."""
-    at, waited = [], []
-
-    @contextlib.contextmanager
-    def timed(kind):
-        at.append(kind)
-        yield
-        at.remove(kind)
-
-    class Row:
-        def __array__(self, dtype=None, copy=None):
-            waited.append(list(at))
-            return np.ones((1, 5), np.float32)
-
-    monkeypatch.setattr(base_trainer, "timed", timed)
-    run = make_trainer(Merge(Sum(0.3)), SGD(0.0))._counted(lambda _: {STEP_ROW: Row()})
-    run(None)  # which is time of tracing
-    run(None)
-    assert waited == [[], ["steps"]] and not at
 
 
 class Requests(keras.callbacks.Callback):

@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.training import cpu_layers
 from keras_vitbert.training.example_dropout import ExampleDropout
-from keras_vitbert.training.pass_scope import recompute
 from tests.keras_vitbert.training.joint_steps import tensors
 from tests.marks import slow
 
@@ -18,7 +17,7 @@ from tests.marks import slow
 def passes(make_network, make_batch):
     """`passes(dtype, dropout, ...)(on)`: outputs and gradients of a pass of each modality."""
 
-    def passes(dtype="float32", dropout=0.0, remat=False, lora=0):
+    def passes(dtype="float32", dropout=0.0, lora=0):
         network = make_network(0, num_layers=2, dropout=dropout, dtype=dtype)
         if lora:
             for layer in network._flatten_layers():
@@ -31,8 +30,6 @@ def passes(make_network, make_batch):
                     )
         keyed = ExampleDropout(network, 5)
         cpu_layers.adapt(network)
-        if remat:
-            recompute(network.backbone.blocks)
         batch = tensors(make_batch(0))
         padded = tf.range(batch["padding_mask"].shape[1]) < [[9], [4], [20]] * 4
         batch["padding_mask"] = tf.cast(padded[: len(batch["padding_mask"])], tf.int32)
@@ -83,13 +80,6 @@ def test_the_passes_are_those_of_keras(passes, options):
 def test_texts_of_any_length(passes):
     found = passes(dropout=0.3)
     assert_close(found(True, unknown=True), found(True), 1e-5)
-
-
-@pytest.mark.slow
-def test_recomputation_changes_nothing(passes):
-    plain, again = passes(dropout=0.3)(True), passes(dropout=0.3, remat=True)(True)
-    for ours, theirs in zip(again, plain, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow

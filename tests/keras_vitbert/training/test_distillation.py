@@ -1,11 +1,11 @@
-"""Teachers that a student is distilled from."""
+"""Teachers that a student is distilled from, and one of other sizes."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_vitbert.merging import Merge, Sum
-from keras_vitbert.training.distillation import Teachers
+from keras_vitbert.training.distillation import Teacher, Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import SGD
 from tests.keras_vitbert.training.joint_steps import TEMPERATURE, step, values, weights
@@ -21,16 +21,6 @@ def test_teachers_only_look(make_trainer, make_batch, teachers):
     step(trainer, make_batch(0))
     for old, new in zip(before, values(theirs), strict=True):
         np.testing.assert_array_equal(old, new)
-
-
-def test_teachers_say_what_they_see(make_batch, teachers):
-    batch = make_batch(0)
-    logits = teachers(batch)
-    assert set(logits) == {"image_logits", "mlm_logits", "nsp_logits"}
-    again = teachers({"images": batch["images"]})
-    assert set(again) == {"image_logits"}
-    np.testing.assert_array_equal(again["image_logits"], logits["image_logits"])
-    assert Teachers()(batch) == {}
 
 
 def test_nothing_is_learnt_from_oneself(make_trainer, make_network, make_batch):
@@ -72,3 +62,85 @@ def test_a_teacher_without_a_next_sentence_head_teaches_masked_words(make_networ
     assert losses["words"]["mlm_loss"] != losses["none"]["mlm_loss"]
     assert losses["words"]["nsp_loss"] == losses["none"]["nsp_loss"]
     assert losses["words"]["nsp_loss"] != losses["whole"]["nsp_loss"]
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def bilinear(images, size):
+    """Resized by the centres of pixels, without antialiasing, in float64."""
+    for axis in (1, 2):
+        old = images.shape[axis]
+        places = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+        low = np.minimum(places.astype(int), old - 2)
+        part = (places - low).reshape([-1 if n == axis else 1 for n in range(4)])
+        low, high = (np.take(images, low + n, axis) for n in (0, 1))
+        images = low * (1 - part) + high * part
+    return images
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((4, 6, 6, 3), np.float32)
+
+
+def test_images_of_its_size_are_left_alone(make_network, images):
+    network = make_network(3)
+    found = Teacher(network)({"images": images})
+    np.testing.assert_array_equal(
+        found["image_logits"], network({"images": images})["image_logits"]
+    )
+
+
+@pytest.mark.parametrize("size", [4, 9])
+def test_the_resize_is_bilinear(make_network, images, size):
+    network = make_network(3)
+    given = bilinear(images, size).astype(np.float32)
+    wanted = network({"images": bilinear(given, 6).astype(np.float32)})
+    close(Teacher(network)({"images": given})["image_logits"], wanted["image_logits"])
+
+
+def test_images_are_resized_before_they_are_rounded(make_network, images):
+    """Of a teacher in bfloat16: float32 images are resized, as in that of a float32 teacher."""
+    network = make_network(3, dtype="mixed_bfloat16")
+    given = bilinear(images, 9).astype(np.float32)
+    wanted = network({"images": bilinear(given, 6).astype(np.float32)})["image_logits"]
+    found = Teacher(network)({"images": given})["image_logits"]
+    other = given.astype(tf.bfloat16.as_numpy_dtype).astype(np.float32)
+    rounded = network({"images": bilinear(other, 6).astype(np.float32)})["image_logits"]
+    assert np.abs(found - wanted).max() < np.abs(rounded - wanted).max() / 3
+
+
+def test_words_that_the_student_lacks_are_cut_off(make_network, make_batch):
+    network, batch = make_network(3), make_batch(0)
+    wanted, found = network(batch), Teacher(network, 5)(batch)
+    assert found.keys() == wanted.keys()
+    np.testing.assert_array_equal(found["mlm_logits"], wanted["mlm_logits"][..., :5])
+    for name in ("image_logits", "nsp_logits"):
+        np.testing.assert_array_equal(found[name], wanted[name])
+    assert Teacher(network)(batch)["mlm_logits"].shape[-1] == 13
+
+
+def test_it_has_only_the_logits_that_its_network_has(make_network, make_batch):
+    batch = make_batch(0)
+    teachers = Teachers(
+        Teacher(make_network(3, text=False)), Teacher(make_network(4, images=False), 5)
+    )
+    assert set(teachers({"images": batch["images"]})) == {"image_logits"}
+    assert set(teachers(batch)) == {"image_logits", "mlm_logits", "nsp_logits"}
+
+
+def test_it_is_frozen(make_network, make_batch):
+    network, batch = make_network(3, dropout=0.5), make_batch(0)
+    wanted = network(batch, training=False)
+    assert any(
+        np.abs(value - wanted[name]).max() > 1e-3  # dropout would act
+        for name, value in network(batch, training=True).items()
+    )
+    teacher = Teacher(network)
+    assert not teacher.trainable_variables and not network.trainable_variables
+    assert len(teacher.weights) == len(network.weights)
+    for training in (True, False, None):
+        for name, value in teacher(batch, training=training).items():
+            np.testing.assert_array_equal(value, wanted[name])

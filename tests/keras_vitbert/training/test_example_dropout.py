@@ -201,12 +201,6 @@ def test_texts_of_any_length(generator):
         assert 0 < np.mean(step(x) == 0) < 2 * RATE
 
 
-def test_a_model_without_dropout():
-    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with ExampleDropout(network).keyed(0):
-        assert network(np.ones((1, 3))).shape == (1, 2)
-
-
 def test_no_layer_draws_before_its_turn():
     """Else a step would begin with the numbers of all layers in memory."""
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.training.averages import WeightAverages, averaged
+from keras_vitbert.training.optimizers import WeightAverages, averaged
 from tests.keras_vitbert.training.reference import cross_entropy, log_softmax
 from tests.marks import slow
 

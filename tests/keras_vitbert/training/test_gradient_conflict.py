@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.merging import Merge, Sum
-from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.training.gradient_conflict import ALL, BUCKETS, GradientConflict
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import SGD
+from tests.keras_vitbert.training.joint_steps import gradients, image_loss, text_loss
 
 BLOCKS = ("block_0", "block_1", "final_norm")
 
@@ -101,30 +101,14 @@ def test_histograms():
     assert measured(text, image).buckets() == {}
 
 
-def tapes(network, batch):
-    """The gradients of both tasks on the shared variables, by code of this test's own."""
-    batch = {name: tf.constant(value) for name, value in batch.items()}
-    variables = [v.value for v in network.backbone.shared_variables]
-    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
-
-    def text_loss():
-        logits, weights = network(text_inputs(batch)), batch["masked_weights"]
-        mlm = entropy(batch["masked_ids"], logits["mlm_logits"]) * weights
-        nsp = entropy(batch["next_sentence_labels"], logits["nsp_logits"])
-        return tf.reduce_sum(mlm) / tf.reduce_sum(weights) + tf.reduce_mean(nsp)
-
-    def image_loss():
-        logits = network(image_inputs(batch))["image_logits"]
-        return tf.reduce_mean(entropy(batch["image_labels"], logits))
-
-    found = []
-    for loss in (text_loss, image_loss):
-        with tf.GradientTape() as tape:
-            value = loss()
-        gradients = tape.gradient(value, variables)
-        paths = [v.path for v in network.backbone.shared_variables]
-        found.append({p: np.float64(g) for p, g in zip(paths, gradients, strict=True)})
-    return found
+def sides(network, batch):
+    """The gradients of both tasks on the shared variables, by path."""
+    shared = {v.path for v in network.backbone.shared_variables}
+    paths = [v.path for v in network.trainable_variables]
+    return [
+        {p: g for p, g in zip(paths, gradients(loss, network, batch), strict=True) if p in shared}
+        for loss in (text_loss, image_loss)
+    ]
 
 
 @pytest.fixture
@@ -136,15 +120,15 @@ def trainer(make_network):
 
 def test_of_a_tiny_model(trainer, make_batch):
     batch = make_batch(4)
-    text, image = tapes(trainer.network, batch)
+    text, image = sides(trainer.network, batch)
     trainer.train_step({n: tf.constant(x) for n, x in batch.items()}, probing=True)
     found = trainer.conflict.values()
     assert list(found) == [*BLOCKS, ALL]
     for block in found:
-        sides = [flat(g, "" if block == ALL else block) for g in (text, image)]
-        expected = by_numpy(*sides)
+        both = [flat(g, "" if block == ALL else block) for g in (text, image)]
+        expected = by_numpy(*both)
         # What a softmax does not see has no gradient but rounding, whose signs mean nothing.
-        noise = np.mean(np.abs(sides[0] * sides[1]) < 1e-14)
+        noise = np.mean(np.abs(both[0] * both[1]) < 1e-14)
         opposite = found[block].pop("opposite_sign")
         assert (
             opposite == pytest.approx(expected.pop("opposite_sign"), abs=noise) and opposite > 0.1
@@ -175,6 +159,6 @@ def test_of_several_steps_the_first_is_looked_at(make_network, make_batch):
     ask = Ask()
     trainer.fit(dataset, steps_per_epoch=6, callbacks=[ask], shuffle=False, verbose=0)
     assert ask.seen == [(2, True), (4, False), (6, True)]
-    text, image = tapes(trainer.network, batches[4])  # weights stand still
+    text, image = sides(trainer.network, batches[4])  # weights stand still
     found = trainer.conflict.values()[ALL]
     assert found["cosine"] == pytest.approx(by_numpy(flat(text), flat(image))["cosine"], rel=1e-4)

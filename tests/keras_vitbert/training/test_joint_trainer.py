@@ -7,8 +7,7 @@ import tensorflow as tf
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.optimizers import SGD
-from keras_vitbert.training.summed_gradients import decays
+from keras_vitbert.training.optimizers import decays
 from tests.keras_vitbert.training import reference
 from tests.keras_vitbert.training.graphs import waited_for
 from tests.keras_vitbert.training.joint_steps import (
@@ -126,19 +125,6 @@ def test_whole_steps(make_trainer, make_network, make_batch, teachers, kind):
             )
 
 
-def test_bytes_are_images_from_0_to_1(make_trainer, make_batch, teachers):
-    batch = make_batch(0)
-    images = np.random.default_rng(0).integers(0, 256, batch["images"].shape).astype(np.uint8)
-    logs, trained = [], []
-    for given in (images, (images / 255).astype(np.float32)):
-        trainer = make_trainer(Merge(Sum(0.5)), SGD(0.1), teachers=teachers, distillation_ratio=0.5)
-        logs.append(step(trainer, {**batch, "images": given}))
-        trained.append(weights(trainer))
-    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
-    for of_bytes, of_floats in zip(*trained, strict=True):
-        np.testing.assert_allclose(of_bytes, of_floats, atol=1e-6)
-
-
 def test_mixed_images_have_two_labels(make_trainer, make_batch, teachers):
     """Against cross-entropy with the mixed distribution of labels, in float64."""
     batch = make_batch(2)
@@ -160,14 +146,6 @@ def test_mixed_images_have_two_labels(make_trainer, make_batch, teachers):
     np.testing.assert_allclose(
         logs["image_accuracy"], (logits.argmax(-1) == batch["image_labels"]).mean()
     )
-
-
-def test_the_masks_are_the_shared_encoders_and_all_that_a_merge_owns(make_trainer):
-    merge = Merge(Unit(), GradientMask())
-    trainer = make_trainer(merge)
-    assert [m.shape for m in merge.mask.masks] == [v.shape for v in trainer.shared]
-    assert {id(v) for v in merge.variables} == {id(m) for m in merge.mask.masks}
-    assert len(trainer.trainable_variables) == len(trainer.network.trainable_variables)
 
 
 # --- probing -------------------------------------------------------------------------------------
@@ -251,12 +229,6 @@ def test_a_mask_of_one_block_with_a_share_of_each_tensor(make_trainer, make_netw
             variable.value, old - expected, rtol=1e-5, atol=1e-6, err_msg=variable.path
         )
     assert len(masks) == 16
-
-
-def test_merges_without_masks_are_probed_too(make_trainer, make_batch):
-    trainer = make_trainer(Merge(Sum()))
-    step(trainer, make_batch(0), probing=True)
-    assert all(abs(value) > 1e-3 for value in trainer.probe_values().values())
 
 
 def test_there_is_nothing_to_probe_with_one_modality(make_trainer, make_network):

@@ -1,12 +1,11 @@
 """Random numbers that are keyed by the example."""
 
 import numpy as np
-import pytest
 import scipy.stats
 import tensorflow as tf
 
 from keras_vitbert.merging.random_numbers import threefry
-from keras_vitbert.training.keyed_random import KeyedDraws, example_keys
+from keras_vitbert.training.image_layers import KeyedDraws, example_keys
 
 
 def keys_of(count, seed=5):
@@ -69,8 +68,3 @@ def test_one_example_draws_what_it_draws_in_a_batch():
     for key, row in zip(keys, together, strict=True):
         with draws.using(key):
             np.testing.assert_array_equal(draws.uniform((7,)), row)
-
-
-def test_without_an_example_nothing_is_drawn():
-    with pytest.raises(RuntimeError, match="drawn outside `using`, without an example's key"):
-        KeyedDraws().uniform((2,))

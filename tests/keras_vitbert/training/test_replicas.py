@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_vitbert.configs import merges
 from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.merging import get_merge
-from keras_vitbert.training.engines.chosen import engine
+from keras_vitbert.training.engines import engine
 from tests.forked import Forked
 from tests.keras_vitbert.training import replicas_script
 from tests.keras_vitbert.training.joint_steps import step, values, weights

@@ -1,7 +1,6 @@
 """Steps that may not count: what is found, and that such a step changes nothing."""
 
 import math
-import types
 
 import keras
 import numpy as np
@@ -10,7 +9,6 @@ import tensorflow as tf
 
 from keras_vitbert.merging import GradientMask, Merge, Unit
 from keras_vitbert.training import step_check
-from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.optimizers import SGD, Adafactor, AdamW, Lamb, Lion
 from keras_vitbert.training.step_check import LOSS_FACTOR, STEP_ROW, StepCheck, bad_steps
 from tests.keras_vitbert.training.joint_steps import ADAMW, step, tensors
@@ -220,37 +218,3 @@ def test_after_a_bad_step_training_goes_on_as_if_it_had_not_been(make_trainer, m
         step(first, with_nan(make_batch(5)))
         step(second, make_batch(number))
     assert_same(state(first), state(second))
-
-
-class Linear(keras.Model):
-    """As much of a classifier as a `FineTuner` needs."""
-
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(3)
-        self.dense.build((None, 4))
-        self.backbone = types.SimpleNamespace(blocks=[])
-        self.built = True
-
-    def call(self, inputs, training=None):
-        return self.dense(inputs["images"])
-
-
-@pytest.mark.parametrize("make", [lambda: SGD(0.1, momentum=0.9), lambda: AdamW(0.1)])
-def test_a_bad_step_of_fine_tuning_changes_nothing(make):
-    trainer = FineTuner(Linear(), 1.0)
-    optimizer = make()
-    optimizer.build(trainer.network.trainable_variables)
-    trainer.compile(optimizer=optimizer)
-    rng = np.random.default_rng(0)
-    batch = {"images": rng.normal(size=(5, 4)).astype(np.float32), "labels": np.arange(5) % 3}
-    trainer.train_step(tensors(batch))
-    before = state(trainer)
-    images = batch["images"].copy()
-    images[1, 2] = INF
-    logs = trainer.train_step(tensors({**batch, "images": images}))
-    [bad] = bad_steps(np.asarray(logs[STEP_ROW])[None], 0)
-    assert bad.variables == [0, 1] and "its loss is" in bad.reason
-    assert_same(state(trainer), before)
-    trainer.train_step(tensors(batch))
-    assert any(np.any(state(trainer)[name] != value) for name, value in before.items())

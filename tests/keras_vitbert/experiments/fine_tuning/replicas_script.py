@@ -19,8 +19,8 @@ from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.fine_tuning.trials import TaskStream
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.trained.loading import load
-from keras_vitbert.training.averages import WeightAverages
 from keras_vitbert.training.fine_tuner import FineTuner
+from keras_vitbert.training.optimizers import WeightAverages
 from pipelines.text.wordpiece import read_vocabulary
 from tests.keras_vitbert.training.replicas_script import set_devices
 

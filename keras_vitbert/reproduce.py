@@ -68,10 +68,9 @@ def main(argv):
         raise ValueError(f"--output_dir={output}, --results={results}: a local folder and a .json")
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.extras.reproduction.plan import Plan
-        from keras_vitbert.extras.reproduction.report import write_page
+        from keras_vitbert.extras.reproduction.page import write_page
+        from keras_vitbert.extras.reproduction.plan import Plan, get_scale
         from keras_vitbert.extras.reproduction.running import Results, missing, run_missing
-        from keras_vitbert.extras.reproduction.scales import get_scale
 
     output = os.path.abspath(output)
     usual, fields = flatten(load_config(values.scale)), flatten(config).items()

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_vitbert import figures
-from keras_vitbert.extras.paper_figures.finished_runs import FinishedRun
+from keras_vitbert.extras.paper_figures.runs import PretrainedRun
 from keras_vitbert.runs.origin import made_of
 from keras_vitbert.trained.sharing import write_weights
 from pipelines import command_line
@@ -68,7 +68,7 @@ def test_runs_without_a_checkpoint(made, tmp_path, capsys):
     ]
     assert out.split() == [str(tmp_path / name) for name in expected]
     assert sorted(os.listdir(tmp_path)) == sorted(expected)
-    wanted = {"a-run": made_of(FinishedRun(str(made / "a" / "run")).record, {})}
+    wanted = {"a-run": made_of(PretrainedRun(str(made / "a" / "run")).record, {})}
     with Image.open(tmp_path / "figure3-a-run.png") as picture:
         assert json.loads(picture.info["Description"]) == wanted
     svg = ElementTree.parse(tmp_path / "figure3-a-run.svg")
@@ -175,7 +175,7 @@ def test_examples_that_are_gone(older_run, refused, sources, tmp_path):
     record["experiment"]["data"]["images"]["validation"] = "gone-*"
     (path / "config.json").write_text(json.dumps(record))
     refused(f"--run={path}", "--figures=6", culprit="gone-*", lines=2)
-    run = FinishedRun(str(path), images=f"{sources}/images-validation-*")
+    run = PretrainedRun(str(path), images=f"{sources}/images-validation-*")
     assert run.data.image_validation.records.count == 7
 
 

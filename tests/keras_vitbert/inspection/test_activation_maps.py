@@ -9,11 +9,10 @@ from keras_vitbert import load
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.experiments.pretraining.data import open_data
 from keras_vitbert.experiments.pretraining.trainer import build_trainer
-from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.inspection.activations import MeanActivations, co_activation
 from keras_vitbert.inspection.callbacks import ActivationMaps
-from keras_vitbert.inspection.co_activation import co_activation
-from keras_vitbert.inspection.drawing import activation_pictures
-from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.inspection.drawing import activation_figures, picture, style
+from keras_vitbert.inspection.values import read_values
 from keras_vitbert.runs import callbacks
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.machine import Machine
@@ -121,7 +120,9 @@ def test_values_are_written_before_training_at_intervals_and_at_the_end(whole, o
 def test_examples_are_whole_batches_and_not_more_than_there_are(opened, examples, batches):
     config, stream, vocabulary = opened
     assert stream.validation_batches == 4 and config.image_batch == 4
-    assert ActivationMaps(stream, vocabulary, None, 3, examples, 10)._batch_count() == batches
+    callback = ActivationMaps(stream, vocabulary, None, 3, examples, 10)
+    callback._model = types.SimpleNamespace(distribute_strategy=tf.distribute.get_strategy())
+    assert len(callback._batches) == batches
 
 
 @pytest.fixture(params=["joint", slow("whole")])
@@ -190,12 +191,12 @@ def test_tensorboard_shows_the_numbers(shown):
 def test_tensorboard_shows_the_pictures(shown):
     folder, data = shown, events(shown)
     for step, arrays in read_values(str(folder), "activations").items():
-        expected = activation_pictures(arrays["image"], arrays["text"], step)
-        assert len(expected) == len(arrays["image"]) + 1
-        for name, picture in expected.items():
-            width, height, png = recorded(data, f"activations/{name}")[step]
-            assert (int(height), int(width)) == picture.shape[:2]
-            np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), picture)
+        with style():
+            expected = activation_figures(arrays["image"], arrays["text"], step)
+            assert len(expected) == len(arrays["image"]) + 1
+            for tag, figure in expected.items():
+                _, _, png = recorded(data, tag)[step]
+                np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), picture(figure))
 
 
 @pytest.mark.slow

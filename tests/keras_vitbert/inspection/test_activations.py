@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import ViTBertBackbone
-from keras_vitbert.inspection.activations import LEFT_OUT, MeanActivations
-from keras_vitbert.inspection.co_activation import co_activation
+from keras_vitbert.inspection.activations import LEFT_OUT, MeanActivations, co_activation
 from keras_vitbert.model.pretraining_network import image_inputs
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.forked import Forked

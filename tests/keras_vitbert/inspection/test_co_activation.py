@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from keras_vitbert.inspection.co_activation import (
+from keras_vitbert.inspection.activations import (
     by_preference,
     co_activation,
     overlap,

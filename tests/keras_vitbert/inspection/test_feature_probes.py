@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import keras_vitbert
 from keras_vitbert.experiments.pretraining.data import open_data
 from keras_vitbert.inspection.probes import Features, probe
-from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.inspection.values import read_values
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.runs.identity import config_of
 from tests.keras_vitbert.tiny_runs import checkpoint_values, pretrain

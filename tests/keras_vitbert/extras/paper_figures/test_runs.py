@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vitbert.extras.paper_figures.finished_runs import FinishedRun, Lacking, open_runs
+from keras_vitbert.extras.paper_figures.runs import Lacking, PretrainedRun, open_runs
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.trained.sharing import write_weights
 from tests.keras_vitbert.extras.paper_figures.hand_made_runs import make_run
@@ -36,7 +36,7 @@ def test_masks_come_from_the_checkpoint(run_with_checkpoint, older_run):
 
 
 def test_runs_without_masks(tmp_path):
-    run = FinishedRun(str(make_run(tmp_path / "run", "vitbert", "sum")))
+    run = PretrainedRun(str(make_run(tmp_path / "run", "vitbert", "sum")))
     with pytest.raises(Lacking, match="merge.name=sum"):
         run.masks()
 
@@ -44,7 +44,7 @@ def test_runs_without_masks(tmp_path):
 def test_weights_have_no_masks(older_run, tmp_path):
     """Of a masked run: `convert --format=run` leaves them out."""
     write_weights(older_run.trained, str(tmp_path), "bfloat16")
-    run = FinishedRun(str(tmp_path))
+    run = PretrainedRun(str(tmp_path))
     with pytest.raises(Lacking, match="weights"):
         run.masks()
 

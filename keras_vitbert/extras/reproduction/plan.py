@@ -153,7 +153,6 @@ class Run:
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     needs: tuple[str, ...] = ()  # runs whose folders it reads
     rate_of: str = ""  # the run whose learning rate it takes
-    tpu: str | None = None
 
     @property
     def kind(self) -> str:
@@ -171,38 +170,23 @@ class Run:
         return hashlib.sha256(made_of.replace(f"{output}/", "").encode()).hexdigest()[:16]
 
 
+@dataclasses.dataclass
 class Plan:
-    """The runs that tables and figures need.
+    """The runs that tables and figures need."""
 
-    Args:
-        scale: what is trained, and on what.
-        output: the folder of all runs, absolute.
-        seeds: for every row; 0 for those of the scale.
-        originals: checkpoints of other projects, see `tables`.
-        tpus: of a kind of run its TPU.
+    scale: Scale
+    output: str  # the folder of all runs, absolute
+    rows_seeds: int = 0  # how many, of every row; 0 for those of the scale
+    originals: dict[str, str] = dataclasses.field(default_factory=dict)  # see `tables`
+    asked: list[str] = dataclasses.field(default_factory=list)  # names of what was added
+    runs: dict[str, Run] = dataclasses.field(default_factory=dict)  # each after all that it needs
 
-    Attributes:
-        tables: all by name.
-        asked: names of what was added.
-        runs: by name, each after all that it needs.
-    """
-
-    def __init__(
-        self,
-        scale: Scale,
-        output: str,
-        seeds: int = 0,
-        originals: dict[str, str] | None = None,
-        tpus: dict[str, str | None] | None = None,
-    ):
-        self.scale, self.output, self.tables = scale, output, tables(originals or {})
-        self.asked: list[str] = []
-        self.runs: dict[str, Run] = {}
-        self._seeds, self._tpus = seeds, tpus or {}
+    def __post_init__(self):
+        self.tables = tables(self.originals)
 
     def seeds(self, table: str) -> range:
         """The seeds of a table's rows."""
-        return range(self._seeds or self.scale.seeds.get(table, 1))
+        return range(self.rows_seeds or self.scale.seeds.get(table, 1))
 
     def add(self, name: str) -> None:
         """Adds what fills a table, or what draws `figure3` to `figure6`."""
@@ -278,8 +262,7 @@ class Plan:
         return name
 
     def _add(self, name, *rest, **more):
-        tpu = self._tpus.get(name.partition("/")[0])
-        self.runs[name] = Run(name, *rest, **more, tpu=tpu)
+        self.runs[name] = Run(name, *rest, **more)
 
     def _folder(self, name):
         return os.path.join(self.output, name)

@@ -138,13 +138,14 @@ def missing(runs: dict[str, Run], results: Results) -> list[Run]:
     return [run for run in runs.values() if run.name in names]
 
 
-def run_missing(plan: Plan, results: Results, parallel: int = 1) -> None:
+def run_missing(plan: Plan, results: Results, parallel: int, tpus: dict[str, str | None]) -> None:
     """Prepares the data, and runs what is missing.
 
     Args:
         plan: what is asked for.
         results: are kept up to date.
         parallel: how many run at a time.
+        tpus: of a kind of run its TPU.
 
     Raises:
         Stopped: by a signal, after the running ones have saved their work.
@@ -160,7 +161,7 @@ def run_missing(plan: Plan, results: Results, parallel: int = 1) -> None:
         with stop_request.deferred():
             try:
                 while todo := missing(plan.runs, results):
-                    _begin(todo, processes, results, parallel)
+                    _begin(todo, processes, results, parallel, tpus)
                     time.sleep(_POLL)
                     for name in [name for name, one in processes.items() if one.poll() is not None]:
                         process = processes.pop(name)
@@ -175,7 +176,7 @@ def run_missing(plan: Plan, results: Results, parallel: int = 1) -> None:
                     process.wait()
 
 
-def _begin(todo, processes, results, parallel):
+def _begin(todo, processes, results, parallel, tpus):
     """Begins as many runs as may run at a time and have all that they need."""
     names = {run.name for run in todo}
     for run in todo:
@@ -186,7 +187,8 @@ def _begin(todo, processes, results, parallel):
         if run.rate_of:
             values["optimizer.learning_rate"] = results.units[run.rate_of].get("learning_rate")
         asked = {"kind": run.kind, "folder": os.path.join(results.output, run.name)}
-        asked |= {"experiment": run.of, "values": values, "inputs": run.inputs, "tpu": run.tpu}
+        asked |= {"experiment": run.of, "values": values, "inputs": run.inputs}
+        asked["tpu"] = tpus.get(run.kind)
         command = [*COMMAND, json.dumps(asked, ensure_ascii=False)]
         if results.diverged(needs):
             results.add(run, command, DIVERGED)

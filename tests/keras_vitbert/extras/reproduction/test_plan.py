@@ -61,7 +61,7 @@ def test_what_a_run_needs_comes_first(scale):
 
 
 def test_a_student_and_its_teachers():
-    plan = Plan(get_scale("small", "/out/data", {"steps": 700}), "/out", seeds=3)
+    plan = Plan(get_scale("small", "/out/data", {"steps": 700}), "/out", 3)
     plan.add("figure2")
     run = plan.runs["pretrain/vitbert-mask_ratio=0.3-s2"]
     assert run.needs == ("pretrain/vit-s2", "pretrain/bert-s2")

@@ -56,7 +56,7 @@ def call(out, runs, parallel=1):
     plan.runs = {run.name: run for run in runs}
     results.require_settings(runs)
     if missing(plan.runs, results):
-        run_missing(plan, results, parallel)
+        run_missing(plan, results, parallel, {})
     return results
 
 

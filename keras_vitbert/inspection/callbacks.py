@@ -48,41 +48,43 @@ _LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
 _MASK_WIDTH = 7.1  # inches
 
 
-def _is_due(model, before: int, interval: int, steps: int) -> bool:
-    """Whether an execution, of one step or several, reaches a multiple of an interval or the end.
+class Look(keras.callbacks.Callback):
+    """Looks into the model every `interval` steps and at the end.
+
+    With several steps per execution, in the execution that contains a multiple of `interval`.
 
     Args:
-        model: the trainer.
-        before: the step before the execution.
+        folder: `RunFolder`, the run's.
         interval: steps.
         steps: of the whole training.
     """
-    after = before + model.steps_per_execution
-    return after // interval > before // interval or after == steps
+
+    def __init__(self, folder, interval: int, steps: int):
+        super().__init__()
+        self.folder = folder
+        self.interval = interval
+        self.steps = steps
+
+    def _is_due(self, before: int) -> bool:
+        """Whether the execution that begins after a step is one to look at."""
+        after = before + self.model.steps_per_execution
+        return after // self.interval > before // self.interval or after == self.steps
 
 
-class ValidationLook(keras.callbacks.Callback):
-    """Calls `_show` at the start, every `interval` steps, and at the end.
-
-    With several steps per execution, it acts at the end of the execution that contains a multiple
-    of `interval`.
+class ValidationLook(Look):
+    """Calls `_show` at the start, at the ends of executions to look at, and at the end.
 
     Args:
         stream: `JointStream`.
-        folder: `RunFolder`, the run's.
-        interval: steps.
+        folder, interval, steps: see `Look`.
         examples: images and texts each, rounded up to whole validation batches; all if there are
             fewer. Their batches are kept in memory.
-        steps: of the whole training.
     """
 
     def __init__(self, stream, folder, interval: int, examples: int, steps: int):
-        super().__init__()
+        super().__init__(folder, interval, steps)
         self.stream = stream
-        self.folder = folder
-        self.interval = interval
         self.examples = examples
-        self.steps = steps
 
     def _show(self):
         raise NotImplementedError
@@ -92,8 +94,7 @@ class ValidationLook(keras.callbacks.Callback):
             self._show()
 
     def on_train_batch_end(self, batch, logs=None):
-        before = self.model.step - self.model.steps_per_execution
-        if _is_due(self.model, before, self.interval, self.steps):
+        if self._is_due(self.model.step - self.model.steps_per_execution):
             self._show()
 
     @functools.cached_property
@@ -194,30 +195,17 @@ class FeatureProbes(ValidationLook):
         return found
 
 
-class GradientProbe(keras.callbacks.Callback):
-    """Compares both tasks' gradients every `interval` steps and at the end.
+class GradientProbe(Look):
+    """Compares both tasks' gradients, see `Look`; in the first step of an execution.
 
     TensorBoard has curves of the whole encoder, `gradient/gradient_cosine` and others, and a
     picture of the blocks, `gradient_conflict/blocks`.
-
-    With several steps per execution, it compares the gradients of the first step of the execution
-    that contains such a step.
-
-    Args:
-        interval: steps.
-        steps: of the whole training.
-        folder: `RunFolder`, the run's.
     """
 
-    def __init__(self, interval: int, steps: int, folder):
-        super().__init__()
-        self.interval = interval
-        self.steps = steps
-        self.folder = folder
-        self._due = False
+    _due = False
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._due = _is_due(self.model, self.model.step, self.interval, self.steps)
+        self._due = self._is_due(self.model.step)
         if self._due:
             self.model.request_probe()
 

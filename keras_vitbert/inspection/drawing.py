@@ -68,11 +68,10 @@ _SETTINGS = {
     "svg.fonttype": "none",  # letters stay letters
     "svg.hashsalt": "keras_vitbert",
     "text.parse_math": False,  # names may contain a $
-    **{
-        f"{axis}tick.major.{name}": size
-        for axis in "xy"
-        for name, size in (("size", 2), ("width", 0.5))
-    },
+    "xtick.major.size": 2,
+    "xtick.major.width": 0.5,
+    "ytick.major.size": 2,
+    "ytick.major.width": 0.5,
 }
 
 

@@ -41,11 +41,8 @@ class Process:
     [
         ([], "table"),
         (["--table=4"], "table"),
-        (["--figure=7"], "figure"),
-        (["--ablation=masks"], "ablation"),
         (["--all", "--scale=large"], "scale"),
         (["--all", "--seeds=-1"], "seeds"),
-        (["--all", "--parallel=0"], "parallel"),
         (["--all", "--config.stepz=3"], "stepz"),
         (["--all", "--scale=small"], "cifar10"),
         (["--all", "--scale=small", "--cifar10=absent", "--books=absent"], "absent"),

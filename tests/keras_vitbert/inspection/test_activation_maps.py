@@ -176,14 +176,6 @@ def test_tensorboard_shows_the_pictures(shown):
 
 
 @pytest.mark.slow
-def test_training_is_not_disturbed(whole, run, tmp_path):
-    trainer, _ = run(tmp_path, maps=False)
-    assert not (tmp_path / "inspection").exists()
-    for one, other in zip(trainer.network.variables, whole[1].network.variables, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
-
-
-@pytest.mark.slow
 def test_only_the_writer_writes(run, tmp_path):
     with pytest.raises(Killed) as killed:
         run(tmp_path, writes=False, kill=3)

@@ -9,11 +9,10 @@ from matplotlib.colors import to_hex
 from keras_vitbert.extras.paper_figures import figures
 from keras_vitbert.extras.paper_figures.examples import Answer, Example
 from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
-from keras_vitbert.extras.paper_figures.writing import of_run
 from keras_vitbert.inspection.activations import co_activation
 from keras_vitbert.inspection.values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
-from tests.keras_vitbert.extras.paper_figures.conftest import HIDDEN, LIMITS, SHAPES, UNITS
+from tests.keras_vitbert.extras.paper_figures.conftest import LIMITS, UNITS
 from tests.keras_vitbert.extras.paper_figures.test_tradeoffs import run as run_of
 from tests.keras_vitbert.inspection.axes import by_label, cells_of, drawn, texts_of
 
@@ -152,30 +151,6 @@ def test_of_many_updates_some_are_shown(updates):
     for update, step in zip(bars, (1, 5, 9, 13, 18, 22, 26, 30), strict=True):
         assert update[0].get_height() == pytest.approx(7 * step / updates[0].entries[0].sum())
     assert "8 of 30 updates" in note
-
-
-def test_masks_are_drawn_as_they_are(updates, importance):
-    class Run:
-        def masks(self):
-            return updates
-
-    figure = drawn(of_run, "5", Run(), "a run")
-    panels = with_images(figure)[:3]
-    assert [axes.get_title("left") for axes in panels] == ["block 0", "block 2", "block 3"]
-    for axes, block in zip(panels, (0, 2, 3), strict=True):
-        cells = cells_of(axes)
-        for row, limit in enumerate(LIMITS.values()):
-            left = 0
-            for layer in SHAPES:
-                cleared = importance[f"block_{block}/{layer}/kernel"] <= limit
-                is_turned = "output" in layer  # the hidden state goes down
-                wanted = cleared.reshape(-1, HIDDEN).T if is_turned else cleared.reshape(HIDDEN, -1)
-                top = row * (HIDDEN + 5)
-                found = cells[top : top + HIDDEN, left : left + wanted.shape[1]]
-                np.testing.assert_array_equal(found, wanted)
-                left += wanted.shape[1] + 5
-        shown = [text.get_text() for text in axes.texts]
-        assert shown == [f"{update.of_block(f'block_{block}'):.1%}" for update in updates]
 
 
 # --- figure 6 ------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def main(argv):
 
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.extras.paper_figures.finished_runs import open_runs
+        from keras_vitbert.extras.paper_figures.runs import open_runs
         from keras_vitbert.extras.paper_figures.writing import draw_figures
 
     runs = open_runs(

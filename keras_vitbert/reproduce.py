@@ -68,10 +68,9 @@ def main(argv):
         raise ValueError(f"--output_dir={output}, --results={results}: a local folder and a .json")
     load_tensorflow()
     with quiet_loading():
-        from keras_vitbert.extras.reproduction.plan import Plan
-        from keras_vitbert.extras.reproduction.report import write_page
+        from keras_vitbert.extras.reproduction.page import write_page
+        from keras_vitbert.extras.reproduction.plan import Plan, get_scale
         from keras_vitbert.extras.reproduction.running import Results, missing, run_missing
-        from keras_vitbert.extras.reproduction.scales import get_scale
 
     output = os.path.abspath(output)
     usual, fields = flatten(load_config(values.scale)), flatten(config).items()
@@ -82,13 +81,9 @@ def main(argv):
         {name: value for name, value in fields if name in given or value != usual[name]},
         **{name: values[name].value for name in ("cifar10", "books", "data_dir")},
     )
-    plan = Plan(
-        scale,
-        output,
-        seeds=values.seeds,
-        originals={name: values[name].value for name in ("bert", "vit") if values[name].value},
-        tpus={"pretrain": values.tpu, "finetune": values.task_tpu, "probe": values.task_tpu},
-    )
+    originals = {name: values[name].value for name in ("bert", "vit") if values[name].value}
+    tpus = {"pretrain": values.tpu, "finetune": values.task_tpu, "probe": values.task_tpu}
+    plan = Plan(scale, output, values.seeds, originals)
     for name in asked:
         plan.add(name)
     results = Results(results, values.scale, output)
@@ -100,7 +95,7 @@ def main(argv):
     if not values.dry_run:
         try:
             if todo:
-                run_missing(plan, results, values.parallel)
+                run_missing(plan, results, values.parallel, tpus)
         finally:  # if it is stopped, with what is done so far
             if results.units:
                 write_page(plan, results)

@@ -1,14 +1,18 @@
-"""How strongly hidden units and tokens respond in every block, and what tokens attend to."""
+"""How strongly hidden units and tokens respond in every block, and which units both streams use."""
 
-import keras
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from keras import ops
+from scipy import stats
 
+from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.model.whole_batches import on_whole_batches
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that are not part of the text
+TOP = 0.1  # of the units
 
 
 class MeanActivations:
@@ -20,114 +24,177 @@ class MeanActivations:
     `text_weights` are 0 only fill up a batch and do not count.
 
     Args:
-        backbone: `ViTBertBackbone`, with one or both modalities.
+        backbone: with one or both modalities.
         strategy: the backbone's, see `tpu.strategy.get_strategy`.
-        vocabulary: list of str, by token id; None without text.
+        vocabulary: by token id; None without text.
     """
 
-    def __init__(self, backbone, strategy, vocabulary=None):
-        self.strategy = strategy
-        self._prefix = backbone.prefix_tokens
-        self._models = {}
-        outputs, inputs = backbone.block_outputs, backbone.input
-        for modality, names in (
-            ("image", ("images",)),
-            ("text", ("token_ids", "segment_ids", "padding_mask")),
-        ):
-            if names[0] in inputs:
-                self._models[modality] = keras.Model(
-                    {name: inputs[name] for name in names},
-                    {  # Keras would return a list of one output as that output
-                        f"{block}": outputs[f"{modality}_block_{block}"]
-                        for block in range(backbone.num_layers)
-                    },
-                )
-        if "text" in self._models:
+    def __init__(self, backbone: ViTBertBackbone, strategy, vocabulary: list[str] | None = None):
+        self._backbone = backbone
+        known = {"image": "images", "text": "token_ids"}
+        self._modalities = [kind for kind, name in known.items() if name in backbone.input]
+        if "text" in self._modalities:
             self._left_out = [vocabulary.index(token) for token in LEFT_OUT]
         self._sums = on_whole_batches(self.step, backbone, strategy, sums=True)
 
-    def __call__(self, batches):
+    def __call__(self, batches: Iterable) -> dict[str, np.ndarray]:
         """The means over all replicas.
 
         Args:
-            batches: iterable of dicts as `JointStream.validation` yields them, all of the same
-                shapes, distributed by the strategy.
+            batches: dicts as `JointStream.validation` yields them, all of the same shapes,
+                distributed by the strategy.
 
         Returns:
-            dict of modality to float32 `(blocks, D)`; 0 where no token counts.
+            A modality to float32 `(blocks, D)`; 0 where no token counts.
         """
         sums, counts = 0.0, 0.0
         for batch in batches:
             more = self._sums(batch)
             sums += more[0].astype(np.float64)
             counts += more[1].astype(np.float64)
-        counts = np.reshape(counts, (-1, 1, 1))
-        means = sums / np.maximum(counts, 1)
-        return dict(zip(self._models, means.astype(np.float32), strict=True))
+        means = sums / np.maximum(np.reshape(counts, (-1, 1, 1)), 1)
+        return dict(zip(self._modalities, means.astype(np.float32), strict=True))
 
-    def step(self, batch):
-        """The sums of one replica; TPUs compile it unchanged.
-
-        Args:
-            batch: dict of tensors, the replica's share.
+    def step(self, batch: dict):
+        """The sums of one replica's share of a batch; TPUs compile it unchanged.
 
         Returns:
             float32 sums `(modalities, blocks, D)` and numbers of tokens `(modalities,)`.
         """
         sums, counts = [], []
-        for modality, model in self._models.items():
-            if modality == "image":
-                outputs = model(image_inputs(batch), training=False)
-                counted = self._image_tokens(batch, outputs["0"].shape[1])
-            else:
-                inputs = {name: batch[name] for name in model.input}
-                outputs = model(inputs, training=False)
-                counted = self._text_tokens(batch)
-            counted_units = counted[..., None]
-            for block in range(len(outputs)):
-                values = ops.abs(ops.cast(outputs[f"{block}"], "float32"))
+        for modality in self._modalities:
+            is_image = modality == "image"
+            inputs = image_inputs(batch) if is_image else batch
+            counted = self._patches(batch) if is_image else self._words(batch)
+            of_blocks = []
+            for x in _block_outputs(self._backbone, modality, inputs):
+                values = ops.abs(ops.cast(x, "float32"))
                 # Not a matrix product, which a TPU would round to bfloat16.
-                sums.append(ops.sum(ops.where(counted_units, values, 0.0), axis=(0, 1)))
+                of_blocks.append(ops.sum(ops.where(counted[..., None], values, 0.0), axis=(0, 1)))
+            sums.append(ops.stack(of_blocks))
             counts.append(ops.sum(ops.cast(counted, "float32")))
-        sums = ops.reshape(ops.stack(sums), (len(self._models), -1, sums[0].shape[0]))
-        return sums, ops.stack(counts)
+        return ops.stack(sums), ops.stack(counts)
 
-    def _image_tokens(self, batch, length):
-        """Which tokens count: bool `(images, length)`."""
-        is_patch = ops.arange(length)[None] >= self._prefix
-        images = ops.shape(batch["images"])[0]
-        weights = batch.get("image_weights", ops.ones((images,)))
-        return is_patch & (weights[:, None] > 0)
+    def _patches(self, batch):
+        """Which tokens of images count: bool `(images, length)`."""
+        backbone, count = self._backbone, ops.shape(batch["images"])[0]
+        patches = (backbone.image_size // backbone.patch_size) ** 2
+        is_patch = ops.arange(backbone.prefix_tokens + patches)[None] >= backbone.prefix_tokens
+        return is_patch & (batch.get("image_weights", ops.ones((count,)))[:, None] > 0)
 
-    def _text_tokens(self, batch):
-        """Which tokens count: bool `(texts, length)`."""
-        tokens = batch["token_ids"]
+    def _words(self, batch):
+        """Which tokens of texts count: bool `(texts, length)`."""
         counted = ops.cast(batch["padding_mask"], "bool")
         for token in self._left_out:
-            counted &= tokens != token
+            counted &= batch["token_ids"] != token
         if "text_weights" in batch:
             counted &= batch["text_weights"][:, None] > 0
         return counted
 
 
-def look_inside(backbone, inputs):
+def look_inside(backbone: ViTBertBackbone, inputs: dict) -> tuple:
     """Runs a backbone on inputs of one modality and records what its blocks do.
 
     Args:
-        backbone: `ViTBertBackbone`.
-        inputs: dict of its inputs, `images` or `token_ids`, `segment_ids` and `padding_mask`.
+        backbone: any.
+        inputs: its `images`, or `token_ids`, `segment_ids` and `padding_mask`.
 
     Returns:
         float32 tensors. The attention weights are `(batch, blocks, heads, length, length)`; each
         row, what one token attends to, adds up to 1. The mean absolute activation at the output of
         every block is `(batch, blocks, length)`, the mean over the hidden units.
     """
-    stream = "image" if "images" in inputs else "text"
-    x = backbone.embed(stream, inputs, training=False)
-    mask = inputs.get("padding_mask") if stream == "text" else None
+    modality = "image" if "images" in inputs else "text"
     attention, activation = [], []
-    for block in backbone.blocks:
-        x, weights = block(x, padding_mask=mask, training=False, return_attention_scores=True)
+    for x, weights in _block_outputs(backbone, modality, inputs, return_attention_scores=True):
         attention.append(ops.cast(weights, "float32"))
         activation.append(ops.mean(ops.abs(ops.cast(x, "float32")), axis=-1))
     return ops.stack(attention, axis=1), ops.stack(activation, axis=1)
+
+
+def _block_outputs(backbone, modality, inputs, **options) -> Iterator:
+    """What the blocks return, one after the other."""
+    x = backbone.embed(modality, inputs, training=False)
+    mask = inputs["padding_mask"] if modality == "text" else None
+    for block in backbone.blocks:
+        found = block(x, padding_mask=mask, training=False, **options)
+        yield found
+        x = found[0] if options else found
+
+
+# --- which units images and text use, in NumPy ---------------------------------------------------
+
+
+def co_activation(image: np.ndarray, text: np.ndarray) -> dict[str, np.ndarray]:
+    """The `overlap` and the rank `correlation` of every block.
+
+    Args:
+        image, text: `(blocks, D)`, the mean absolute activations for each.
+
+    Returns:
+        float64 `(blocks,)` each.
+    """
+    pairs = list(zip(image, text, strict=True))
+    return {
+        "overlap": np.array([overlap(*pair) for pair in pairs]),
+        "correlation": np.array([rank_correlation(*pair) for pair in pairs]),
+    }
+
+
+def top_units(activations: np.ndarray) -> np.ndarray:
+    """The units that respond most, of activations `(D,)`, at least 0.
+
+    Returns:
+        bool `(D,)`: the `k = max(1, round(TOP * D))` units with the largest activations; of equal
+        units, those with the smaller index. A unit whose activation is 0 does not respond and is
+        never among them, so there may be fewer than `k`, or none.
+    """
+    top = np.zeros(len(activations), bool)
+    top[np.argsort(-activations, kind="stable")[: max(1, round(TOP * len(top)))]] = True
+    return top & (activations > 0)
+
+
+def overlap(image: np.ndarray, text: np.ndarray) -> float:
+    """The share of the top units that images and text, `(D,)`, have in common: `|A & B| / k`.
+
+    `k` is the size of the larger set; the overlap is 0 where both are empty. Two independent sets
+    of `k` units have `k / D` in common on average.
+    """
+    a, b = top_units(image), top_units(text)
+    larger = max(a.sum(), b.sum())
+    return float((a & b).sum() / larger) if larger else 0.0
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's rank correlation; 0 if all values of one side are equal: it is not defined."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def by_preference(image: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """The units, from those that respond most to images to those that respond most to text.
+
+    The order is that of `(image - text) / (image + text)`, which is the order of their ratio: it
+    stays the same if one modality is stronger in all units. Of equal units, the one with the
+    smaller index comes first.
+
+    Args:
+        image, text: `(D,)`.
+
+    Returns:
+        int `(D,)`, indices of units.
+    """
+    image, text = np.asarray(image, np.float64), np.asarray(text, np.float64)
+    total = image + text
+    preference = np.divide(image - text, total, out=np.zeros_like(total), where=total > 0)
+    return np.argsort(-preference, kind="stable")
+
+
+def scale_top(values) -> float:
+    """The value of the brightest colour: the 99th percentile, or the largest where that is 0.
+
+    It leaves out the few units far above all others. Values that are not finite count as 0.
+    """
+    values = np.where(np.isfinite(values), values, 0)
+    return float(np.percentile(values, 99)) or float(np.max(values))

@@ -5,20 +5,21 @@ workers, all look and the folder's writer writes.
 """
 
 import contextlib
+import functools
 import itertools
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from matplotlib.figure import Figure
 from tensorboard.plugins.histogram.metadata import create_summary_metadata
 
-from keras_vitbert.inspection.activations import MeanActivations
-from keras_vitbert.inspection.co_activation import co_activation
+from keras_vitbert.inspection.activations import MeanActivations, co_activation
 from keras_vitbert.inspection.drawing import (
     MOST_UPDATES,
     SCREEN,
-    activation_pictures,
+    activation_figures,
     conflict_figure,
     mask_figure,
     picture,
@@ -26,9 +27,8 @@ from keras_vitbert.inspection.drawing import (
     spread,
     style,
 )
-from keras_vitbert.inspection.mask_values import FILES, MaskValues
 from keras_vitbert.inspection.probes import Features, probe
-from keras_vitbert.inspection.value_files import stored_steps, write_values
+from keras_vitbert.inspection.values import MASKS, MaskValues, stored_steps, write_values
 from keras_vitbert.model.classifier import TEXT_INPUTS
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.model.whole_batches import on_whole_batches
@@ -48,29 +48,43 @@ _LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
 _MASK_WIDTH = 7.1  # inches
 
 
-class ValidationLook(keras.callbacks.Callback):
-    """Calls `_show` at the start, every `interval` steps, and at the end.
+class Look(keras.callbacks.Callback):
+    """Looks into the model every `interval` steps and at the end.
 
-    With several steps per execution, it acts at the end of the execution that contains a multiple
-    of `interval`.
+    With several steps per execution, in the execution that contains a multiple of `interval`.
 
     Args:
-        stream: `JointStream`.
         folder: `RunFolder`, the run's.
         interval: steps.
-        examples: images and texts each, rounded up to whole validation batches; all if there are
-            fewer. Their batches are kept in memory.
         steps: of the whole training.
     """
 
-    def __init__(self, stream, folder, interval: int, examples: int, steps: int):
+    def __init__(self, folder, interval: int, steps: int):
         super().__init__()
-        self.stream = stream
         self.folder = folder
         self.interval = interval
-        self.examples = examples
         self.steps = steps
-        self._batches = None
+
+    def _is_due(self, before: int) -> bool:
+        """Whether the execution that begins after a step is one to look at."""
+        after = before + self.model.steps_per_execution
+        return after // self.interval > before // self.interval or after == self.steps
+
+
+class ValidationLook(Look):
+    """Calls `_show` at the start, at the ends of executions to look at, and at the end.
+
+    Args:
+        stream: `JointStream`.
+        folder, interval, steps: see `Look`.
+        examples: images and texts each, rounded up to whole validation batches; all if there are
+            fewer. Their batches are kept in memory.
+    """
+
+    def __init__(self, stream, folder, interval: int, examples: int, steps: int):
+        super().__init__(folder, interval, steps)
+        self.stream = stream
+        self.examples = examples
 
     def _show(self):
         raise NotImplementedError
@@ -80,23 +94,17 @@ class ValidationLook(keras.callbacks.Callback):
             self._show()
 
     def on_train_batch_end(self, batch, logs=None):
-        step, executed = self.model.step, self.model.steps_per_execution
-        # True only in the execution that reached a further multiple.
-        if step // self.interval > (step - executed) // self.interval or step == self.steps:
+        if self._is_due(self.model.step - self.model.steps_per_execution):
             self._show()
 
-    def _validation_batches(self):
+    @functools.cached_property
+    def _batches(self):
         """The batches of the examples, distributed by the strategy; always the same ones."""
-        if self._batches is None:
-            batches = self.model.distribute_strategy.distribute_datasets_from_function(
-                lambda context: self.stream.validation(context)
-            )
-            self._batches = list(itertools.islice(batches, self._batch_count()))
-        return self._batches
-
-    def _batch_count(self):
         sizes = [size for size in (self.stream.image_batch, self.stream.text_batch) if size]
-        return min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
+        count = min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
+        strategy = self.model.distribute_strategy
+        batches = strategy.distribute_datasets_from_function(self.stream.validation)
+        return list(itertools.islice(batches, count))
 
 
 class ActivationMaps(ValidationLook):
@@ -104,7 +112,7 @@ class ActivationMaps(ValidationLook):
 
     TensorBoard has pictures of the mean absolute activations of all blocks and of the first, the
     middle and the last one (`activations/overview`, `activations/block_0` ...), and curves of
-    `co_activation.co_activation`, averaged over the blocks.
+    `activations.co_activation`, averaged over the blocks.
     RUN/inspection/activations-STEP.npz has the values: `image` and `text`, `(blocks, D)`.
 
     Args:
@@ -116,30 +124,27 @@ class ActivationMaps(ValidationLook):
     def __init__(self, stream, vocabulary, *args, **looks):
         super().__init__(stream, *args, **looks)
         self.vocabulary = vocabulary
-        self._means = None
+
+    @functools.cached_property
+    def _means(self):
+        model = self.model
+        return MeanActivations(model.network.backbone, model.distribute_strategy, self.vocabulary)
 
     def values(self) -> dict[str, np.ndarray]:
         """The current mean absolute activations, see `MeanActivations`."""
-        if self._means is None:
-            self._means = MeanActivations(
-                self.model.network.backbone, self.model.distribute_strategy, self.vocabulary
-            )
-        return self._means(self._validation_batches())
+        return self._means(self._batches)
 
     @doing("drawing activation maps", "drawing")
     def _show(self):
-        values = self.values()  # on all workers
+        values, step = self.values(), self.model.step  # on all workers
         if not self.folder.writes:
             return
-        step, image, text = self.model.step, values["image"], values["text"]
         write_values(self.folder, "activations", step, **values)
-        shared = co_activation(image, text)
+        shared = co_activation(**values)
         tags = {f"co_activation/{name}": numbers.mean() for name, numbers in shared.items()}
         self.folder.log_scalars("train", step, tags)
-        pictures = activation_pictures(image, text, step)
-        _write_pictures(
-            self.folder, step, {f"activations/{name}": found for name, found in pictures.items()}
-        )
+        with style():
+            _write_figures(self.folder, step, activation_figures(**values, step=step))
 
 
 class FeatureProbes(ValidationLook):
@@ -151,36 +156,28 @@ class FeatureProbes(ValidationLook):
     and RUN/inspection/probes-STEP.npz the same.
     """
 
-    _features = None  # the compiled function
+    @functools.cached_property
+    def _features(self):
+        """The compiled function."""
+        backbone, strategy = self.model.network.backbone, self.model.distribute_strategy
+        return on_whole_batches(self._of_share, backbone, strategy)
 
     @doing("probing features", "probing")
     def _show(self):
-        found = self.features()  # on all workers
+        batches = [self._features(batch) for batch in self._batches]  # on all workers
         if not self.folder.writes:
             return
-        values = {
-            f"{modality}_{kind}": accuracy
-            for modality, (known, asked) in found.items()
-            for kind, accuracy in probe(known, asked).items()
-        }
-        write_values(self.folder, "probes", self.model.step, **values)
-        tags = {f"probe/{name}": accuracy for name, accuracy in values.items()}
-        self.folder.log_scalars("validation", self.model.step, tags)
-
-    def features(self) -> dict[str, tuple[Features, Features]]:
-        """The training and the test examples of each modality that the model has."""
-        if self._features is None:
-            backbone, strategy = self.model.network.backbone, self.model.distribute_strategy
-            self._features = on_whole_batches(self._of_share, backbone, strategy)
-        batches = [self._features(batch) for batch in self._validation_batches()]
-        found = {}
+        measured = {}
         for modality in batches[0]:
             columns = zip(*(batch[modality] for batch in batches), strict=True)
             values, labels, weights = map(np.concatenate, columns)
             values, labels = values[weights > 0], labels[weights > 0]
-            known, asked = slice(0, None, 2), slice(1, None, 2)
-            found[modality] = tuple(Features(values[s], labels[s]) for s in (known, asked))
-        return found
+            halves = [Features(values[begin::2], labels[begin::2]) for begin in (0, 1)]
+            for kind, accuracy in probe(*halves).items():
+                measured[f"{modality}_{kind}"] = accuracy
+        write_values(self.folder, "probes", self.model.step, **measured)
+        tags = {f"probe/{name}": accuracy for name, accuracy in measured.items()}
+        self.folder.log_scalars("validation", self.model.step, tags)
 
     def _of_share(self, batch):
         """Features, labels and weights of a replica's examples: dict of a modality to a tuple."""
@@ -198,32 +195,17 @@ class FeatureProbes(ValidationLook):
         return found
 
 
-class GradientProbe(keras.callbacks.Callback):
-    """Compares both tasks' gradients every `interval` steps and at the end.
+class GradientProbe(Look):
+    """Compares both tasks' gradients, see `Look`; in the first step of an execution.
 
     TensorBoard has curves of the whole encoder, `gradient/gradient_cosine` and others, and a
     picture of the blocks, `gradient_conflict/blocks`.
-
-    With several steps per execution, it compares the gradients of the first step of the execution
-    that contains such a step.
-
-    Args:
-        interval: steps.
-        steps: of the whole training.
-        folder: `RunFolder`, the run's.
     """
 
-    def __init__(self, interval: int, steps: int, folder):
-        super().__init__()
-        self.interval = interval
-        self.steps = steps
-        self.folder = folder
-        self._due = False
+    _due = False
 
     def on_train_batch_begin(self, batch, logs=None):
-        before = self.model.step
-        after = before + self.model.steps_per_execution
-        self._due = after // self.interval > before // self.interval or after == self.steps
+        self._due = self._is_due(self.model.step)
         if self._due:
             self.model.request_probe()
 
@@ -244,8 +226,8 @@ class GradientProbe(keras.callbacks.Callback):
             for (block, task), buckets in conflict.buckets().items():
                 tf.summary.write(f"gradients/{task}/{block}", buckets, metadata=metadata)
         with style():
-            pictures = {"gradient_conflict/blocks": picture(conflict_figure(values, step))}
-        _write_pictures(self.folder, step, pictures)
+            tag = "gradient_conflict/blocks"
+            _write_figures(self.folder, step, {tag: conflict_figure(values, step)})
 
 
 class MaskPictures(keras.callbacks.Callback):
@@ -253,7 +235,7 @@ class MaskPictures(keras.callbacks.Callback):
 
     At the step that made the update, TensorBoard has `masks/sparsity`, and `masks/block_0` ... for
     the first, the middle and the last block, with a row for each update so far. The values are in
-    RUN/inspection, see `mask_values`; those of earlier updates are read from there.
+    RUN/inspection, see `values`; those of earlier updates are read from there.
     """
 
     def __init__(self, folder):
@@ -274,21 +256,21 @@ class MaskPictures(keras.callbacks.Callback):
         step = self.model.step - self.model.steps_per_execution + 1
         values = MaskValues.of(step, masks)
         values.write(self.folder)
-        steps = [old for old in stored_steps(self.folder.path, FILES) if old <= step]
+        steps = [old for old in stored_steps(self.folder.path, MASKS) if old <= step]
         updates = MaskValues.read(self.folder.path, spread(steps, MOST_UPDATES))
-        _write_pictures(self.folder, step, mask_pictures(updates, len(steps)))
+        with style():
+            _write_figures(self.folder, step, mask_figures(updates, len(steps)))
 
 
-def mask_pictures(updates: list[MaskValues], count: int) -> dict[str, np.ndarray]:
-    """TensorBoard's pictures of the last of some updates, of `count` updates in all, by tag."""
-    with style():
-        found = {
-            f"masks/{block}": picture(
-                mask_figure(updates, [block], _MASK_WIDTH, SCREEN, count=count)
-            )
+def mask_figures(updates: list[MaskValues], count: int) -> dict[str, Figure]:
+    """TensorBoard's figures of the last of some updates, of `count` updates in all, by tag."""
+    return {
+        "masks/sparsity": sparsity_table(updates[-1]),
+        **{
+            f"masks/{block}": mask_figure(updates, [block], _MASK_WIDTH, SCREEN, count=count)
             for block in updates[-1].kept
-        }
-        return {**found, "masks/sparsity": picture(sparsity_table(updates[-1]))}
+        },
+    }
 
 
 class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
@@ -342,10 +324,10 @@ class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
             tf.profiler.experimental.stop()
 
 
-def _write_pictures(folder, step, pictures):
-    """Writes pictures by their tags for TensorBoard."""
+def _write_figures(folder, step, figures):
+    """Draws figures by their tags for TensorBoard."""
     writer = folder.summary_writer("train")
     with writer.as_default(step=step):
-        for tag, found in pictures.items():
-            tf.summary.image(tag, found[None])
+        for tag, figure in figures.items():
+            tf.summary.image(tag, picture(figure)[None])
     writer.flush()

@@ -1,7 +1,7 @@
-"""The one place that draws: activations, masks, gradients, confusion, attention, by matplotlib.
+"""The one place that draws: here what all figures share, and what TensorBoard shows of a run.
 
-TensorBoard's pictures, the figures of the paper, the reproduction and the demo come from here. A
-figure has no screen and no state outside itself; the same values give the same bytes.
+By matplotlib, for TensorBoard, the paper's figures, the reproduction and the demo. A figure has no
+screen and no state outside itself; the same values give the same bytes.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import io
 import textwrap
 import warnings
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -18,14 +18,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from keras_vitbert.inspection.co_activation import (
+from keras_vitbert.inspection.activations import (
     TOP,
     by_preference,
     overlap,
     rank_correlation,
     scale_top,
 )
-from keras_vitbert.inspection.mask_values import MaskValues, fraction
+from keras_vitbert.inspection.values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
 
 COLUMN, PAGE = 3.3, 6.9  # inches, the widths of a paper's column and of its page
@@ -37,8 +37,6 @@ DASHED = {"color": FAINT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
 MAP = matplotlib.colormaps["viridis"].with_extremes(bad=UNKNOWN)
 LABELS = {kind: kind.replace("mlp_", "MLP ") for kind in KINDS}
 MOST_UPDATES = 8  # of the masks in one figure
-MOST_CLASSES, MOST_PAIRS = 100, 40  # of a confusion matrix; of the most confused pairs otherwise
-_MOST_COUNTS = 20  # most classes of a matrix whose cells have room for counts
 _CELLS = 64  # most cells along the hidden state of a mask
 _FROM_UNITS = ("output", "mlp_out")  # their kernels go from the layer's units to the hidden state
 _CONFLICT = {
@@ -70,11 +68,10 @@ _SETTINGS = {
     "svg.fonttype": "none",  # letters stay letters
     "svg.hashsalt": "keras_vitbert",
     "text.parse_math": False,  # names may contain a $
-    **{
-        f"{axis}tick.major.{name}": size
-        for axis in "xy"
-        for name, size in (("size", 2), ("width", 0.5))
-    },
+    "xtick.major.size": 2,
+    "xtick.major.width": 0.5,
+    "ytick.major.size": 2,
+    "ytick.major.width": 0.5,
 }
 
 
@@ -90,11 +87,9 @@ def style():
     collects = gc.isenabled()
     gc.disable()
     try:
-        with matplotlib.rc_context(), warnings.catch_warnings():
+        with matplotlib.style.context(_SETTINGS, after_reset=True), warnings.catch_warnings():
             # A letter that the font lacks is drawn as a box; a warning for each helps nobody.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_SETTINGS)
             yield
     finally:
         gc.collect(1)
@@ -205,35 +200,23 @@ def draw_activations(axes, blocks: dict, measured: bool = False) -> None:
             beside(axes, middle, text, 40 * number)
 
 
-def activation_pictures(image: np.ndarray, text: np.ndarray, step: int) -> dict[str, np.ndarray]:
-    """TensorBoard's pictures of mean absolute activations `(blocks, D)`.
+def activation_figures(image: np.ndarray, text: np.ndarray, step: int) -> dict[str, Figure]:
+    """TensorBoard's figures of mean absolute activations `(blocks, D)` by tag.
 
-    Returns:
-        `block_0` ... for the first, the middle and the last block, and `overview`, each uint8
-        `(height, width, 3)`.
+    All blocks, the units by index; and the first, the middle and the last block by itself, its
+    units sorted by the modality they prefer, too.
     """
-    with style():
-        found = {
-            f"block_{block}": picture(block_figure(image[block], text[block], block, step))
-            for block in spread(range(len(image)), 3)
-        }
-        return {**found, "overview": picture(overview_figure(image, text, step))}
-
-
-def block_figure(image: np.ndarray, text: np.ndarray, block: int, step: int) -> Figure:
-    """One block `(D,)`: its units by index, and sorted by the modality they prefer."""
-    order = by_preference(image, text)
-    rows = {"by index": (image, text), "sorted": (image[order], text[order])}
-    figure = _activation_figure(rows, f"block {block}, step {step:,}")
-    prefer = f"sorted: ◂ {np.sum(image > text)} prefer images, {np.sum(image < text)} prefer text ▸"
-    figure.axes[0].set_xlabel(prefer)
-    return figure
-
-
-def overview_figure(image: np.ndarray, text: np.ndarray, step: int) -> Figure:
-    """All blocks `(blocks, D)`, the units by index."""
     rows = {f"block {n}": pair for n, pair in enumerate(zip(image, text, strict=True))}
-    return _activation_figure(rows, f"all blocks, step {step:,}")
+    figures = {"activations/overview": _activation_figure(rows, f"all blocks, step {step:,}")}
+    for block in spread(range(len(image)), 3):
+        i, t = image[block], text[block]
+        order = by_preference(i, t)
+        rows = {"by index": (i, t), "sorted": (i[order], t[order])}
+        figure = _activation_figure(rows, f"block {block}, step {step:,}")
+        prefer = f"sorted: ◂ {np.sum(i > t)} prefer images, {np.sum(i < t)} prefer text ▸"
+        figure.axes[0].set_xlabel(prefer)
+        figures[f"activations/block_{block}"] = figure
+    return figures
 
 
 def _activation_figure(rows, title):
@@ -297,7 +280,7 @@ def mask_figure(
         rows = axes.get_yticks()
         axes.set_yticks(rows, [f"step {update.step:,}" for update in updates])
         for row, update in zip(rows, updates, strict=True):
-            beside(axes, row, f"{update.of_blocks[block]:.1%}", 28)
+            beside(axes, row, f"{update.of_block(block):.1%}", 28)
     label = "cleared entries; at the right those of the block"
     colour_bar(figure, panels, label, format="{x:.0%}")
     return figure
@@ -330,7 +313,8 @@ def _draw_masks(axes, masks, kinds, factor):
 
 def sparsity_table(values: MaskValues) -> Figure:
     """The sparsities of an update: a row per block, a column per kind of weight, and of all."""
-    table = fraction(*(_with_sums(counts) for counts in (values.cleared, values.entries)))
+    of_blocks, of_kinds = values.sparsity(1)[:, None], values.sparsity(0)
+    table = np.block([[values.sparsity(), of_blocks], [of_kinds, np.array(values.overall)]])
     blocks = [*(block.replace("_", " ") for block in values.blocks), "all"]
     texts = [["" if np.isnan(x) else f"{x:.1%}" for x in row] for row in table]
     note = "A cleared entry is updated by the image gradient, any other by the text gradient."
@@ -340,12 +324,6 @@ def sparsity_table(values: MaskValues) -> Figure:
     draw_table(axes, table, texts, blocks, [*LABELS.values(), "all"])
     colour_bar(figure, axes, "cleared entries", format="{x:.0%}")
     return figure
-
-
-def _with_sums(counts):
-    """A table of counts with a last row and a last column of sums."""
-    counts = np.vstack([counts, counts.sum(axis=0)])
-    return np.hstack([counts, counts.sum(axis=1, keepdims=True)])
 
 
 def draw_table(axes, shares: np.ndarray, texts, rows: list[str], columns: list[str], size=6.5):
@@ -387,166 +365,4 @@ def conflict_figure(values: dict[str, dict[str, float]], step: int) -> Figure:
         axes.set(title=head, xticks=[])
         axes.margins(x=0.25)
     axes.invert_yaxis()
-    return figure
-
-
-# --- classification ------------------------------------------------------------------------------
-
-
-def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> Figure:
-    """A confusion matrix `(classes, classes)`, labels down, or the most confused pairs of many."""
-    if len(classes) > MOST_CLASSES:
-        return _pairs_figure(confusion, classes, title)
-    counts = confusion.sum(axis=1, keepdims=True)
-    shares = np.divide(confusion, counts, out=np.full(confusion.shape, np.nan), where=counts > 0)
-    has_counts = len(classes) <= _MOST_COUNTS
-    if has_counts:
-        note = "in a cell: examples; colour: their share of the row"
-        texts = [[f"{count:,}" if count else "" for count in row] for row in confusion]
-    else:
-        note = "in a cell: the share of the row in per cent; none: less than 1 %"
-        texts = [[f"{100 * x:.0f}" if x >= 0.005 else "" for x in row] for row in shares]
-    cell = max(0.19, 0.06 * len(f"{confusion.max():,}")) if has_counts else 0.17
-    side = max(2.2, cell * len(classes))
-    figure = new_figure(side + 1.6, side + 2, title, note)
-    axes = figure.subplots()
-    names = [shortened(name, 24) for name in classes]
-    draw_table(axes, shares, texts, names, names, size=6.5 if has_counts else 5)
-    axes.tick_params(axis="x", labelrotation=90)
-    axes.xaxis.set_label_position("top")
-    axes.set(xlabel="prediction", ylabel="label")
-    colour_bar(figure, axes, "share of the row", format="{x:.0%}")
-    return figure
-
-
-def most_confused(confusion: np.ndarray, most: int) -> list[tuple[int, int, int]]:
-    """Pairs of classes that are confused most often: (label, prediction, count).
-
-    The largest count comes first; with equal counts, the smaller label.
-    """
-    wrong = confusion * (1 - np.eye(len(confusion), dtype=int))
-    places = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = (divmod(place, len(confusion)) for place in places.tolist())
-    return [(row, column, int(wrong[row, column])) for row, column in pairs if wrong[row, column]]
-
-
-def _pairs_figure(confusion, classes, title):
-    pairs = most_confused(confusion, MOST_PAIRS)
-    note = "label → prediction; beside the bar the examples, and their part of the label's"
-    figure = new_figure(6, 0.6 + 0.15 * max(1, len(pairs)), title, note)
-    axes = figure.subplots()
-    counts = confusion.sum(axis=1)
-    names = [" → ".join(shortened(classes[n], 24) for n in pair[:2]) for pair in pairs]
-    bars = axes.barh(range(len(pairs)), [count for *_, count in pairs], color=BLUE)
-    texts = [f"{count:,}  ({count / counts[label]:.0%})" for label, _, count in pairs]
-    axes.bar_label(bars, texts, padding=3)
-    axes.set(xticks=[], title="" if pairs else "no example is confused")
-    axes.set_yticks(range(len(pairs)), names)
-    axes.margins(x=0.2, y=0.01)
-    axes.invert_yaxis()
-    return figure
-
-
-def image_grid(images: list, captions: list[list[str]], title: str, note: str = "") -> Figure:
-    """Square images uint8 `(size, size, 3)` in rows, each with lines of text below."""
-    columns = min(8, max(len(images), 4))
-    rows = -(-len(images) // columns)
-    lines = max(map(len, captions))
-    size = 1.25 * columns, 0.6 + (1.25 + 0.13 * lines) * rows
-    figure = new_figure(*size, title, note)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(images) :]:
-        axes.set_axis_off()
-    for axes, image, texts in zip(grid, images, captions, strict=False):
-        axes.imshow(image)
-        bare(axes)
-        axes.set_xlabel("\n".join(shortened(text, 24) for text in texts), loc="left", size=6.5)
-    return figure
-
-
-# --- what blocks attend to -----------------------------------------------------------------------
-
-
-def image_blocks(
-    title: str,
-    image: np.ndarray,
-    values: np.ndarray,
-    block: int,
-    low: float | None = None,
-    note: str = "",
-) -> Figure:
-    """An image, the values of its patches in one block over it, and small ones of every block.
-
-    Args:
-        title: what the values are.
-        image: uint8 `(size, size, 3)`.
-        values: `(blocks, patches)`, row by row.
-        block: the one that is shown large.
-        low: the value of the darkest colour; None for the smallest of each block.
-        note: shown below the large ones.
-    """
-    columns = 6
-    rows = -(-len(values) // columns)
-    figure = new_figure(6, 3.2 + 1.1 * rows, title)
-    large, small = figure.subfigures(2, 1, height_ratios=[3, 1.1 * rows])
-    seen, chosen = large.subplots(1, 2)
-    seen.imshow(image)
-    seen.set_title("as the model sees it")
-    heat = _overlay(chosen, image, values[block], low)
-    chosen.set(title=f"block {block}", xlabel=note)
-    large.colorbar(heat, ax=chosen, shrink=0.8)
-    bare(seen)
-    grid = small.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(values) :]:
-        axes.set_axis_off()
-    for number, (axes, some) in enumerate(zip(grid, values, strict=False)):
-        _overlay(axes, image, some, low)
-        colour = CHOSEN if number == block else "black"
-        axes.set_title(f"block {number}", color=colour, loc="center")
-    return figure
-
-
-def _overlay(axes, image, values, low):
-    """The colours of the patches over the image in grey; the former are returned."""
-    side, grid = len(image), round(len(values) ** 0.5)
-    axes.imshow(image.mean(-1), "gray", vmin=0, vmax=255, extent=(0, side, side, 0))
-    bare(axes)
-    cells = values.reshape(grid, grid)
-    options = {"alpha": 0.7, "vmin": low, "interpolation": "nearest"}
-    return axes.imshow(cells, MAP, extent=(0, side, side, 0), **options)
-
-
-def text_blocks(
-    title: str,
-    tokens: list[str],
-    rows: dict[str, np.ndarray],
-    block: int,
-    low: float | None = None,
-) -> Figure:
-    """Bars of the tokens' values in one block above the values of every block, each on its scale.
-
-    Args:
-        title: what the values are.
-        tokens: the text.
-        rows: what attends, or `every token`, to `(blocks, tokens)`.
-        block: the one whose values are bars.
-        low: the value of the darkest colour; None for the smallest of each block.
-    """
-    count = len(next(iter(rows.values())))
-    width = min(16, max(4, 1.5 + 0.2 * len(tokens)))
-    heights = [1, 0.3 + 0.16 * count] * len(rows)
-    figure = new_figure(width, 0.2 + 0.9 * len(rows) + sum(heights), title)
-    grid = figure.subplots(2 * len(rows), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for (name, values), bars, maps in zip(rows.items(), grid[::2], grid[1::2], strict=True):
-        begin = values.min(axis=1, keepdims=True) if low is None else low
-        scaled = (values - begin) / np.maximum((values - begin).max(axis=1, keepdims=True), 1e-30)
-        bars.bar(range(len(tokens)), values[block], color=MAP(scaled[block]))
-        bars.set_title(f"{name}, block {block}")
-        bars.tick_params(labelbottom=False, length=0)
-        maps.imshow(scaled, MAP, aspect="auto", vmin=0, vmax=1)
-        maps.set_yticks(range(count), [f"block {n}" for n in range(count)])
-        maps.get_yticklabels()[block].set_color(CHOSEN)
-        maps.set_xticks(range(len(tokens)), tokens, rotation=90)
-        maps.tick_params(length=0, labelbottom=True)
-        maps.spines[:].set_visible(False)
     return figure

@@ -12,7 +12,7 @@ import keras_hub
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.inspection.values import read_values
 from keras_vitbert.trained import finding, hugging_face
 from keras_vitbert.trained.finding import GOOGLE_VIT, PRESET, Source
 from keras_vitbert.trained.loading import open_source

@@ -220,10 +220,10 @@ def run_with_checkpoint(sources, made_once):
 
 @pytest.fixture(scope="session")
 def older_run(run_with_checkpoint):
-    """The `FinishedRun` of a masked run that has stored no values."""
-    from keras_vitbert.extras.paper_figures.finished_runs import FinishedRun
+    """The `PretrainedRun` of a masked run that has stored no values."""
+    from keras_vitbert.extras.paper_figures.runs import PretrainedRun
 
-    return FinishedRun(str(run_with_checkpoint("vitbert_no_kd")))
+    return PretrainedRun(str(run_with_checkpoint("vitbert_no_kd")))
 
 
 @pytest.fixture

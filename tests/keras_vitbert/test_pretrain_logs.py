@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.inspection.callbacks import mask_pictures
-from keras_vitbert.inspection.mask_values import MaskValues
+from keras_vitbert.inspection.callbacks import mask_figures
+from keras_vitbert.inspection.drawing import picture, style
+from keras_vitbert.inspection.values import MaskValues
 from tests.keras_vitbert.tiny_runs import (
     assert_same_values,
     checkpoint_values,
@@ -90,8 +91,9 @@ def test_masks_are_shown_at_every_update(finished):
         "masks/block_0",
     }
     for number, update in enumerate(updates, 1):
-        for tag, picture in mask_pictures(updates[:number], number).items():
-            np.testing.assert_array_equal(images[tag][update.step], picture)
+        with style():
+            for tag, figure in mask_figures(updates[:number], number).items():
+                np.testing.assert_array_equal(images[tag][update.step], picture(figure))
 
     # The last ones are those of the checkpoint.
     masks = {name: x for name, x in checkpoint_values(folder).items() if x.dtype == bool}

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.value_files import stored_steps
+from keras_vitbert.inspection.values import stored_steps
 from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
 from tests.keras_vitbert.jax_process import call, environments

@@ -5,9 +5,9 @@ import types
 
 import pytest
 
-from keras_vitbert import reproduce
-from keras_vitbert.extras.reproduction import one_run, plan, running, scales
-from keras_vitbert.extras.reproduction.scales import Scale, Task
+from keras_vitbert import experiment, reproduce
+from keras_vitbert.extras.reproduction import one_run, plan, running
+from keras_vitbert.extras.reproduction.plan import Scale, Task
 from keras_vitbert.extras.reproduction.tables import JOINT, RAND, Recipe, Row, Table
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
 from tests.forked import Forked
@@ -41,11 +41,8 @@ class Process:
     [
         ([], "table"),
         (["--table=4"], "table"),
-        (["--figure=7"], "figure"),
-        (["--ablation=masks"], "ablation"),
         (["--all", "--scale=large"], "scale"),
         (["--all", "--seeds=-1"], "seeds"),
-        (["--all", "--parallel=0"], "parallel"),
         (["--all", "--config.stepz=3"], "stepz"),
         (["--all", "--scale=small"], "cifar10"),
         (["--all", "--scale=small", "--cifar10=absent", "--books=absent"], "absent"),
@@ -67,7 +64,7 @@ def test_bad_input(flags, culprit, capfd, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("pretrain"))
 
 
-@pytest.mark.parametrize("scale", scales.SCALES)
+@pytest.mark.parametrize("scale", reproduce.SCALES)
 def test_a_plan_runs_nothing(scale, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("--all", f"--scale={scale}", "--dry_run") == EXIT_DONE
@@ -82,7 +79,7 @@ def test_values_of_the_config_are_those_of_every_pretraining(monkeypatch):
     monkeypatch.setattr(running, "missing", lambda *both: seen.append(both[0]) or missing(*both))
     flags = ("--config.optimizer.name=lion", "--config.steps=400", "--config.dtype=float32")
     assert call("--table=3", "--dry_run", *flags) == EXIT_DONE
-    config = seen[0]["pretrain/joint-s0"].experiment
+    config = experiment("sample", **seen[0]["pretrain/joint-s0"].values)
     assert (config.optimizer.name, config.optimizer.beta_2) == ("lion", 0.99)
     # That of the config itself, where the scale has another; and the scale's own.
     assert (config.steps, config.dtype, config.steps_per_epoch) == (400, "float32", 50)
@@ -93,12 +90,12 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     """A random start and a joint model, fine-tuned with two seeds; again without its folders."""
     task = Task("colours", "images", {"data_dir": str(image_task)}, TINY, sweeps=False)
     config = f"{sources}/config.py"
-    scale = Scale(config, {}, "", (task,), ("colours",), {"table3": 1, "table1": 1})
+    scale = Scale(config, {}, "", (task,))
     rows = [Row(("random",), Recipe(RAND), {"colours": 50.0}), Row(("joint",), JOINT)]
     questions = [("Does it help?", ["joint"], ["random"])]
-    table = Table("table3", "Tiny", ("from",), rows, questions, tasks="few")
+    table = Table("table3", "Tiny", ("from",), rows, questions)
     monkeypatch.setattr(plan, "tables", lambda given: {"table3": table})
-    monkeypatch.setattr(scales, "get_scale", lambda *_, **__: scale)
+    monkeypatch.setattr(plan, "get_scale", lambda *_, **__: scale)
     monkeypatch.setattr(running, "subprocess", types.SimpleNamespace(Popen=Process))
     folder, results = tmp_path / "out", tmp_path / "kept.json"
     flags = ("--table=3", "--seeds=2", f"--output_dir={folder}", f"--results={results}")

@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from keras_vitbert.experiments.fine_tuning import metrics
 from keras_vitbert.experiments.fine_tuning.prediction_files import described
-from keras_vitbert.inspection.drawing import confusion_figure, image_grid, picture, style
+from keras_vitbert.inspection.drawing import picture, style
+from keras_vitbert.inspection.example_figures import confusion_figure, image_grid
 from keras_vitbert.runs.callbacks import tensorboard_tag
 from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.text_tables import markdown_table

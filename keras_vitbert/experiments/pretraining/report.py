@@ -3,8 +3,8 @@
 import dataclasses
 import time
 
-from keras_vitbert.inspection.co_activation import co_activation
-from keras_vitbert.inspection.value_files import read_values, stored_steps
+from keras_vitbert.inspection.activations import co_activation
+from keras_vitbert.inspection.values import read_values, stored_steps
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.origin import accepted_lines
 from keras_vitbert.runs.progress import shares_line

@@ -267,7 +267,7 @@ def _joint_callbacks(run, trainer, stream):
         if look_at.mask_pictures:
             callbacks.append(MaskPictures(folder))
     if look_at.gradient_interval:
-        callbacks.append(GradientProbe(look_at.gradient_interval, config.steps, folder))
+        callbacks.append(GradientProbe(folder, look_at.gradient_interval, config.steps))
     if look_at.activation_interval:
         callbacks.append(
             ActivationMaps(

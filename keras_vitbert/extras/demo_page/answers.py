@@ -22,7 +22,7 @@ from pipelines.text.tokenization import TextEncoder
 from pipelines.text.wordpiece import MASK
 
 TOP = 5  # classes or tokens that are shown
-_KEPT = 4  # inputs whose answers are kept, so that looking at another block asks nothing again
+_KEPT = 4  # inputs whose answers are kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,17 +57,13 @@ class ShownModel:
         has_text = trained.backbone.vocabulary_size is not None
         self.takes_texts = has_text and trained.vocabulary is not None
         self._functions = ServedModel(trained, TOP).functions
+        # So that looking at another block asks nothing again.
         self.image = functools.lru_cache(_KEPT)(self._look_at_image)
         self.text = functools.lru_cache(_KEPT)(self._look_at_text)
         if self.takes_texts:
             self._encode = TextEncoder(
                 trained.vocabulary, trained.backbone.max_sequence_length, trained.lower_case
             )
-
-    @property
-    def fills_masks(self) -> bool:
-        """Whether it predicts the word at a `[MASK]`."""
-        return FILL_MASK in self._functions
 
     def lacks(self) -> list[str]:
         """What the model cannot do, in sentences."""

@@ -7,7 +7,8 @@ import sklearn
 from matplotlib.figure import Figure
 
 from keras_vitbert.extras.demo_page.answers import Shown, ShownModel
-from keras_vitbert.inspection.drawing import image_blocks, style, text_blocks
+from keras_vitbert.inspection.drawing import style
+from keras_vitbert.inspection.example_figures import image_blocks, text_blocks
 from keras_vitbert.runs.origin import origin_of
 from keras_vitbert.trained.model_card import model_card
 from pipelines.command_line import one_line
@@ -115,18 +116,18 @@ def blocks_figure(shown: Shown, what: str, block: int, head: int) -> Figure:
     Raises:
         ValueError: the model has no such block or head.
     """
-    blocks, heads = next(iter(shown.attention.values())).shape[:2]
-    if block >= blocks:
-        raise ValueError(f"This model has no block {block}; its last is block {blocks - 1}.")
-    if what == ATTENTION and head >= heads:
-        raise ValueError(f"This model has no head {head}; its last is head {heads - 1}.")
+    count, heads = next(iter(shown.attention.values())).shape[:2]
+    if block >= count:
+        raise ValueError(f"This model has no block {block}; its last is block {count - 1}.")
     title, low = "Mean absolute activation after each block", None
     rows = {"every token": shown.activation}
     if what == ATTENTION:  # which begins at 0, and no activation comes near that
-        title, low = "mean of all heads" if head < 0 else f"head {head}", 0.0
-        title = f"Attention by {', '.join(shown.attention)}: {title}"
+        if head >= heads:
+            raise ValueError(f"This model has no head {head}; its last is head {heads - 1}.")
+        name, low = f"head {head}" if head >= 0 else "mean of all heads", 0.0
+        title = f"Attention by {', '.join(shown.attention)}: {name}"
         rows = {
-            row: values.mean(axis=1) if head < 0 else values[:, head]
+            row: values[:, head] if head >= 0 else values.mean(axis=1)
             for row, values in shown.attention.items()
         }
     with style():

@@ -1,7 +1,4 @@
-"""The paper's Figures 3, 4 and 6, and the counterpart of its Figure 2, from values.
-
-Figure 5 is `keras_vitbert.inspection.drawing.mask_figure`.
-"""
+"""The paper's Figures 3, 4 and 6 from values; Figure 5 is `inspection.drawing.mask_figure`."""
 
 import textwrap
 
@@ -11,14 +8,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
-from keras_vitbert.extras.paper_figures.qualitative_values import Answer, ImageExample, TextExample
-from keras_vitbert.extras.paper_figures.tradeoffs import IMAGE_METRIC, TEXT_METRICS, Point, front
-from keras_vitbert.inspection.co_activation import TOP, by_preference, co_activation
+from keras_vitbert.extras.paper_figures.examples import Answer, Example
+from keras_vitbert.inspection.activations import TOP, by_preference, co_activation
 from keras_vitbert.inspection.drawing import (
     BLUE,
     COLUMN,
     DASHED,
-    FAINT,
     LABELS,
     MOST_UPDATES,
     ORANGE,
@@ -32,7 +27,7 @@ from keras_vitbert.inspection.drawing import (
     shortened,
     spread,
 )
-from keras_vitbert.inspection.mask_values import MaskValues
+from keras_vitbert.inspection.values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
 from pipelines.text.wordpiece import SEP
 
@@ -140,90 +135,42 @@ def sparsity_figure(updates: list[MaskValues], name: str) -> Figure:
     figure = new_figure(COLUMN, height, "Sparsity of the gradient masks", dpi=PRINT)
     blocks = [block.removeprefix("block_").replace("_", "\n") for block in updates[0].blocks]
     kinds = [LABELS[kind].replace(" ", "\n") for kind in KINDS]
-    above, below = figure.subplots(2, sharey=True)
-    for axes, title, names, values in (
-        (above, "blocks", blocks, [update.of_blocks for update in shown]),
-        (below, "kinds of weight, over all blocks", kinds, [update.of_kinds for update in shown]),
-    ):
-        width = 0.84 / max(len(shown), 2)
-        for number, (found, colour) in enumerate(zip(values, shades(len(shown)), strict=True)):
+    titles = ("blocks", blocks), ("kinds of weight, over all blocks", kinds)
+    width, colours = 0.84 / max(len(shown), 2), shades(len(shown))
+    panels = zip(figure.subplots(2, sharey=True), titles, (1, 0), strict=True)
+    for axes, (title, names), axis in panels:
+        for number, (update, colour) in enumerate(zip(shown, colours, strict=True)):
             centres = np.arange(len(names)) + (number - (len(shown) - 1) / 2) * width
-            axes.bar(centres, list(found.values()), width, color=colour, linewidth=0)
+            axes.bar(centres, update.sparsity(axis), width, color=colour, linewidth=0)
         axes.axhline(updates[-1].overall, zorder=0, **DASHED)
         step = 3 if len(names) > 14 else 1  # every name would not fit
         axes.set_xticks(range(0, len(names), step), names[::step])
         axes.tick_params(axis="x", length=0)
         axes.set(title=title, label=title.split()[0], ylabel="cleared entries")
         axes.yaxis.set_major_formatter("{x:.0%}")
-    handles = [
-        *(
-            Patch(color=colour, label=f"step {update.step:,}")
-            for update, colour in zip(shown, shades(len(shown)), strict=True)
-        ),
-        Line2D([], [], label=f"all masks at the end: {updates[-1].overall:.1%}", **DASHED),
-    ]
+    pairs = zip(shown, colours, strict=True)
+    handles = [Patch(color=colour, label=f"step {update.step:,}") for update, colour in pairs]
+    label = f"all masks at the end: {updates[-1].overall:.1%}"
+    handles.append(Line2D([], [], label=label, **DASHED))
     options = {"title": note, "alignment": "left", "ncols": 3}
     figure.legend(handles=handles, loc="outside lower left", **options)
     return figure
 
 
-def tradeoff_figure(points: list[Point]) -> Figure:
-    """Figure 2's counterpart: text metrics against image accuracy, a point per way of merging."""
-    title = "What merging gives to images and to text"
-    note = (
-        "A number is a way of merging, at the mean of its runs; small points are the runs.\n"
-        "filled, bold: on a Pareto front"
-    )
-    lines = -(-len(points) // 3)
-    figure = new_figure(PAGE, 3.1 + 0.13 * lines, title, dpi=PRINT)
-    colour, best = shades(1)[0], set()
-    for axes, (metric, label, more_is_better) in zip(
-        figure.subplots(1, 2), TEXT_METRICS, strict=True
-    ):
-        axes.set(xlabel="image accuracy", ylabel=label, label=metric)
-        on_front = front(points, metric, more_is_better)
-        best |= {point.label for point in on_front}
-        line = [(point.mean(IMAGE_METRIC), point.mean(metric)) for point in on_front]
-        axes.plot(*zip(*line, strict=True), "-", color=colour, linewidth=0.8, zorder=1)
-        for number, point in enumerate(points, start=1):
-            if len(point.runs) > 1:
-                pairs = [(run[IMAGE_METRIC], run[metric]) for run in point.runs]
-                axes.plot(*zip(*pairs, strict=True), ".", color=FAINT, markersize=2, zorder=0)
-            place = point.mean(IMAGE_METRIC), point.mean(metric)
-            face = colour if point in on_front else "white"
-            axes.plot(*place, "o", color=colour, markerfacecolor=face, zorder=2)
-            axes.annotate(str(number), place, (3, 2), textcoords="offset points")
-        if not more_is_better:
-            axes.invert_yaxis()
-        axes.margins(0.12)
-    handles = []
-    for number, point in enumerate(points, start=1):
-        runs = f" ({len(point.runs)} runs)" if len(point.runs) > 1 else ""
-        handles.append(Line2D([], [], linestyle="", label=f"{number}  {point.label}{runs}"))
-    options = {"title": note, "alignment": "left", "handlelength": 0}
-    legend = figure.legend(handles=handles, loc="outside lower left", ncols=3, **options)
-    for text, point in zip(legend.get_texts(), points, strict=True):
-        text.set_weight("bold" if point.label in best else "normal")
-    return figure
-
-
 def qualitative_figure(
-    images: list[ImageExample],
-    texts: list[TextExample],
-    names: list[str],
-    split: str = "validation",
+    images: list[Example], texts: list[Example], names: list[str], split: str = "validation"
 ) -> Figure:
     """Figure 6: held-out images and texts, and what the runs of some names answer."""
     runs = "run: " if len(names) == 1 else "runs: "
     note = runs + ", ".join(names)
-    image_runs = [name for name in names if images and name in images[0].answers]
-    text_runs = [name for name in names if texts and name in texts[0].answers]
+    image_runs, text_runs = (
+        [name for name in names if some and name in some[0].answers] for some in (images, texts)
+    )
     columns = max(1, min(3, 6 // (1 + len(image_runs))))
     rows = -(-len(images) // columns)
-    lines = [_text_lines(example, text_runs) for example in texts]
+    lines = [line for example in texts for line in _text_lines(example, text_runs)]
     # Inches of the images and of the texts.
-    heights = [1.1 * rows + 0.5 if images else 0, 0.125 * sum(map(len, lines)) + 0.3]
-    heights = [height for height, shown in zip(heights, (images, texts), strict=True) if shown]
+    heights = [1.1 * rows + 0.5] * bool(images) + [0.125 * len(lines) + 0.3] * bool(texts)
     width = max(PAGE, 0.7 + 1.15 * len(image_runs))
     title = f"Examples of {split}, and answers"
     figure = new_figure(width, sum(heights) + 0.4, title, note, PRINT)
@@ -231,7 +178,7 @@ def qualitative_figure(
     if images:
         _draw_images(parts.pop(0), images, image_runs, rows, columns)
     if texts:
-        _draw_texts(parts.pop(), texts, lines)
+        _draw_texts(parts.pop(), texts[0].asked, lines)
     return figure
 
 
@@ -247,10 +194,10 @@ def _draw_images(figure, images, runs, rows, columns):
         seen.imshow(example.image)
         bare(seen)
         seen.set_anchor("N")
-        title = f"#{example.number}  {shortened(example.label, 20)}"
+        title = f"#{example.number}  {shortened(example.truth[0], 20)}"
         seen.set_title(title + "\n" * (len(runs) > 1), weight="bold")
         for axes, run in zip(bars, runs, strict=True):
-            answers = example.answers[run]
+            [answers] = example.answers[run]
             colours = [BLUE if answer.is_true else ORANGE for answer in answers]
             axes.barh(range(len(answers)), [a.probability for a in answers], 0.9, color=colours)
             axes.set(xlim=(0, 1), ylim=(len(answers) - 0.5, -0.5), xticks=[], yticks=[])
@@ -288,14 +235,13 @@ def _text_lines(example, runs):
     return [*lines, []]
 
 
-def _draw_texts(figure, texts, lines):
+def _draw_texts(figure, asked, lines):
     axes = figure.subplots()
     bare(axes)
     kind = "texts, and below each its class and what is predicted"
-    if texts[0].asked == "word":
+    if asked == "word":
         kind = "masked words: in brackets what the network sees, below what it predicts"
     axes.set_title(kind, style="italic")
-    lines = sum(lines, [])
     axes.set(xlim=(0, 1), ylim=(len(lines), 0))
     for number, line in enumerate(lines):
         for place, text, options in line:

@@ -1,10 +1,14 @@
-"""How ways of merging gradients compare, from finished runs of both modalities."""
+"""Figure 2's counterpart: how ways of merging gradients compare, from runs of both modalities."""
 
 import dataclasses
 from statistics import mean
 
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
 from keras_vitbert.configs.merges import has_masks, parts_of
 from keras_vitbert.configs.paper import get_config
+from keras_vitbert.inspection.drawing import FAINT, PAGE, PRINT, new_figure, shades
 
 # Validation metrics: the metric, its label, and whether more of it is better.
 IMAGE_METRIC = "image_accuracy"
@@ -81,3 +85,43 @@ def front(points: list[Point], text_metric: str, more_is_better: bool) -> list[P
         return any(a >= x and b >= y and (a, b) != (x, y) for a, b in others)
 
     return sorted((p for p in points if not is_beaten(p)), key=lambda p: at[id(p)])
+
+
+def tradeoff_figure(points: list[Point]) -> Figure:
+    """Figure 2's counterpart: text metrics against image accuracy, a point per way of merging."""
+    title = "What merging gives to images and to text"
+    note = (
+        "A number is a way of merging, at the mean of its runs; small points are the runs.\n"
+        "filled, bold: on a Pareto front"
+    )
+    lines = -(-len(points) // 3)
+    figure = new_figure(PAGE, 3.1 + 0.13 * lines, title, dpi=PRINT)
+    colour, best = shades(1)[0], set()
+    for axes, (metric, label, more_is_better) in zip(
+        figure.subplots(1, 2), TEXT_METRICS, strict=True
+    ):
+        axes.set(xlabel="image accuracy", ylabel=label, label=metric)
+        on_front = front(points, metric, more_is_better)
+        best |= {point.label for point in on_front}
+        line = [(point.mean(IMAGE_METRIC), point.mean(metric)) for point in on_front]
+        axes.plot(*zip(*line, strict=True), "-", color=colour, linewidth=0.8, zorder=1)
+        for number, point in enumerate(points, start=1):
+            if len(point.runs) > 1:
+                pairs = [(run[IMAGE_METRIC], run[metric]) for run in point.runs]
+                axes.plot(*zip(*pairs, strict=True), ".", color=FAINT, markersize=2, zorder=0)
+            place = point.mean(IMAGE_METRIC), point.mean(metric)
+            face = colour if point in on_front else "white"
+            axes.plot(*place, "o", color=colour, markerfacecolor=face, zorder=2)
+            axes.annotate(str(number), place, (3, 2), textcoords="offset points")
+        if not more_is_better:
+            axes.invert_yaxis()
+        axes.margins(0.12)
+    handles = []
+    for number, point in enumerate(points, start=1):
+        runs = f" ({len(point.runs)} runs)" if len(point.runs) > 1 else ""
+        handles.append(Line2D([], [], linestyle="", label=f"{number}  {point.label}{runs}"))
+    options = {"title": note, "alignment": "left", "handlelength": 0}
+    legend = figure.legend(handles=handles, loc="outside lower left", ncols=3, **options)
+    for text, point in zip(legend.get_texts(), points, strict=True):
+        text.set_weight("bold" if point.label in best else "normal")
+    return figure

@@ -4,17 +4,16 @@ import functools
 import json
 import os
 
+from matplotlib.figure import Figure
+
+from keras_vitbert.extras.paper_figures.examples import examples_of
 from keras_vitbert.extras.paper_figures.figures import (
     activation_figure,
-    chosen_blocks,
     qualitative_figure,
     sparsity_figure,
-    tradeoff_figure,
 )
-from keras_vitbert.extras.paper_figures.fine_tuned_runs import FineTunedRun, examples_of
-from keras_vitbert.extras.paper_figures.finished_runs import Lacking
-from keras_vitbert.extras.paper_figures.qualitative_values import image_examples, text_examples
-from keras_vitbert.extras.paper_figures.tradeoffs import points_of
+from keras_vitbert.extras.paper_figures.runs import FineTunedRun, Lacking, PretrainedRun
+from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
 from keras_vitbert.inspection.drawing import COLUMN, PRINT, encoded, mask_figure, style
 from keras_vitbert.runs.origin import made_of
 from pipelines.command_line import say
@@ -22,7 +21,7 @@ from pipelines.files import make_folder, write_atomically
 
 
 def draw_figures(
-    runs: dict,
+    runs: dict[str, PretrainedRun | FineTunedRun],
     output: str,
     figures: list[str],
     formats: list[str],
@@ -32,7 +31,7 @@ def draw_figures(
     """Draws figures of runs and writes them; their metadata say what the runs were made from.
 
     Args:
-        runs: name to `FinishedRun` or `FineTunedRun`.
+        runs: by name.
         output: a folder, made if it does not exist; local or `gs://`.
         figures: of `2` to `6`; 2 and 6 have all runs side by side, the others are drawn for each
             run. Fine-tuned runs appear only in 6, which then shows no others.
@@ -49,25 +48,18 @@ def draw_figures(
     """
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
     trained = {name: run for name, run in runs.items() if name not in tuned}
-    for run in trained.values():  # before anything is written
-        chosen_blocks(blocks, run.record["experiment"]["model"]["num_layers"])
-    jobs = []
+    jobs, drawn, lacking = [], {}, []
     for number in figures:
-        if number == "6" and tuned:
-            jobs.append((number, list(tuned), functools.partial(_fine_tuned, tuned, examples)))
-        elif number == "6":
-            jobs.append((number, list(trained), functools.partial(_qualitative, trained, examples)))
-        elif number == "2":
+        if number == "6":
+            shown = tuned or trained
+            jobs.append((number, list(shown), functools.partial(_examples, shown, examples)))
+        elif number == "2" and trained:
             jobs.append((number, list(trained), functools.partial(_tradeoff, trained)))
         else:
             for name, run in trained.items():
-                jobs.append((number, [name], functools.partial(_of_run, number, run, name, blocks)))
-    drawn, lacking = {}, []
+                jobs.append((number, [name], functools.partial(of_run, number, run, name, blocks)))
     if tuned and (trained or figures != ["6"]):
         lacking.append("fine-tuned runs are in figure 6 only, and that shows no others")
-    if not jobs:
-        raise ValueError(f"nothing can be drawn: {lacking[0]}")
-    make_folder(output)
     with style():
         for number, names, draw in jobs:
             try:
@@ -85,12 +77,13 @@ def draw_figures(
         say(line)
     if not drawn:
         raise ValueError(f"nothing can be drawn: {'; '.join(lacking)}")
+    make_folder(output)
     for path, content in drawn.items():  # all of them or, if something is damaged, none
         write_atomically(path, content)
     return list(drawn)
 
 
-def _of_run(number, run, name, blocks):
+def of_run(number: str, run: PretrainedRun, name: str, blocks: str = "") -> Figure:
     """Figure 3, 4 or 5 of a run."""
     if number == "3":
         return activation_figure(run.activations(), name, blocks)
@@ -113,45 +106,21 @@ def _tradeoff(runs):
     return tradeoff_figure(points_of(found))
 
 
-def _qualitative(runs, wanted):
-    """All runs on the validation examples of the first run with any; others must fit these."""
-    whole = {name: run for name, run in runs.items() if run.step}
-    if not whole:
+def _examples(runs, wanted):
+    """Figure 6: runs on the examples of the first one that has any; others must see the same."""
+    runs = {n: run for n, run in runs.items() if isinstance(run, FineTunedRun) or run.step}
+    if not runs:
         raise Lacking("there is no checkpoint yet")
-    image_rows, text_rows = [], []
-    if images := _alike(whole, "images"):
-        first = next(iter(images.values()))
-        networks = {name: run.trained.network for name, run in images.items()}
-        image_rows = image_examples(first.data, first.classes, networks, wanted)
-    if texts := _alike(whole, "text"):
-        first = next(iter(texts.values()))
-        networks = {name: run.trained.network for name, run in texts.items()}
-        vocabulary = first.trained.vocabulary
-        text_rows = text_examples(first.data, vocabulary, networks, max(1, wanted // 2))
-    return qualitative_figure(image_rows, text_rows, list(whole))
-
-
-def _alike(runs, modality):
-    """The runs with a modality that take the same inputs of it as the first of them."""
-    users = {name: run for name, run in runs.items() if getattr(run.variant, modality)}
-    return _same_as_first(users, lambda run: run.sees(modality), f"the {modality} of figure 6")
-
-
-def _fine_tuned(runs, wanted):
-    """Fine-tuned runs on an image task and on a text task."""
     pages = {}
-    for kind, count in (("images", wanted), ("text", max(1, wanted // 2))):
-        of_kind = {name: run for name, run in runs.items() if run.kind == kind}
-        same = _same_as_first(of_kind, lambda run: run.sees, "figure 6")
-        pages[kind] = examples_of(same, count) if same else []
-    splits = " and ".join(dict.fromkeys(run.summary["split"] for run in runs.values()))
+    for modality, count in (("images", wanted), ("text", max(1, wanted // 2))):
+        seen = {name: run.sees(modality) for name, run in runs.items()}
+        users = [name for name in runs if seen[name] is not None]
+        same = [name for name in users if seen[name] == seen[users[0]]]
+        for name in users:
+            if name not in same:
+                where = f"the {modality} of figure 6"
+                say(f"{name}: left out of {where}: {same[0]} has other examples")
+        found = {name: runs[name] for name in same}
+        pages[modality] = examples_of(found, modality, count) if found else []
+    splits = " and ".join(dict.fromkeys(run.split for run in runs.values()))
     return qualitative_figure(pages["images"], pages["text"], list(runs), splits)
-
-
-def _same_as_first(runs, seen_by, figure):
-    """The runs that see what the first one sees."""
-    wanted = [seen_by(run) for run in runs.values()][:1]
-    same = {name: run for name, run in runs.items() if seen_by(run) in wanted}
-    for name in runs.keys() - same.keys():
-        say(f"{name}: left out of {figure}: {next(iter(same))} has other examples")
-    return same

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     kind, folder, inputs = asked["kind"], asked["folder"], asked["inputs"]
     with quiet_loading():
         from keras_vitbert.experiments.experiment import experiment, open_probe, open_run
-        from keras_vitbert.extras.paper_figures.finished_runs import open_runs
+        from keras_vitbert.extras.paper_figures.runs import open_runs
         from keras_vitbert.extras.paper_figures.writing import draw_figures
 
     if kind == "figures":

@@ -144,7 +144,7 @@ def build_small(folder: str, cifar10: str, books: str) -> None:
 
 
 def divide_images(cifar10: str, folder: str) -> None:
-    """Divides the images of each class, by hard links or copies."""
+    """Divides copies of the images of each class."""
     for entry in sorted(os.scandir(os.path.join(cifar10, "train")), key=lambda entry: entry.name):
         if not entry.is_dir():  # such as what a file manager leaves
             continue
@@ -155,11 +155,7 @@ def divide_images(cifar10: str, folder: str) -> None:
             target = os.path.join(folder, part, entry.name)
             os.makedirs(target)
             for image in images[begin:end]:
-                pair = os.path.join(entry.path, image), os.path.join(target, image)
-                try:
-                    os.link(*pair)
-                except OSError:  # another disk
-                    shutil.copyfile(*pair)
+                shutil.copyfile(os.path.join(entry.path, image), os.path.join(target, image))
 
 
 def divide_documents(texts: str) -> dict[str, list[Document]]:

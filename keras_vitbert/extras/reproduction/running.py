@@ -27,6 +27,12 @@ COMMAND = ("-m", "keras_vitbert.extras.reproduction.one_run")
 _POLL = 0.2  # seconds
 DONE, DIVERGED = "done", "diverged"
 _OF_THE_RUN = {"seconds", "settings", "command", "versions", "commit"}  # these are not results
+_KEPT = {  # of a run's `summary.json`, where it has them
+    "pretrain": ("parameters", "validation", "baselines", "mask", "co_activation"),
+    "probe": ("splits", "examples"),
+    "finetune": ("value", "metric", "learning_rate", "sweep"),
+}
+_KEPT_OF_ALL = ("steps", "seconds", "training_examples")
 
 
 class Results:
@@ -53,11 +59,12 @@ class Results:
             with open(path, encoding="utf-8") as file:
                 try:
                     content = json_object(file.read())
-                    if content["scale"] != scale:
-                        raise ValueError(f"has the results of the scale {content['scale']}")
-                    self.data, self.units = content["data"], content["units"]
+                    known, self.data = content["scale"], content["data"]
+                    self.units = content["units"]
                 except (ValueError, KeyError) as error:
                     raise ValueError(f"{path}: cannot be used: {error}") from error
+            if known != scale:
+                raise ValueError(f"{path}: has the results of the scale {known}")
 
     def require_data(self, data: dict[str, str]) -> None:
         """Refuses other data than those of finished runs, by the SHA-256 of each kind of data."""
@@ -73,15 +80,50 @@ class Results:
             if known and known != run.settings(self.output):
                 raise ValueError(f"{self.path}: {run.name} was made with other settings")
 
-    def add(self, name: str, entry: dict) -> None:
+    def summary(self, name: str) -> str:
+        """The path of a run's summary, which exists while its folder does."""
+        return os.path.join(self.output, name, "summary.json")
+
+    def diverged(self, names: Iterable[str]) -> bool:
+        """Whether any of some runs has."""
+        return any(self.units.get(name, {}).get("outcome") == DIVERGED for name in names)
+
+    def add(self, run: Run, command: list[str], outcome: str) -> None:
         """Lists a run and writes the file; says so if a listed run has other numbers now."""
-        known = self.units.get(name, entry)
+        numbers = {}
+        if outcome == DONE and run.kind != "figures":
+            with open(self.summary(run.name), encoding="utf-8") as file:
+                numbers = numbers_of(run.kind, json.load(file))
+        entry = {
+            "settings": run.settings(self.output),
+            "command": shlex.join(["python", *command]).replace(f"{self.output}/", "OUTPUT/"),
+            "seed": run.values.get("seed", 0),
+            "outcome": outcome,
+            **numbers,
+            "versions": versions(),
+            "commit": commit(),
+        }
+        known = self.units.get(run.name, entry)
         if any(known.get(key) != entry[key] for key in entry.keys() - _OF_THE_RUN):
-            say(f"{name} was made again, with other numbers than those of {known['command']}")
-        self.units[name] = entry
+            say(f"{run.name} was made again, with other numbers than those of {known['command']}")
+        self.units[run.name] = entry
         units = dict(sorted(self.units.items()))
         content = {"scale": self.scale, "data": self.data, "units": units}
         write_atomically(self.path, json.dumps(content, indent=1) + "\n")
+
+
+def numbers_of(kind: str, summary: dict) -> dict:
+    """The part of a run's `summary.json` that is kept."""
+    names = (*_KEPT[kind], *_KEPT_OF_ALL)
+    kept = {name: summary[name] for name in names if name in summary}
+    if kind == "probe":
+        first = next(iter(summary["splits"].values()))
+        value = mean(first["0"][RIDGE])  # of all training examples
+        kept |= {"value": value, "metric": "accuracy"}
+    if kind == "finetune":
+        split = summary["splits"][summary["split"]]
+        kept |= {"examples": split["examples"], "majority": split["majority_accuracy"]}
+    return kept
 
 
 def missing(runs: dict[str, Run], results: Results) -> list[Run]:
@@ -91,19 +133,19 @@ def missing(runs: dict[str, Run], results: Results) -> list[Run]:
         if name in names or name not in results.units:
             names.add(name)
             for need in run.needs:
-                diverged = results.units.get(need, {}).get("outcome") == DIVERGED
-                if not diverged and not os.path.exists(_summary(results, need)):
+                if not (results.diverged([need]) or os.path.exists(results.summary(need))):
                     names.add(need)
     return [run for run in runs.values() if run.name in names]
 
 
-def run_missing(plan: Plan, results: Results, parallel: int = 1) -> None:
+def run_missing(plan: Plan, results: Results, parallel: int, tpus: dict[str, str | None]) -> None:
     """Prepares the data, and runs what is missing.
 
     Args:
         plan: what is asked for.
         results: are kept up to date.
         parallel: how many run at a time.
+        tpus: of a kind of run its TPU.
 
     Raises:
         Stopped: by a signal, after the running ones have saved their work.
@@ -115,51 +157,46 @@ def run_missing(plan: Plan, results: Results, parallel: int = 1) -> None:
         if plan.scale.build:
             data = os.path.join(results.output, "data")
             results.require_data(prepared(data, plan.scale.build))
-        _run_missing(plan.runs, results, parallel)
+        processes = {}
+        with stop_request.deferred():
+            try:
+                while todo := missing(plan.runs, results):
+                    _begin(todo, processes, results, parallel, tpus)
+                    time.sleep(_POLL)
+                    for name in [name for name, one in processes.items() if one.poll() is not None]:
+                        process = processes.pop(name)
+                        outcome = _outcome(name, process.returncode)
+                        results.add(plan.runs[name], process.args[1:], outcome)
+                    if stop_request.requested:
+                        raise Stopped("run the same command again")
+            finally:
+                for process in processes.values():
+                    process.terminate()  # it saves its work
+                for process in processes.values():
+                    process.wait()
 
 
-def _run_missing(runs, results, parallel):
-    processes, ended = {}, 0
-    with stop_request.deferred():
-        try:
-            while todo := missing(runs, results):
-                names = {run.name for run in todo}
-                for run in todo:
-                    is_ready = names.isdisjoint((*run.needs, run.rate_of))
-                    if not is_ready or run.name in processes or len(processes) == parallel:
-                        continue
-                    needed = [results.units.get(need) for need in (*run.needs, run.rate_of)]
-                    command = _command(run, results)
-                    if any(entry and entry["outcome"] == DIVERGED for entry in needed):
-                        _list(run, command, DIVERGED, results)
-                        continue
-                    say(f"{run.name}: {ended + len(processes) + 1} of {ended + len(todo)}")
-                    # In a session of its own: else Ctrl-C would reach it, and `terminate` as well.
-                    process = subprocess.Popen([sys.executable, *command], start_new_session=True)
-                    processes[run.name] = process
-                time.sleep(_POLL)
-                for name in [name for name, one in processes.items() if one.poll() is not None]:
-                    process = processes.pop(name)
-                    outcome = _outcome(name, process.returncode)
-                    _list(runs[name], process.args[1:], outcome, results)
-                    ended += 1
-                if stop_request.requested:
-                    raise Stopped("run the same command again")
-        finally:
-            for process in processes.values():
-                process.terminate()  # it saves its work
-            for process in processes.values():
-                process.wait()
-
-
-def _command(run, results):
-    """The arguments of Python that run it."""
-    values = dict(run.values)
-    if run.rate_of:
-        values["optimizer.learning_rate"] = results.units[run.rate_of].get("learning_rate")
-    asked = {"kind": run.kind, "folder": os.path.join(results.output, run.name)}
-    asked |= {"experiment": run.of, "values": values, "inputs": run.inputs, "tpu": run.tpu}
-    return [*COMMAND, json.dumps(asked, ensure_ascii=False)]
+def _begin(todo, processes, results, parallel, tpus):
+    """Begins as many runs as may run at a time and have all that they need."""
+    names = {run.name for run in todo}
+    for run in todo:
+        needs = {*run.needs, run.rate_of}
+        if names & needs or run.name in processes or len(processes) == parallel:
+            continue
+        values = dict(run.values)
+        if run.rate_of:
+            values["optimizer.learning_rate"] = results.units[run.rate_of].get("learning_rate")
+        asked = {"kind": run.kind, "folder": os.path.join(results.output, run.name)}
+        asked |= {"experiment": run.of, "values": values, "inputs": run.inputs}
+        asked["tpu"] = tpus.get(run.kind)
+        command = [*COMMAND, json.dumps(asked, ensure_ascii=False)]
+        if results.diverged(needs):
+            results.add(run, command, DIVERGED)
+            continue
+        say(f"{run.name} begins: {len(todo)} are missing")
+        # In a session of its own: else Ctrl-C would reach it, and `terminate` as well.
+        process = subprocess.Popen([sys.executable, *command], start_new_session=True)
+        processes[run.name] = process
 
 
 def _outcome(name, status):
@@ -168,44 +205,3 @@ def _outcome(name, status):
     if status not in (EXIT_DONE, EXIT_DIVERGED):
         raise ValueError(f"{name} ended with status {status}, see above")
     return DONE if status == EXIT_DONE else DIVERGED
-
-
-def _list(run, command, outcome, results):
-    """Lists the result of a run."""
-    numbers = {}
-    if outcome == DONE and run.kind != "figures":
-        with open(_summary(results, run.name), encoding="utf-8") as file:
-            numbers = numbers_of(run.kind, json.load(file))
-    entry = {
-        "settings": run.settings(results.output),
-        "command": shlex.join(["python", *command]).replace(f"{results.output}/", "OUTPUT/"),
-        "seed": run.values.get("seed", 0),
-        "outcome": outcome,
-        **numbers,
-        "versions": versions(),
-        "commit": commit(),
-    }
-    results.add(run.name, entry)
-
-
-def numbers_of(kind: str, summary: dict) -> dict:
-    """The part of a run's `summary.json` that is kept."""
-    if kind == "pretrain":
-        names = ("steps", "seconds", "parameters", "validation", "baselines")
-        names += ("mask", "co_activation")
-        return {name: summary[name] for name in names if name in summary}
-    if kind == "probe":
-        first = next(iter(summary["splits"].values()))
-        return {
-            "value": mean(first["0"][RIDGE]),  # of all training examples
-            "metric": "accuracy",
-            **{name: summary[name] for name in ("splits", "examples", "training_examples")},
-        }
-    split = summary["splits"][summary["split"]]
-    names = ("value", "metric", "learning_rate", "sweep", "steps", "seconds", "training_examples")
-    kept = {name: summary[name] for name in names}
-    return kept | {"examples": split["examples"], "majority": split["majority_accuracy"]}
-
-
-def _summary(results, name):
-    return os.path.join(results.output, name, "summary.json")

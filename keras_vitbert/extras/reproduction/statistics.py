@@ -1,4 +1,4 @@
-"""What a few seeds say: means, differences on the same seeds, and corrections for many comparisons.
+"""From results of runs to cells of tables, and what a few seeds say of their rows.
 
 A cell is modelled as an effect of its row, an effect of its seed, and an error with the same
 variance in all rows of a column: a two-way layout in randomised blocks (Fisher, The Design of
@@ -8,12 +8,31 @@ comparisons by Holm's method (Scandinavian Journal of Statistics 6, 1979). That 
 and have the same variance is an assumption.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable
+from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from keras_vitbert.extras.reproduction.plan import Plan, Task, run_name
+from keras_vitbert.extras.reproduction.running import DONE
+from keras_vitbert.extras.reproduction.tables import (
+    AVERAGE,
+    FULL,
+    IC,
+    IMAGES,
+    MEAN,
+    MLM,
+    NATS,
+    NSP,
+    RAND,
+    TEXT,
+    Table,
+    by_depth,
+)
 
 LEVEL = 0.05  # the probability that any of the reported differences comes from the seeds alone
 _MOST_SEEDS = 1_000
@@ -58,6 +77,120 @@ def deviation(rows: Iterable[dict[int, float]]) -> Deviation:
         return Deviation(math.nan, 0)
     value = float(np.linalg.norm(values - design @ fitted)) / math.sqrt(freedom)
     return Deviation(value if value > _ROUNDING * np.abs(values).max() else 0.0, freedom)
+
+
+PROBE = "probe: "  # begins the columns of frozen features
+PRETRAINING = (NSP, MLM, NATS, IC, MEAN)  # the columns of what pre-training measures
+
+Cells = dict[str, dict[int, float]]  # of a row: by column, a number for each seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Filled:
+    """A table with its numbers."""
+
+    table: Table
+    columns: tuple[str, ...]  # that are shown
+    values: list[Cells]  # for each row
+    asked: tuple[str, ...]  # the columns that answer the questions
+    averages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # and of what
+
+    def estimate(self, place: int, column: str) -> Estimate | None:
+        """A cell, or None if nothing is known."""
+        values = self.values[place][column]
+        return estimate(values.values()) if values else None
+
+    def measured(self, column: str) -> tuple[str, ...]:
+        """What is measured in a column, whose name may mean other tasks elsewhere."""
+        parts = self.averages.get(column)
+        return sum(map(self.measured, parts), ()) if parts else (column,)
+
+    def knows(self, columns: Iterable[str]) -> bool:
+        """Whether anything is known of some columns."""
+        return any(row.get(column) for row in self.values for column in columns)
+
+
+def fill(table: Table, units: dict, tasks: list[Task], seeds: Iterable[int]) -> Filled:
+    """A table with the numbers of its runs.
+
+    Args:
+        table: its rows are pre-trained and, if there are tasks, fine-tuned and probed.
+        units: see `running.Results`.
+        tasks: their averages are as in the paper: of a modality, and of both averages.
+        seeds: of all rows.
+    """
+    sources = dict.fromkeys((NSP, MLM, NATS, IC), ("pretrain", ""))
+    averages: dict[str, tuple[str, ...]] = {MEAN: (MLM, IC)}
+    columns, asked = PRETRAINING, (MEAN,)
+    if tasks:
+        for before, kind in (("", "finetune"), (PROBE, "probe")):
+            sources |= {before + task.name: (kind, task.name) for task in tasks}
+            for modality in (TEXT, IMAGES):
+                names = tuple(before + task.name for task in tasks if task.kind == modality)
+                averages[before + modality] = names
+        averages[AVERAGE] = (TEXT, IMAGES)
+        asked = (TEXT, IMAGES, PROBE + TEXT, PROBE + IMAGES)
+        columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *asked[2:])
+
+    def numbers(recipe, column, kind, task):
+        for seed in seeds:
+            entry = units.get(run_name(kind, recipe, seed, task), {})
+            if entry.get("outcome") == DONE:
+                yield seed, entry["value"] if task else entry["validation"].get(column)
+
+    values = []
+    for row in table.rows:
+        cells = {
+            column: {s: n for s, n in numbers(row.recipe, column, *source) if n is not None}
+            for column, source in sources.items()
+        }
+        for column, parts in averages.items():  # for each seed that all of them have
+            known = [cells[part] for part in parts]
+            common = [seed for seed in seeds if known and all(seed in cell for cell in known)]
+            cells[column] = {seed: mean(cell[seed] for cell in known) for seed in common}
+        values.append(cells)
+    return Filled(table, columns, values, asked, averages)
+
+
+def fill_depth(units: dict, seeds: Iterable[int]) -> Filled | None:
+    """How far the modalities share each block of `vitbert`; None if no run measured activations."""
+    entries = {seed: units.get(run_name("pretrain", FULL, seed), {}) for seed in seeds}
+    entries = {seed: entry for seed, entry in entries.items() if entry.get("co_activation")}
+    if not entries:
+        return None
+    table = by_depth(len(next(iter(entries.values()))["co_activation"]["overlap"]))
+    columns = ("overlap", "correlation", "cleared")
+    values = [{column: {} for column in columns} for _ in table.rows]
+    for seed, entry in entries.items():
+        for block, row in enumerate(values):
+            for column in columns[:2]:
+                row[column][seed] = entry["co_activation"][column][block]
+            row["cleared"][seed] = entry["mask"]["sparsity_per_block"][f"block_{block}"]
+    return Filled(table, columns, values, columns)
+
+
+def fill_all(plan: Plan, units: dict) -> list[Filled]:
+    """What was asked for, and all else that has results."""
+    found = [
+        fill(table, units, plan.scale.tasks_of(table), plan.seeds(name))
+        for name, table in plan.tables.items()
+    ]
+    found = [one for one in found if one.table.name in plan.asked or one.knows(one.columns)]
+    depth = fill_depth(units, max(map(plan.seeds, plan.tables), key=len))
+    return [*found, *([depth] if depth else [])]
+
+
+def deviations(filled: list[Filled]) -> dict[tuple[str, ...], Deviation]:
+    """The error of a cell by what it measures (`Filled.measured`), from all trained rows."""
+    rows = {}  # a recipe counts once, whatever tables it is in
+    for one in filled:
+        for row, cells in zip(one.table.rows, one.values, strict=True):
+            if row.recipe is not None and row.recipe.variant == RAND:
+                continue
+            for column, values in cells.items():
+                known = rows.setdefault(one.measured(column), {})
+                known.setdefault(row.recipe or row.name, {}).update(values)
+    return {measured: deviation(found.values()) for measured, found in rows.items()}
 
 
 class Comparison(NamedTuple):

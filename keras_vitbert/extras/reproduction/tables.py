@@ -52,7 +52,7 @@ class Table:
     # A question, and the names of two groups of rows. The answer is yes if the first group's mean
     # is above the second's.
     questions: list[tuple[str, list[str], list[str]]]
-    tasks: str = ""  # of a scale: `all` or `few`; empty: what pre-training measures
+    has_tasks: bool = True  # or only what pre-training measures
     is_ordered: bool = False  # whether rows are ordered by the number in their first label
 
 
@@ -104,7 +104,6 @@ _TABLE_3 = (
     (0.9, 95.2, 46.2, 73.6, 59.9),
 )
 MASK_RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of Figure 2, which has no numbers in the text
-MASK_KINDS = {"magnitude": (), "random": RANDOM_MASK}
 # Of merges with the same direction (docs/merging.md), only one is taken.
 MERGES = {
     "pcgrad by block": (("merge.name", "pcgrad"), ("merge.per_block", True)),
@@ -126,9 +125,8 @@ def tables(given: dict[str, str]) -> dict[str, Table]:
 
 
 def _table_1(given):
-    rows = []
+    rows, columns = [], (*TEXT_TASKS, *IMAGE_TASKS, *_AVERAGES)
     for label, variant, text, images, averages in _TABLE_1:
-        columns = (*TEXT_TASKS, *IMAGE_TASKS, *_AVERAGES)
         paper = dict(zip(columns, (*text, *images, *averages), strict=True))
         rows.append(Row((label,), Recipe(variant), paper))
         if variant in given:
@@ -143,7 +141,7 @@ def _table_1(given):
         ("What does a modality of its own give?", ["ViT"], ["ViT-BERT"]),
     ]
     title = "Fine-tuning on tasks of one modality (Table 1)"
-    return Table("table1", title, ("pre-training",), rows, questions, tasks="all")
+    return Table("table1", title, ("pre-training",), rows, questions)
 
 
 def _table_2():
@@ -159,7 +157,7 @@ def _table_2():
     questions = [(more, [f"{ratio:g}, 1"], ["0, 1"]) for ratio in (0.3, 0.5, 0.7, 1)]
     questions += [(best, ["1, 1"], [f"1, {other:g}"]) for other in (0, 0.1, 10, 100)]
     title = "Distillation without masks (Table 2)"
-    return Table("table2", title, ("ratio", "temperature"), rows, questions, tasks="few")
+    return Table("table2", title, ("ratio", "temperature"), rows, questions)
 
 
 def _table_3():
@@ -168,47 +166,45 @@ def _table_3():
         changes = (("merge.image_loss_ratio", ratio),) if ratio != 0.2 else ()
         paper = dict(zip((NSP, MLM, IC, MEAN), numbers, strict=True))
         rows.append(Row((f"{ratio:g}",), Recipe("joint", changes), paper))
+    title, head = "The share of the image loss (Table 3)", "image_loss_ratio"
     questions = [("Is the paper's best share better than equal ones?", ["0.2"], ["0.5"])]
-    title = "The share of the image loss (Table 3)"
-    return Table("table3", title, ("image_loss_ratio",), rows, questions, is_ordered=True)
+    return Table("table3", title, (head,), rows, questions, has_tasks=False, is_ordered=True)
 
 
 def _figure_2():
     rows = []
     for ratio in MASK_RATIOS:
         changes = (("merge.mask_ratio", ratio),) if ratio != 0.5 else ()
-        for kind, name in MASK_KINDS.items():
+        for kind, name in (("magnitude", ()), ("random", RANDOM_MASK)):
             rows.append(Row((f"{ratio:g}", kind), Recipe("vitbert", name + changes)))
-    magnitude, random = ([row.name for row in rows if row.label[1] == kind] for kind in MASK_KINDS)
-    few, many = ([row.name for row in rows if row.label[0] == ratio] for ratio in ("0.1", "0.9"))
+
+    def having(part):
+        return [row.name for row in rows if part in row.label]
+
     questions = [
-        ("Is magnitude better than chance?", magnitude, random),
-        ("Do many masked weights cost more than few?", few, many),
+        ("Is magnitude better than chance?", having("magnitude"), having("random")),
+        ("Do many masked weights cost more than few?", having("0.1"), having("0.9")),
     ]
     title = "How much is masked, and by what (Figure 2)"
-    return Table("figure2", title, ("mask_ratio", "chosen by"), rows, questions, tasks="few")
+    return Table("figure2", title, ("mask_ratio", "chosen by"), rows, questions)
 
 
 def _merging():
-    rows = [
-        Row(("sum",), NO_MASKS),
-        Row(("mask",), FULL),
-        Row(("random_mask",), Recipe("vitbert", RANDOM_MASK)),
-        *(Row((label,), Recipe("vitbert", changes)) for label, changes in MERGES.items()),
-    ]
+    recipes = {"sum": NO_MASKS, "mask": FULL, "random_mask": Recipe("vitbert", RANDOM_MASK)}
+    recipes |= {label: Recipe("vitbert", changes) for label, changes in MERGES.items()}
     questions = [
         ("Are masks better than a sum?", ["mask"], ["sum"]),
         ("Is magnitude better than chance?", ["mask"], ["random_mask"]),
         *(("Is a merge better than masks?", [label], ["mask"]) for label in MERGES),
     ]
+    rows = [Row((label,), recipe) for label, recipe in recipes.items()]
     title = "Ways of merging gradients, with distillation"
-    return Table("merging", title, ("merge",), rows, questions, tasks="few")
+    return Table("merging", title, ("merge",), rows, questions)
 
 
 def by_depth(blocks: int) -> Table:
     """How far images and text share each block of `vitbert`, as Figures 3 and 4 show it."""
     names = [f"{block}" for block in range(blocks)]
-    half = blocks // 2
-    questions = [("Does sharing grow with depth?", names[-half:], names[:half])]
-    rows = [Row((name,)) for name in names]
-    return Table("depth", "Sharing by depth (Figures 3 and 4)", ("block",), rows, questions)
+    questions = [("Does sharing grow with depth?", names[-(blocks // 2) :], names[: blocks // 2])]
+    title = "Sharing by depth (Figures 3 and 4)"
+    return Table("depth", title, ("block",), [Row((name,)) for name in names], questions, False)

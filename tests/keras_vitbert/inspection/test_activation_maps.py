@@ -5,24 +5,19 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_vitbert import load
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.experiments.pretraining.data import open_data
 from keras_vitbert.experiments.pretraining.trainer import build_trainer
-from keras_vitbert.inspection.activations import MeanActivations
+from keras_vitbert.inspection.activations import MeanActivations, co_activation
 from keras_vitbert.inspection.callbacks import ActivationMaps
-from keras_vitbert.inspection.co_activation import co_activation
-from keras_vitbert.inspection.drawing import activation_pictures
-from keras_vitbert.inspection.value_files import read_values
-from keras_vitbert.runs import callbacks
+from keras_vitbert.inspection.drawing import activation_figures, picture, style
+from keras_vitbert.inspection.values import read_values
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.workers import Workers
 from tests.keras_vitbert.tiny_runs import config_of
-from tests.keras_vitbert.whole_runs import MAPS
-from tests.marks import slow
 
 VARIANT = "vitbert_no_kd"
 
@@ -121,33 +116,15 @@ def test_values_are_written_before_training_at_intervals_and_at_the_end(whole, o
 def test_examples_are_whole_batches_and_not_more_than_there_are(opened, examples, batches):
     config, stream, vocabulary = opened
     assert stream.validation_batches == 4 and config.image_batch == 4
-    assert ActivationMaps(stream, vocabulary, None, 3, examples, 10)._batch_count() == batches
+    callback = ActivationMaps(stream, vocabulary, None, 3, examples, 10)
+    callback._model = types.SimpleNamespace(distribute_strategy=tf.distribute.get_strategy())
+    assert len(callback._batches) == batches
 
 
-@pytest.fixture(params=["joint", slow("whole")])
-def shown(request, finished):
-    """The folder of a run whose maps are shown: that of the command, or `whole`."""
-    return finished("joint") if request.param == "joint" else request.getfixturevalue("whole")[0]
-
-
-@pytest.mark.slow
-def test_a_finished_run_has_the_values_of_its_checkpoint(finished, sources):
-    """`whole` has more steps and blocks; this one has been through the command."""
-    folder = finished("joint")
-    values = read_values(str(folder), "activations")
-    assert list(values) == MAPS
-    for step, arrays in values.items():
-        assert arrays["step"] == step
-        assert arrays["image"].shape == arrays["text"].shape == (1, 8)
-        assert arrays["image"].dtype == np.float32
-    assert np.abs(values[0]["text"] - values[MAPS[-1]]["text"]).max() > 0.01
-    config, trained = config_of(sources), load(str(folder))
-    assert config.inspection.activation_examples >= 16  # more than there are
-    stream = open_data(config).stream(config)
-    means = MeanActivations(trained.backbone, tf.distribute.get_strategy(), trained.vocabulary)
-    expected = means(stream.validation())
-    for modality in ("image", "text"):
-        np.testing.assert_array_equal(values[MAPS[-1]][modality], expected[modality])
+@pytest.fixture
+def shown(finished):
+    """The folder of a run whose maps are shown, that of the command."""
+    return finished("joint")
 
 
 @pytest.mark.parametrize(("executed", "begin"), [(1, 0), (1, 5), (2, 0), (4, 8)])
@@ -190,20 +167,12 @@ def test_tensorboard_shows_the_numbers(shown):
 def test_tensorboard_shows_the_pictures(shown):
     folder, data = shown, events(shown)
     for step, arrays in read_values(str(folder), "activations").items():
-        expected = activation_pictures(arrays["image"], arrays["text"], step)
-        assert len(expected) == len(arrays["image"]) + 1
-        for name, picture in expected.items():
-            width, height, png = recorded(data, f"activations/{name}")[step]
-            assert (int(height), int(width)) == picture.shape[:2]
-            np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), picture)
-
-
-@pytest.mark.slow
-def test_training_is_not_disturbed(whole, run, tmp_path):
-    trainer, _ = run(tmp_path, maps=False)
-    assert not (tmp_path / "inspection").exists()
-    for one, other in zip(trainer.network.variables, whole[1].network.variables, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+        with style():
+            expected = activation_figures(arrays["image"], arrays["text"], step)
+            assert len(expected) == len(arrays["image"]) + 1
+            for tag, figure in expected.items():
+                _, _, png = recorded(data, tag)[step]
+                np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), picture(figure))
 
 
 @pytest.mark.slow
@@ -227,26 +196,3 @@ def test_a_run_killed_after_its_maps_ends_with_the_same_files(whole, run, tmp_pa
         }
     run(tmp_path)
     assert files(tmp_path) == files(whole[0])
-
-
-@pytest.mark.thorough
-def test_a_run_killed_after_a_checkpoint_has_the_maps_of_that_step(
-    whole, run, tmp_path, monkeypatch
-):
-    save = callbacks.Checkpoints.on_epoch_end
-
-    def save_and_die(self, epoch, logs=None):
-        save(self, epoch, logs)
-        if self.model.step == 8:
-            raise Killed(None)
-
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(callbacks.Checkpoints, "on_epoch_end", save_and_die)
-        run(tmp_path, interval=4)
-    assert (tmp_path / "checkpoints" / "LAST").read_text().strip().endswith("8")
-    run(tmp_path, interval=4)
-    values = files(tmp_path)
-    assert [name[-6:-4] for name in values] == ["00", "04", "08", "10"]
-    for step in ("00", "10"):
-        name = f"activations-000000{step}.npz"
-        assert values[name] == files(whole[0])[name]

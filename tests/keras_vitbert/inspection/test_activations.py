@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert import ViTBertBackbone
 from keras_vitbert.inspection.activations import LEFT_OUT, MeanActivations
-from keras_vitbert.inspection.co_activation import co_activation
 from keras_vitbert.model.pretraining_network import image_inputs
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.forked import Forked
@@ -140,21 +138,6 @@ def test_one_modality(make_network, network, of_both, batches, modality):
     np.testing.assert_allclose(found[modality], both[modality], rtol=1e-6)
 
 
-@pytest.mark.slow
-def test_blocks_come_in_their_order_however_many_they_are(make_network, make_batch):
-    """Ten and more names are in another order when they are sorted."""
-    batch = tensors(make_batch(0))
-    for num_layers in (1, 12):
-        backbone = make_network(num_layers=num_layers).backbone
-        (found, _), (count, _) = means_of(backbone).step(batch)
-        assert found.shape == (num_layers, 8)
-        x = backbone.image_embedding(batch["images"])
-        for block, sums in zip(backbone.blocks, found, strict=True):
-            x = block(x)
-            expected = np.abs(x.numpy()[:, 1:]).mean((0, 1))
-            np.testing.assert_allclose(sums / count, expected, rtol=1e-5)
-
-
 def test_sums_are_float32_under_mixed_bfloat16(make_network, make_batch):
     """Sums of bfloat16 would stand still at some 256 times the addend."""
     backbone = make_network(dtype="mixed_bfloat16").backbone
@@ -165,85 +148,6 @@ def test_sums_are_float32_under_mixed_bfloat16(make_network, make_batch):
     assert tokens.dtype == tf.bfloat16
     tokens = tf.cast(tokens, tf.float32).numpy()[:, 1:].astype(np.float64)
     np.testing.assert_allclose(found[1], np.abs(tokens).mean((0, 1)), rtol=1e-5)
-
-
-# --- weights set by hand -------------------------------------------------------------------------
-
-
-def set_by_hand():
-    """Three blocks of 20 units: one answers only to images, one only to text, one to both.
-
-    Each token goes by itself, as attention adds nothing. Patches come as 8 in unit 0 and -8 in
-    unit 1, words as zeros. The MLP of a block adds a constant to all tokens, and a vector to those
-    that hold nothing in a certain unit: its one hidden unit is 16 there and, GELU being exactly 0
-    far below 0, 0 where the normed token is large. So the next block turns patches to zeros and
-    words to 8 in unit 2, and the last both to 8 in unit 4 and 4 in unit 5. What the means leave
-    out is loud in other units.
-    """
-    backbone = ViTBertBackbone(
-        num_layers=3,
-        num_heads=1,
-        hidden_dim=20,
-        intermediate_dim=1,
-        image_size=4,
-        patch_size=2,
-        vocabulary_size=len(VOCABULARY),
-        max_sequence_length=8,
-        dropout=0.0,
-    )
-    for variable in backbone.trainable_variables:
-        variable.assign(np.full(variable.shape, float(variable.path.endswith("gamma"))))
-    for layer in (backbone.image_embedding, backbone.text_embedding):
-        layer.position_embedding.assign(np.zeros(layer.position_embedding.shape))
-
-    def vector(**units):
-        made = np.zeros(20)
-        for name, value in units.items():
-            made[int(name[1:])] = value
-        return made
-
-    patch, word, both = vector(u0=8, u1=-8), vector(u2=8, u3=-8), vector(u4=8, u5=4)
-    loud = vector(u6=1000, u7=-1000)
-    positions = np.tile(patch, (1, 5, 1))
-    positions[0, 0] = loud
-    backbone.image_embedding.position_embedding.assign(positions)
-    words = np.zeros((len(VOCABULARY), 20))
-    words[[VOCABULARY.index(token) for token in LEFT_OUT]] = loud
-    backbone.text_embedding.word_embedding.embeddings.assign(words)
-
-    def gate(block, closed_by, to_all, to_open):
-        weights = {v.path.split(f"block_{block}/")[1]: v for v in backbone.blocks[block].variables}
-        dense = "feedforward_intermediate_dense", "feedforward_output_dense"
-        kernel = np.zeros((20, 1))
-        kernel[closed_by] = -100
-        weights[f"{dense[0]}/kernel"].assign(kernel)
-        weights[f"{dense[0]}/bias"].assign([16])
-        weights[f"{dense[1]}/kernel"].assign(to_open[None] / 16)
-        weights[f"{dense[1]}/bias"].assign(to_all)
-
-    gate(1, closed_by=0, to_all=-patch, to_open=patch + word)
-    gate(2, closed_by=2, to_all=both - word, to_open=word)
-    return backbone
-
-
-def test_a_block_for_images_one_for_text_and_one_for_both():
-    ids = [VOCABULARY.index(t) for t in ("[CLS]", "word1", "[MASK]", "[SEP]", "the", "[SEP]")]
-    token_ids = np.array([[*ids, 0, 0], [*ids, 7, 8]], np.int32)
-    batch = {
-        "images": np.random.default_rng(0).random((3, 4, 4, 3), np.float32),
-        "token_ids": token_ids,
-        "segment_ids": np.zeros_like(token_ids),
-        "padding_mask": np.array([[1] * 6 + [0] * 2, [1] * 8], np.int32),
-    }
-    found = means_of(set_by_hand())([tensors(batch)])
-    image, text = np.zeros((2, 3, 20))
-    image[0, :2] = text[1, 2:4] = 8
-    image[2, 4:6] = text[2, 4:6] = [8, 4]
-    np.testing.assert_array_equal(found["image"], image)
-    np.testing.assert_array_equal(found["text"], text)
-    numbers = co_activation(**found)
-    assert numbers["overlap"].tolist() == [0, 0, 1]
-    assert numbers["correlation"] == pytest.approx([0, 0, 1], abs=1e-12)
 
 
 # --- replicas ------------------------------------------------------------------------------------

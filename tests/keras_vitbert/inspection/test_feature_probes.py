@@ -7,11 +7,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import keras_vitbert
 from keras_vitbert.experiments.pretraining.data import open_data
 from keras_vitbert.inspection.probes import Features, probe
-from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.inspection.values import read_values
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.runs.identity import config_of
 from tests.keras_vitbert.tiny_runs import checkpoint_values, pretrain
-from tests.marks import slow, thorough
 
 FLAGS = ("--config.probes.interval=4", "--config.probes.examples=100")
 
@@ -66,9 +65,9 @@ def test_a_joint_run(probed):
     assert steps == [0, 4, 8, 10]
 
 
-@pytest.mark.parametrize(("variant", "modality"), [slow("vit", "image"), thorough("bert", "text")])
-def test_a_run_of_one_modality(probed, variant, modality):
-    folder = probed(variant)
+@pytest.mark.slow
+def test_a_run_of_one_modality(probed):
+    folder = probed("vit")
     values = read_values(str(folder), "probes")
     expected = by_hand(folder)
     assert set(values[10]) == {"step", *expected} and len(expected) == 2

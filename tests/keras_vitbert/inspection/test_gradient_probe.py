@@ -32,7 +32,7 @@ class Model:
 def train(folder, interval, steps, executed=1, begin=0, buckets=None):
     model = Model(executed, buckets or {})
     model.step = begin
-    probe = GradientProbe(interval, steps, folder)
+    probe = GradientProbe(folder, interval, steps)
     probe.set_model(model)
     while model.step < steps:
         probe.on_train_batch_begin(0)

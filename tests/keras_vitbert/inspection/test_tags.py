@@ -53,7 +53,7 @@ def test_at_12_blocks_there_are_less_than_40_tags(trainer, tmp_path):
     callbacks = [
         RunTexts(folder, {"variant": "vitbert"}, {"steps": 1}),
         MaskPictures(folder),
-        GradientProbe(1, 1, folder),
+        GradientProbe(folder, 1, 1),
         maps,
         RunLog(folder, 0),
     ]

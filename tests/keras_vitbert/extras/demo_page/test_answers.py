@@ -121,7 +121,6 @@ def test_a_model_without_heads_shows_its_blocks(make_trained, tmp_path):
 
 def test_what_a_model_lacks(shown, shown_classifier, embedder):
     assert shown.lacks() == [] and (shown.takes_images, shown.takes_texts) == (True, True)
-    assert shown.fills_masks and not shown_classifier.fills_masks
     assert shown_classifier.lacks() == ["It takes no images."]
     assert ShownModel(embedder).lacks()[1] == "It takes no texts."
 

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="needs gradio")
 
-from keras_vitbert.extras.demo_page.server import own_page_only
+from keras_vitbert.demo import own_page_only
 
 
 def answer(headers, kind="http"):

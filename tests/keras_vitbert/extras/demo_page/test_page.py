@@ -88,7 +88,7 @@ def models(make_network):
 @pytest.fixture
 def visit(browser, monkeypatch):
     """`visit(models)` serves a page and opens it."""
-    from keras_vitbert.extras.demo_page.server import serving
+    from keras_vitbert.demo import serving
 
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there

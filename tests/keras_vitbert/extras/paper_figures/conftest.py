@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.mask_values import MaskValues
+from keras_vitbert.inspection.values import MaskValues
 
 UNITS, HIDDEN, WIDE = 20, 8, 12
 SHAPES = {

@@ -7,8 +7,7 @@ from keras_vitbert.configs import sample
 from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.experiments.pretraining.trainer import build_trainer
-from keras_vitbert.inspection.mask_values import MaskValues
-from keras_vitbert.inspection.value_files import write_values
+from keras_vitbert.inspection.values import MaskValues, write_values
 from keras_vitbert.model.shared_weights import KINDS
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import Identity, experiment_dict

@@ -7,13 +7,12 @@ import pytest
 from matplotlib.colors import to_hex
 
 from keras_vitbert.extras.paper_figures import figures
-from keras_vitbert.extras.paper_figures.qualitative_values import Answer, ImageExample, TextExample
-from keras_vitbert.extras.paper_figures.tradeoffs import points_of
-from keras_vitbert.extras.paper_figures.writing import _of_run
-from keras_vitbert.inspection.co_activation import co_activation
-from keras_vitbert.inspection.mask_values import MaskValues
+from keras_vitbert.extras.paper_figures.examples import Answer, Example
+from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
+from keras_vitbert.inspection.activations import co_activation
+from keras_vitbert.inspection.values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
-from tests.keras_vitbert.extras.paper_figures.conftest import HIDDEN, LIMITS, SHAPES, UNITS
+from tests.keras_vitbert.extras.paper_figures.conftest import LIMITS, UNITS
 from tests.keras_vitbert.extras.paper_figures.test_tradeoffs import run as run_of
 from tests.keras_vitbert.inspection.axes import by_label, cells_of, drawn, texts_of
 
@@ -27,7 +26,7 @@ def with_images(figure):
 
 def test_points_are_the_means():
     values = ("nash", 0.4, 6.0), ("nash", 0.6, 5.0), ("mask", 0.9, 5.9), ("sum", 0.1, 7)
-    figure = drawn(figures.tradeoff_figure, points_of([run_of(*v) for v in values]))
+    figure = drawn(tradeoff_figure, points_of([run_of(*v) for v in values]))
     loss = by_label(figure, "mlm_loss")["mlm_loss"]
     marks = {
         tuple(line.get_xydata()[0]): to_hex(line.get_markerfacecolor())
@@ -154,30 +153,6 @@ def test_of_many_updates_some_are_shown(updates):
     assert "8 of 30 updates" in note
 
 
-def test_masks_are_drawn_as_they_are(updates, importance):
-    class Run:
-        def masks(self):
-            return updates
-
-    figure = drawn(_of_run, "5", Run(), "a run", "")
-    panels = with_images(figure)[:3]
-    assert [axes.get_title("left") for axes in panels] == ["block 0", "block 2", "block 3"]
-    for axes, block in zip(panels, (0, 2, 3), strict=True):
-        cells = cells_of(axes)
-        for row, limit in enumerate(LIMITS.values()):
-            left = 0
-            for layer in SHAPES:
-                cleared = importance[f"block_{block}/{layer}/kernel"] <= limit
-                is_turned = "output" in layer  # the hidden state goes down
-                wanted = cleared.reshape(-1, HIDDEN).T if is_turned else cleared.reshape(HIDDEN, -1)
-                top = row * (HIDDEN + 5)
-                found = cells[top : top + HIDDEN, left : left + wanted.shape[1]]
-                np.testing.assert_array_equal(found, wanted)
-                left += wanted.shape[1] + 5
-        shown = [text.get_text() for text in axes.texts]
-        assert shown == [f"{update.of_blocks[f'block_{block}']:.1%}" for update in updates]
-
-
 # --- figure 6 ------------------------------------------------------------------------------------
 
 
@@ -193,20 +168,21 @@ def examples(runs, name="cat", count=5):
         ]
 
     images = [
-        ImageExample(
+        Example(
             number,
-            random.integers(0, 255, (6, 6, 3), np.uint8),
-            name,
-            {run: answers(place + number) for place, run in enumerate(runs)},
+            [name],
+            {run: [answers(place + number)] for place, run in enumerate(runs)},
+            image=random.integers(0, 255, (6, 6, 3), np.uint8),
         )
         for number in range(count)
     ]
     texts = [
-        TextExample(
+        Example(
             number,
-            [("so", 0), ("[MASK]", 1), *[("longer", 0)] * 60, ("word", 2)],
             [name, "other"],
             {run: [answers(place), answers(place + 1)] for place, run in enumerate(runs)},
+            words=[("so", 0), ("[MASK]", 1), *[("longer", 0)] * 60, ("word", 2)],
+            asked="word",
         )
         for number in range(2)
     ]
@@ -223,7 +199,7 @@ def test_a_page_holds_images_bars_and_words(runs):
         for run in runs:
             axes = panels[f"image {example.number}, {run}"]
             values = [bar.get_width() for bar in axes.patches]
-            assert values == [answer.probability for answer in example.answers[run]]
+            assert values == [answer.probability for answer in example.answers[run][0]]
             colours = [bar.get_facecolor() for bar in axes.patches]
             assert colours.count(colours[0]) == 1 and len(set(colours)) == 2
             written = [text.get_text() for text in axes.texts]

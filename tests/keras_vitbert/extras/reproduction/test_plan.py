@@ -5,9 +5,10 @@ import pytest
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.extras.reproduction.plan import Plan
-from keras_vitbert.extras.reproduction.scales import SCALES, get_scale
+from keras_vitbert.experiments.experiment import experiment
+from keras_vitbert.extras.reproduction.plan import Plan, get_scale
 from keras_vitbert.extras.reproduction.tables import FULL, RAND, tables
+from keras_vitbert.reproduce import SCALES
 
 FIGURES = ("figure3", "figure4", "figure5", "figure6")
 
@@ -55,18 +56,18 @@ def test_what_a_run_needs_comes_first(scale):
             path for given in run.inputs.values() for path in (given if run.of == "" else [given])
         }
         if run.of:
-            run.experiment  # noqa: B018  checks its values
+            experiment(run.of, **run.values)  # checks its values
         seen.add(name)
 
 
 def test_a_student_and_its_teachers():
-    plan = Plan(get_scale("small", "/out/data", {"steps": 700}), "/out", seeds=3)
+    plan = Plan(get_scale("small", "/out/data", {"steps": 700}), "/out", 3)
     plan.add("figure2")
     run = plan.runs["pretrain/vitbert-mask_ratio=0.3-s2"]
     assert run.needs == ("pretrain/vit-s2", "pretrain/bert-s2")
     assert run.inputs["image_teacher"] == "/out/pretrain/vit-s2"
     assert run.inputs["text_teacher"] == "/out/pretrain/bert-s2"
-    config = run.experiment
+    config = experiment(run.of, **run.values)
     assert (config.merge.mask_ratio, config.seed, config.variant) == (0.3, 2, "vitbert")
     assert config.steps == 700 and config.data.text.train == "/out/data/text/train-*"
 
@@ -77,7 +78,7 @@ def test_the_first_seed_picks_the_rate():
     assert first.inputs["sweep"] and not first.rate_of
     assert "sweep" not in second.inputs and second.rate_of == first.name
     assert second.inputs["checkpoint"] == "/out/pretrain/vit-s1"
-    assert second.inputs["vocabulary"] and second.experiment.seed == 1
+    assert second.inputs["vocabulary"] and second.values["seed"] == 1
     assert not any("sweep" in run.inputs for run in runs.values() if run.kind == "probe")
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from keras_vitbert.extras.reproduction import running
-from keras_vitbert.extras.reproduction.plan import Plan, Run
+from keras_vitbert.extras.reproduction.plan import Plan, Run, Scale
 from keras_vitbert.extras.reproduction.running import (
     DIVERGED,
     DONE,
@@ -19,7 +19,6 @@ from keras_vitbert.extras.reproduction.running import (
     numbers_of,
     run_missing,
 )
-from keras_vitbert.extras.reproduction.scales import Scale
 from pipelines.command_line import Stopped, stop_request, stop_signals
 
 
@@ -53,11 +52,11 @@ def tuned(out, task, seed=0, rate_of=""):
 
 def call(out, runs, parallel=1):
     results = Results(os.path.join(os.path.dirname(out), "results.json"), "sample", out)
-    plan = Plan(Scale("sample", {}, "", (), (), {}), out)
+    plan = Plan(Scale("sample", {}, "", ()), out)
     plan.runs = {run.name: run for run in runs}
     results.require_settings(runs)
     if missing(plan.runs, results):
-        run_missing(plan, results, parallel)
+        run_missing(plan, results, parallel, {})
     return results
 
 
@@ -92,7 +91,7 @@ def test_a_folder_that_is_needed_again_is_made_again(out, chain, capsys):
     before = call(out, chain())
     before.units["pretrain/vit-s0"]["seconds"] = 7.0  # says nothing
     before.units["pretrain/vitbert-s0"]["steps"] = 7  # as another machine may have found
-    before.add("other", {"outcome": DONE, "commit": ""})
+    before.add(tuned(out, "a"), [], DONE)  # writes the file
     shutil.rmtree(out)
     second = tuned(out, "b")
     call(out, [*chain(), second])

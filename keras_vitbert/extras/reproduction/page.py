@@ -2,39 +2,36 @@
 
 import os
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from keras_vitbert.extras.reproduction.cells import Filled, deviations, fill_all, head_of
 from keras_vitbert.extras.reproduction.plan import Plan
 from keras_vitbert.extras.reproduction.running import DIVERGED, Results
 from keras_vitbert.extras.reproduction.statistics import (
     LEVEL,
+    PRETRAINING,
     Deviation,
+    Filled,
     claims,
     compare,
     corrected,
+    deviations,
+    fill_all,
 )
-from keras_vitbert.extras.reproduction.tables import IMAGES, TEXT
+from keras_vitbert.extras.reproduction.tables import IC, IMAGES, MLM, NATS, NSP, TEXT
+from keras_vitbert.inspection.drawing import FAINT, PAGE, PRINT, encoded, new_figure, shades, style
 from pipelines.files import write_atomically
 from pipelines.status import say
 from pipelines.text_tables import markdown_table
 
 _NOTE = "means over seeds, with standard errors; small points are seeds"
-_COLOURS = ("#440154", "#21918c")  # of viridis
-_STYLE = {
-    "axes.linewidth": 0.5,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "lines.linewidth": 1,
-    "svg.fonttype": "none",  # letters stay letters
-    "text.parse_math": False,  # names may contain a $
-}
+_HEADS = {NSP: "NSP", MLM: "MLM", NATS: "MLM, nats", IC: "IC"}  # of columns with longer names
+
+
+def head_of(column: str) -> str:
+    """What stands above a column."""
+    return _HEADS.get(column, column)
 
 
 def write_page(plan: Plan, results: Results) -> None:
@@ -42,8 +39,11 @@ def write_page(plan: Plan, results: Results) -> None:
     filled, stem = fill_all(plan, results.units), os.path.splitext(results.path)[0]
     write_atomically(f"{stem}.md", page(filled, results))
     for one in filled:
-        if one.is_begun:
-            draw(one, f"{stem}-{one.table.name}")
+        if one.knows(one.columns):
+            with style():
+                figure = table_figure(one)
+                for kind in ("png", "svg"):
+                    write_atomically(f"{stem}-{one.table.name}.{kind}", encoded(figure, kind))
     say(f"{stem}.md and its pictures are written")
 
 
@@ -74,9 +74,9 @@ def section(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> str:
         filled: the table.
         spreads: of `deviations`.
     """
-    lines = [f"## {filled.table.title}", "", *_table(filled), ""]
-    if filled.pretraining is not None and filled.pretraining.is_begun:
-        lines += ["In pre-training:", "", *_table(filled.pretraining), ""]
+    lines = [f"## {filled.table.title}", "", _table(filled, filled.columns), ""]
+    if filled.columns != PRETRAINING and filled.knows(PRETRAINING):
+        lines += ["In pre-training:", "", _table(filled, PRETRAINING), ""]
     lines += _paper(filled)
     correlations = _correlations(filled, lambda row, column: row.paper.get(column))
     if order := ", ".join(f"{head} {found.statistic:+.2f}" for head, found in correlations):
@@ -86,14 +86,13 @@ def section(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> str:
     return "\n".join(lines + _answers(filled, spreads)).rstrip() + "\n"
 
 
-def _table(filled):
+def _table(filled, columns):
     rows = []
     for place, row in enumerate(filled.table.rows):
-        cells = [filled.estimate(place, column) for column in filled.columns]
+        cells = [filled.estimate(place, column) for column in columns]
         least = min((cell.seeds for cell in cells if cell), default=0)
         rows.append([*row.label, *("" if cell is None else cell for cell in cells), least])
-    heads = [*filled.table.heads, *map(head_of, filled.columns), "seeds"]
-    return markdown_table(heads, rows).splitlines()
+    return markdown_table([*filled.table.heads, *map(head_of, columns), "seeds"], rows)
 
 
 def _paper(filled):
@@ -184,51 +183,44 @@ def _called(names):
     return ", ".join(common) or f"({', '.join(names)})"
 
 
-def draw(filled: Filled, stem: str) -> None:
-    """Writes STEM.png and STEM.svg: text and images, or what pre-training measures."""
+def table_figure(filled: Filled) -> Figure:
+    """A table's numbers of text and images, or what pre-training measures, for PNG and SVG.
+
+    Each row has a line, the first one uppermost; Figure 2 has curves over the mask ratio.
+    """
     table = filled.table
     columns = [c for c in (TEXT, IMAGES) if c in filled.columns] or filled.columns[:3]
     is_curve = table.name == "figure2"
     shown = [place for place, row in enumerate(filled.values) if any(row[c] for c in columns)]
-    with matplotlib.rc_context(_STYLE):
-        height = 2.6 if is_curve else 0.7 + 0.18 * len(shown)
-        figure = Figure((6.9, height), dpi=300, layout="constrained")
-        figure.suptitle(table.title, x=0.01, ha="left", weight="bold", size=8)
-        figure.supxlabel(_NOTE, x=0.01, ha="left", size=6)
-        panels = figure.subplots(1, len(columns), sharey=not is_curve, squeeze=False)[0]
-        for axes, column in zip(panels, columns, strict=True):
-            axes.set_title(head_of(column))
-            axes.set_label(column)
-            (_curves if is_curve else _lines)(axes, filled, column, shown)
-        for ending in ("png", "svg"):
-            figure.savefig(f"{stem}.{ending}")
+    height = 2.6 if is_curve else 0.7 + 0.18 * len(shown)
+    figure = new_figure(PAGE, height, table.title, _NOTE, PRINT)
+    panels = figure.subplots(1, len(columns), sharey=not is_curve, squeeze=False)[0]
+    for axes, column in zip(panels, columns, strict=True):
+        axes.set(title=head_of(column), label=column)
+        if is_curve:
+            kinds = dict.fromkeys(row.label[1] for row in table.rows)
+            for kind, colour in zip(kinds, shades(3)[:2], strict=True):
+                of_kind = [place for place in shown if table.rows[place].label[1] == kind]
+                rows = {float(table.rows[place].label[0]): place for place in of_kind}
+                _points(axes, filled, column, rows, fmt="o-", color=colour, label=kind)
+            axes.set_xlabel("mask ratio")
+            axes.legend()
+        else:
+            _points(axes, filled, column, dict(enumerate(shown)), True, fmt="o", color=shades(3)[0])
+            axes.set_yticks(range(len(shown)), [table.rows[place].name for place in shown])
+            axes.set_ylim(len(shown) - 0.5, -0.5)
+            axes.grid(axis="x", linewidth=0.25)
+    return figure
 
 
-def _lines(axes, filled, column, shown):
-    """A line for each row, the first one uppermost."""
-    for line, place in enumerate(shown):
+def _points(axes, filled, column, rows, across=False, **options):
+    """Means with their errors, and the seeds, of rows by their place on the other axis."""
+    rows = {at: place for at, place in rows.items() if filled.values[place][column]}
+    for at, place in rows.items():
         seeds = [*filled.values[place][column].values()]
-        if found := filled.estimate(place, column):
-            axes.plot(seeds, [line] * len(seeds), ".", color="#9a9a9a", markersize=2)
-            error = np.nan_to_num(found.error)
-            axes.errorbar(found.mean, line, xerr=error, fmt="o", ms=3, color=_COLOURS[0])
-    axes.set_yticks(range(len(shown)), [filled.table.rows[place].name for place in shown])
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.grid(axis="x", linewidth=0.25)
-
-
-def _curves(axes, filled, column, shown):
-    """Means over the mask ratio, with masks by magnitude and at random."""
-    kinds = dict.fromkeys(row.label[1] for row in filled.table.rows)
-    for kind, colour in zip(kinds, _COLOURS, strict=True):
-        labels = {place: filled.table.rows[place].label for place in shown}
-        places = [p for p in shown if labels[p][1] == kind and filled.values[p][column]]
-        ratios = [float(labels[place][0]) for place in places]
-        found = [filled.estimate(place, column) for place in places]
-        for ratio, place in zip(ratios, places, strict=True):
-            seeds = [*filled.values[place][column].values()]
-            axes.plot([ratio] * len(seeds), seeds, ".", color="#9a9a9a", markersize=2)
-        means, errors = [one.mean for one in found], np.nan_to_num([one.error for one in found])
-        axes.errorbar(ratios, means, yerr=errors, fmt="o-", ms=3, color=colour, label=kind)
-    axes.set_xlabel("mask ratio")
-    axes.legend(frameon=False)
+        pair = (seeds, [at] * len(seeds)) if across else ([at] * len(seeds), seeds)
+        axes.plot(*pair, ".", color=FAINT, markersize=2)
+    found = [filled.estimate(place, column) for place in rows.values()]
+    means, errors = [one.mean for one in found], np.nan_to_num([one.error for one in found])
+    pair = (means, [*rows]) if across else ([*rows], means)
+    axes.errorbar(*pair, **{"xerr" if across else "yerr": errors}, **options)

@@ -1,14 +1,11 @@
 """What is read of finished runs for their figures."""
 
-import keras
 import numpy as np
 import pytest
 
-from keras_vitbert.extras.paper_figures.finished_runs import FinishedRun, Lacking, open_runs
-from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.extras.paper_figures.runs import Lacking, PretrainedRun, open_runs
 from keras_vitbert.trained.sharing import write_weights
 from tests.keras_vitbert.extras.paper_figures.hand_made_runs import make_run
-from tests.keras_vitbert.tiny_runs import VOCABULARY
 
 
 def test_names_of_runs(tmp_path):
@@ -36,7 +33,7 @@ def test_masks_come_from_the_checkpoint(run_with_checkpoint, older_run):
 
 
 def test_runs_without_masks(tmp_path):
-    run = FinishedRun(str(make_run(tmp_path / "run", "vitbert", "sum")))
+    run = PretrainedRun(str(make_run(tmp_path / "run", "vitbert", "sum")))
     with pytest.raises(Lacking, match="merge.name=sum"):
         run.masks()
 
@@ -44,40 +41,6 @@ def test_runs_without_masks(tmp_path):
 def test_weights_have_no_masks(older_run, tmp_path):
     """Of a masked run: `convert --format=run` leaves them out."""
     write_weights(older_run.trained, str(tmp_path), "bfloat16")
-    run = FinishedRun(str(tmp_path))
+    run = PretrainedRun(str(tmp_path))
     with pytest.raises(Lacking, match="weights"):
         run.masks()
-
-
-@pytest.mark.slow
-def test_activations_are_measured(older_run):
-    """Against NumPy means over all validation examples: there are fewer than would be taken."""
-    ((step, found),) = older_run.activations().items()
-    backbone, data = older_run.trained.network.backbone, older_run.data
-    assert step == 10
-    special = [VOCABULARY.index(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")]
-    for name, source, inputs, is_counted, means in (
-        (
-            "image",
-            data.image_validation,
-            ("images",),
-            lambda batch: np.tile(np.arange(5) > 0, (7, 1)),  # class token and patches
-            found[0],
-        ),
-        (
-            "text",
-            data.text_validation,
-            ("token_ids", "segment_ids", "padding_mask"),
-            lambda batch: ~np.isin(batch["token_ids"].numpy(), special),
-            found[1],
-        ),
-    ):
-        (batch,) = source.validation().batch(100)
-        batch |= image_inputs(batch) if name == "image" else {}
-        model = keras.Model(
-            {key: backbone.input[key] for key in inputs},
-            backbone.block_outputs[f"{name}_block_0"],
-        )
-        values = keras.ops.convert_to_numpy(model({key: batch[key] for key in inputs}))
-        expected = np.abs(values[is_counted(batch)].astype(np.float64)).mean(axis=0)
-        np.testing.assert_allclose(means[0], expected, rtol=1e-4)

@@ -9,15 +9,21 @@ import pytest
 from scipy import stats
 
 from keras_vitbert import reproduce
-from keras_vitbert.extras.reproduction import report
-from keras_vitbert.extras.reproduction.cells import PROBE, deviations, fill, fill_depth
-from keras_vitbert.extras.reproduction.plan import run_name
+from keras_vitbert.extras.reproduction import page
+from keras_vitbert.extras.reproduction.plan import get_scale, run_name
 from keras_vitbert.extras.reproduction.running import DIVERGED, DONE
-from keras_vitbert.extras.reproduction.scales import get_scale
+from keras_vitbert.extras.reproduction.statistics import (
+    PROBE,
+    Filled,
+    deviations,
+    fill,
+    fill_depth,
+)
 from keras_vitbert.extras.reproduction.tables import (
     AVERAGE,
     FULL,
     IC,
+    IMAGES,
     JOINT,
     MEAN,
     MLM,
@@ -28,21 +34,23 @@ from keras_vitbert.extras.reproduction.tables import (
     tables,
 )
 from tests.documents.markdown import ROOT
+from tests.keras_vitbert.inspection.axes import drawn
 
 SMALL = get_scale("small", "data", {})
 
 
 def test_the_committed_page_is_that_of_its_results(tmp_path, monkeypatch):
     """Nothing is run for it: all that the page has is in the file."""
-    drawn, folder = [], ROOT / "docs" / "reproduction"
-    monkeypatch.setattr(report, "draw", lambda filled, stem: drawn.append(stem))
+    folder = ROOT / "docs" / "reproduction"
+    monkeypatch.setattr(page, "encoded", lambda figure, kind: kind)
     results = tmp_path / "small.json"
     results.write_bytes((folder / "small.json").read_bytes())
     asked = ["--table=1,2,3", "--figure=2,3,4,5", "--ablation=merging"]
     reproduce.main([*asked, "--scale=small", f"--results={results}", f"--output_dir={tmp_path}"])
     assert results.read_bytes() == (folder / "small.json").read_bytes()
     assert (tmp_path / "small.md").read_bytes() == (folder / "small.md").read_bytes()
-    assert f"{tmp_path}/small-table1" in drawn and not (tmp_path / "pretrain").exists()
+    assert (tmp_path / "small-depth.svg").read_text() == "svg"
+    assert not (tmp_path / "pretrain").exists()
 
 
 @pytest.fixture
@@ -78,7 +86,7 @@ def test_cells_are_means_over_seeds(table_3):
 
 def test_the_page(table_3):
     table, _, filled = table_3
-    text = report.section(filled, deviations([filled]))
+    text = page.section(filled, deviations([filled]))
     first = filled.estimate(0, NSP)
     assert "ours minus the paper's:" in text and "of other tasks" not in text
     assert f"| 0.1 | {first.mean:.4f} ± {first.error:.4f} |" in text
@@ -121,7 +129,7 @@ def test_averages_are_of_tasks_and_then_of_modalities():
         assert filled.estimate(place, TEXT).mean == pytest.approx(text)
         assert filled.estimate(place, AVERAGE).mean == pytest.approx((text + images) / 2)
         assert filled.estimate(place, PROBE + TEXT) is None
-    text = report.section(filled, deviations([filled]))
+    text = page.section(filled, deviations([filled]))
     assert "In pre-training:" in text and "| ViT | 0.7500 |  |  | 0.2500 |  | 1 |" in text
     assert "of other tasks, so that only the order of rows counts:" in text
     assert "which says nothing about other seeds" in text and "Does distillation help?" in text
@@ -159,8 +167,8 @@ def test_the_error_of_an_average_is_that_of_the_same_tasks():
     assert (one.value, one.freedom) == pytest.approx(error_of(filled, "next"))
     assert (both.value, both.freedom) == pytest.approx(error_of(filled[:1], "next", "source"))
     assert one.value > 1.5 * both.value
-    assert f"text {both.freedom}, images {one.freedom}" in report.section(filled[0], found)
-    assert f"text {one.freedom}, images {one.freedom}" in report.section(filled[1], found)
+    assert f"text {both.freedom}, images {one.freedom}" in page.section(filled[0], found)
+    assert f"text {one.freedom}, images {one.freedom}" in page.section(filled[1], found)
 
 
 def test_sharing_by_depth():
@@ -182,7 +190,57 @@ def test_sharing_by_depth():
         assert filled.estimate(place, "overlap").mean == pytest.approx(mean(found))
         found = [entry["mask"]["sparsity_per_block"][f"block_{place}"] for entry in entries[:3]]
         assert filled.estimate(place, "cleared").mean == pytest.approx(mean(found))
-    text = report.section(filled, deviations([filled]))
+    text = page.section(filled, deviations([filled]))
     assert "cleared 6." in text  # degrees of freedom: (4 - 1) * (3 - 1)
     assert "overlap: (2, 3) above (0, 1) by " in text
     assert fill_depth(units, range(3, 5)) is None
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def made_up(name, columns, seeds, without=()):
+    random = np.random.default_rng(0)
+    values = [
+        {
+            column: {} if (place, column) in without else {s: random.random() for s in range(seeds)}
+            for column in columns
+        }
+        for place in range(len(tables({})[name].rows))
+    ]
+    return Filled(tables({})[name], columns, values, ())
+
+
+def points_of(axes):
+    """The coordinates of the means."""
+    lines = [line for line in axes.lines if line.get_marker() == "o"]
+    return sorted(tuple(map(float, pair)) for line in lines for pair in line.get_xydata())
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "seeds"), [("table1", (TEXT, IMAGES), 1), ("table3", (NSP, MLM, IC), 3)]
+)
+def test_a_line_for_each_row(name, columns, seeds):
+    filled = made_up(name, columns, seeds)
+    names = [row.name for row in filled.table.rows]
+    panels = drawn(page.table_figure, filled).axes
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == names
+    for column, axes in zip(columns, panels, strict=True):
+        means = [filled.estimate(place, column).mean for place in range(len(names))]
+        np.testing.assert_allclose(points_of(axes), sorted(zip(means, range(99), strict=False)))
+        assert axes.get_label() == column and axes.yaxis_inverted()  # the first row is uppermost
+
+
+def test_a_curve_over_mask_ratios():
+    without = {(0, IMAGES), (1, TEXT), (9, TEXT), (9, IMAGES)}  # 0 is by magnitude, 1 and 9 random
+    filled = made_up("figure2", (TEXT, IMAGES), 2, without)
+    for axes in drawn(page.table_figure, filled).axes:
+        column = axes.get_label()
+        expected = [
+            (float(row.label[0]), filled.estimate(place, column).mean)
+            for place, row in enumerate(filled.table.rows)
+            if (place, column) not in without
+        ]
+        np.testing.assert_allclose(points_of(axes), sorted(expected))
+        curves = {bars.get_label(): len(bars[0].get_xdata()) for bars in axes.containers}
+        assert curves == {"magnitude": 5 - (column == IMAGES), "random": 4 - (column == TEXT)}

@@ -6,12 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vitbert.extras.paper_figures.qualitative_values import (
-    image_examples,
-    likeliest,
-    shown_part,
-    text_examples,
-)
+from keras_vitbert.extras.paper_figures.examples import examples_of, likeliest, shown_part
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from tests.keras_vitbert.tiny_runs import CLASS_NAMES, VOCABULARY
 
@@ -65,23 +60,22 @@ def test_a_long_text_is_cut():
 
 @pytest.mark.slow
 def test_examples_are_what_the_network_says(older_run):
-    networks = {"run": older_run.trained.network}
     source = older_run.data.image_validation
-    found = image_examples(older_run.data, older_run.classes, networks, 3)
+    found = examples_of({"run": older_run}, "images", 3)
     assert [example.number for example in found] == [0, 3, 6]
     for example in found:
         (row,) = list(source.validation(example.number, example.number + 1))
         inputs = image_inputs({"images": row["images"][None]})
         logits = keras.ops.convert_to_numpy(older_run.trained.network(inputs)["image_logits"])[0]
         order = np.argsort(-logits)
-        assert example.label == CLASS_NAMES[int(row["image_labels"])]
-        names, probabilities, _ = zip(*example.answers["run"], strict=True)
+        assert example.truth == [CLASS_NAMES[int(row["image_labels"])]]
+        names, probabilities, _ = zip(*example.answers["run"][0], strict=True)
         assert names == tuple(CLASS_NAMES[place] for place in order)
         expected = np.exp(logits) / np.exp(logits).sum()
         np.testing.assert_allclose(probabilities, expected[order], rtol=1e-5)
 
     source = older_run.data.text_validation
-    found = text_examples(older_run.data, VOCABULARY, networks, 2)
+    found = examples_of({"run": older_run}, "text", 2)
     assert sum(len(example.truth) for example in found) > 2
     for example in found:
         (row,) = list(source.validation(example.number, example.number + 1))

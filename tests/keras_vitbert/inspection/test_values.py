@@ -1,10 +1,15 @@
-"""Numbers and files of masks that are set by hand, against NumPy."""
+"""Files of values; and numbers and files of masks that are set by hand, against NumPy."""
 
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.mask_values import MaskValues, pictured
-from keras_vitbert.inspection.value_files import read_values
+from keras_vitbert.inspection.values import (
+    MaskValues,
+    pictured,
+    read_values,
+    stored_steps,
+    write_values,
+)
 from keras_vitbert.model.shared_weights import KINDS
 from keras_vitbert.runs.run_folder import RunFolder
 from tests.keras_vitbert.inspection.mask_layers import LAYERS
@@ -34,11 +39,11 @@ def test_numbers(masks):
     together = np.concatenate([m.ravel() for m in masks.values()])
     assert values.entries.sum() == together.size
     assert values.overall == pytest.approx(np.mean(~together))
-    for kind in KINDS:
-        assert values.of_kinds[kind] == pytest.approx(np.mean(~of_kind(masks, "", kind)))
+    expected = [np.mean(~of_kind(masks, "", kind)) for kind in KINDS]
+    np.testing.assert_allclose(values.sparsity(0), expected)
     for block in values.blocks:
         entries = np.concatenate([m.ravel() for path, m in masks.items() if block in path])
-        assert values.of_blocks[block] == pytest.approx(np.mean(~entries))
+        assert values.of_block(block) == pytest.approx(np.mean(~entries))
 
 
 def test_files(masks, tmp_path):
@@ -76,6 +81,26 @@ def test_files(masks, tmp_path):
         np.testing.assert_array_equal(kinds["output"], expected)
         expected = masks[f"{block}/feedforward_output_dense/kernel"]
         np.testing.assert_array_equal(kinds["mlp_out"], expected)
+
+
+def test_files_of_values(tmp_path):
+    folder, arrays = RunFolder(str(tmp_path)), {"a": np.arange(6.0).reshape(2, 3)}
+    assert read_values(str(tmp_path), "masks") == {}
+    for step in (100, 20, 123_456_789):
+        write_values(folder, "masks", step, **arrays)
+    write_values(folder, "more_masks", 1, **arrays)
+    found = read_values(str(tmp_path), "masks")
+    assert list(found) == [20, 100, 123_456_789]
+    np.testing.assert_array_equal(found[20]["a"], arrays["a"])
+    assert stored_steps(str(tmp_path), "masks") == [20, 100, 123_456_789]
+    assert list(read_values(str(tmp_path), "masks", steps=[20, 123_456_789])) == [20, 123_456_789]
+    written = tmp_path / "inspection" / "masks-00000020.npz"
+    content = written.read_bytes()
+    write_values(folder, "masks", 20, **arrays)
+    assert written.read_bytes() == content
+    written.write_bytes(content[:-30])
+    with pytest.raises(ValueError, match=r"masks-00000020\.npz: cannot be read"):
+        read_values(str(tmp_path), "masks")
 
 
 def test_blocks_that_are_pictured():

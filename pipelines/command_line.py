@@ -21,6 +21,7 @@ import difflib
 import errno
 import faulthandler
 import gc
+import importlib.util
 import multiprocessing
 import os
 import re
@@ -242,14 +243,19 @@ def choose_backend(name: str | None) -> str:
         name: None for `KERAS_BACKEND`, by default `tensorflow`.
 
     Raises:
-        ValueError: there is no such backend.
+        ValueError: there is no such backend, or it is not installed.
     """
     if name is not None:
         if name not in ("tensorflow", "jax"):
             raise ValueError(f"--backend={name}: give tensorflow or jax")
         os.environ["KERAS_BACKEND"] = name
     _backends[:] = ["tensorflow", "jax"]
-    return os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend == "jax" and importlib.util.find_spec("jax") is None:
+        raise ValueError(
+            f"JAX is not installed; run: {install('jax')}, or with jax-cuda or jax-tpu for jax"
+        )
+    return backend
 
 
 @contextlib.contextmanager

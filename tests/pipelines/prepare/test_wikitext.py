@@ -4,7 +4,7 @@ import time
 import pytest
 
 from pipelines.prepare import wikitext
-from pipelines.prepare.wikipedia_dump import read_pages
+from pipelines.prepare.wikipedia import read_pages
 from pipelines.prepare.wikitext import MIN_WORDS, passages
 
 PROSE = "This is a sentence of prose that has words enough."

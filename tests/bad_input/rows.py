@@ -125,7 +125,7 @@ _PIPELINES = {
     "wikipedia --dump=nowhere.bz2 --output=x": "nowhere.bz2",
     "wikipedia --dump=no_pages.xml --output=corpus": "corpus",
     "wikipedia --dump=plain.xml --output=x": "plain.xml",
-    "books --folder=no_words --output=words.txt/x": "words.txt/x",
+    "books --folder=no_words --output=words.txt/x": "words.txt",
     "books --folder=absent --output=x/": "x/",
     "books --folder=absent --output=x -- --direct_num_workers=two": "direct_num_workers",
     "vocabulary --documents=deep.json --output=x": "deep.json",

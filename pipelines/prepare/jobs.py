@@ -4,8 +4,8 @@ A job's output is a number of files, each a pure function of the inputs and the 
 output does not depend on the number of workers, a worker's memory holds the work on one shard,
 nothing large passes through Beam's shuffle, and the same command makes what a killed run did not.
 
-While a job runs, `PREFIX.progress/` holds its plan, `settings.json`, and a note `00007.json` for
-each finished shard. `PREFIX.manifest.json` replaces it at the end. Any path may be local or
+While a job runs, `PREFIX.progress/` holds a note, `00007.json`, of each finished shard with its
+counts and all settings. `PREFIX.manifest.json` replaces it at the end. Any path may be local or
 `gs://`. The workers are processes on this machine, see `local_workers`, or Apache Beam's.
 """
 
@@ -15,7 +15,6 @@ import concurrent.futures.process
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.util
 import json
 import os
@@ -162,16 +161,16 @@ def run_job(
             say(f"{prefix}: {len(finished)} of {shards} shards already exist")
         began = time.monotonic()
         with doing(f"{prefix}: making shards") as reach:
+            missing = [shard for shard in range(shards) if shard not in finished]
             made = []
 
             def tell(counts):
                 made.append(counts.get(job.unit, 0))
-                done, seconds = len(finished) + len(made), time.monotonic() - began
-                left = duration((shards - done) * seconds / len(made))
-                rate = f"{sum(made):,} {job.unit}, {sum(made) / seconds:,.0f} a second"
-                reach(f"{done} of {shards}, {rate}, {left} left")
+                seconds = (time.monotonic() - began) / len(made)
+                rate = f"{sum(made) / len(made) / seconds:,.0f} {job.unit} a second"
+                left = duration((len(missing) - len(made)) * seconds)
+                reach(f"{len(finished) + len(made)} of {shards}, {rate}, {left} left")
 
-            missing = [shard for shard in range(shards) if shard not in finished]
             _make(missing, functools.partial(_make_shard, job, output), workers, tell)
         results = output.finished()
         if len(results) < shards:  # a job elsewhere was cancelled
@@ -227,15 +226,10 @@ class _Output:
         """The folder of the notes."""
         return f"{self.prefix}.progress"
 
-    @functools.cached_property
+    @property
     def plan(self) -> dict[str, Any]:
         plan = {"kind": self.kind, "shards": self.shards, "vocabulary": self.vocabulary_sha256}
         return {**plan, **self.settings}
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """The hash of the plan, which each note holds: a worker elsewhere may outlive its run."""
-        return hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
 
     def path(self, shard: int) -> str:
         return shard_path(self.prefix, shard, self.shards)
@@ -254,12 +248,6 @@ class _Output:
                 lock = stack.enter_context(open(os.path.join(self.folder, "lock"), "w"))
                 if not take_lock(lock):
                     raise ValueError(f"{self.prefix}: another process is writing it")
-            path = os.path.join(self.folder, "settings.json")
-            plan = _read_json(path)
-            if plan is not None and self.noted():
-                self._require(plan, path)
-            if plan != self.plan:
-                write_atomically(path, json.dumps(self.plan))
             self.clear_temporary()
             try:
                 yield
@@ -285,7 +273,7 @@ class _Output:
             if plan.get(name) != self.plan.get(name):
                 raise ValueError(
                     f"{path}: {self.prefix}-* were made with {name}={there}, not {here}; write "
-                    "elsewhere, or remove it and them"
+                    "elsewhere, or remove both"
                 )
 
     def is_whole(self, shard: int, entry: dict) -> bool:
@@ -294,24 +282,26 @@ class _Output:
         path = self.path(shard)
         return tf.io.gfile.exists(path) and tf.io.gfile.stat(path).length == entry["bytes"]
 
-    def noted(self) -> list[int]:
-        """The shards that have notes."""
+    def finished(self) -> dict[int, dict]:
+        """The `entry`, `counts` and `damaged` of each finished shard; refuses those of others."""
         import tensorflow as tf
 
         names = (re.fullmatch(r"(\d{5,})\.json", name) for name in tf.io.gfile.listdir(self.folder))
-        return sorted(int(name[1]) for name in names if name)
-
-    def finished(self) -> dict[int, dict]:
-        """The `entry`, `counts` and `damaged` of each finished shard."""
-        shards = self.noted()
+        shards = sorted(int(name[1]) for name in names if name)
         with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files are slow
             results = zip(shards, pool.map(self._result, shards), strict=True)
             return {shard: result for shard, result in results if result is not None}
 
     def _result(self, shard):
-        result = _read_json(self.note(shard))
-        is_ours = result is not None and result["settings_sha256"] == self.digest
-        return result if is_ours and self.is_whole(shard, result["entry"]) else None
+        import tensorflow as tf
+
+        try:
+            with tf.io.gfile.GFile(self.note(shard)) as file:
+                note = json.load(file)
+        except ValueError:  # half of it was written
+            return None
+        self._require(note["plan"], self.folder)
+        return note if self.is_whole(shard, note["entry"]) else None
 
     def clear_temporary(self) -> None:
         """Removes the half-written files of workers that were killed."""
@@ -330,17 +320,6 @@ class _Output:
             tf.io.gfile.remove(self.path(shard))
         if tf.io.gfile.exists(self.folder):
             tf.io.gfile.rmtree(self.folder)
-
-
-def _read_json(path):
-    """The content of a small file; None if it is missing or not JSON."""
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
-    except (tf.errors.NotFoundError, ValueError):
-        return None
 
 
 def _make(missing, make, workers, tell):
@@ -368,7 +347,7 @@ def _make_shard(job, output, shard):
     with (LineFile if job.kind == DOCUMENTS else RecordFile)(path) as file:
         counts, damaged = job.write_shard(shard, output.shards, file)
     note = {"entry": file.entry, "counts": dict(counts), "damaged": list(damaged)}
-    write_atomically(output.note(shard), json.dumps({**note, "settings_sha256": output.digest}))
+    write_atomically(output.note(shard), json.dumps({**note, "plan": output.plan}))
     return note["counts"]
 
 

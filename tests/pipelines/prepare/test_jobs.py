@@ -161,7 +161,7 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
     (tmp_path / "out.progress" / "00002.json").write_text('{"entry": {"na')
     capfd.readouterr()
 
-    with pytest.raises(ValueError, match="out.progress/settings.json: .*step=1, not 2"):
+    with pytest.raises(ValueError, match="out.progress: .*step=1, not 2"):
         run_job(CountingJob(step=2), prefix, 4, ONE_PROCESS)
     with pytest.raises(ValueError, match="shards=4, not 5"):
         run_job(CountingJob(), prefix, 5, ONE_PROCESS)
@@ -175,14 +175,16 @@ def test_an_unfinished_run_goes_on(tmp_path, capfd):
 
 
 def test_a_note_of_other_settings_is_not_taken(tmp_path):
+    """Of a worker elsewhere, which outlived its run."""
     prefix = str(tmp_path / "out")
-    with pytest.raises(ValueError):
-        run_job(CountingJob(failing={2: ValueError("in.txt: bad")}), prefix, 3, ONE_PROCESS)
+    job = CountingJob(failing={2: ValueError("in.txt: bad")})
+    with pytest.raises(ValueError, match="bad"):
+        run_job(job, prefix, 3, ONE_PROCESS)
     note = tmp_path / "out.progress" / "00001.json"
-    note.write_text(json.dumps({**json.loads(note.read_text()), "settings_sha256": "0"}))
-    job = CountingJob()
-    run_job(job, prefix, 3, ONE_PROCESS)
-    assert job.made == [1, 2]
+    content = json.loads(note.read_text())
+    note.write_text(json.dumps({**content, "plan": {**content["plan"], "step": 2}}))
+    with pytest.raises(ValueError, match="out.progress: .*step=2, not 1"):
+        run_job(CountingJob(), prefix, 3, ONE_PROCESS)
 
 
 def test_settings_of_a_run_that_made_nothing_may_be_changed(tmp_path):

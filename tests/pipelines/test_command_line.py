@@ -346,3 +346,18 @@ def test_nothing_heavy_is_loaded():
         "{f'pipelines.{m}' for m in ('command_line', 'flags', 'status')}"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_help_of_the_preparation_answers_without_anything_heavy():
+    program = (
+        "import contextlib, importlib, sys\n"
+        "for name in 'books imagenet manifest sample text_examples vocabulary wikipedia'.split():\n"
+        "    module = importlib.import_module(f'pipelines.{name}')\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        module.main(['--help'])\n"
+        "    assert not {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules), name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for flag in ("--duplication: ", "--[no]whole_word: ", "--cache_dir: ", "--train_tar: "):
+        assert flag in done.stdout

@@ -241,23 +241,6 @@ def test_command(prepared, sample_settings, capsys):
     assert capsys.readouterr().out == f"{prepared.folder}\n"
 
 
-def test_help_answers_without_tensorflow():
-    program = (
-        "import runpy, sys\n"
-        "sys.argv = ['sample', '--help']\n"
-        "try:\n"
-        "    runpy.run_module('pipelines.sample', run_name='__main__')\n"
-        "finally:\n"
-        "    assert 'tensorflow' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and not done.stderr
-    for flag in ("cache_dir", "vocabulary_size", "max_length", "duplication", "seed"):
-        assert f"--{flag}" in done.stdout
-
-
 @pytest.mark.slow
 def test_apache_beam_is_not_needed():
     program = (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.prepare import wikipedia
-from pipelines.prepare.wikipedia import find_stream, read_streams
+from pipelines.prepare.wikipedia import read_streams
 
 
 def _content(seed, size):
@@ -84,19 +84,6 @@ def streams():
     return lambda: streams  # hypothesis shows arguments, and these are long
 
 
-def test_streams_are_found(streams):
-    raw = b"".join(compressed for _, compressed, _ in streams())
-    places = [place for place, _, _ in streams()]
-    for place, following in itertools.pairwise([*places, None]):
-        assert find_stream(io.BytesIO(raw), place, len(raw)) == place
-        assert find_stream(io.BytesIO(raw), place + 1, len(raw)) == following
-        assert find_stream(io.BytesIO(raw), place, place + 1) == place
-        assert find_stream(io.BytesIO(raw), max(0, place - 1), place) is None
-    for shift in range(12):  # marks across the border between two reads
-        padded = bytes(wikipedia._READ_BYTES - shift) + raw
-        assert find_stream(io.BytesIO(padded), 0, len(padded)) == len(padded) - len(raw)
-
-
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_damage_is_never_silent(streams, data):
@@ -128,23 +115,6 @@ def test_damage_is_never_silent(streams, data):
         assert len(found) >= len(contents) - 2
     # What is read before the damage, and what is lost, does not depend on the ranges.
     assert _joined(pieces) == _joined(_by_ranges(raw, []))
-
-
-@pytest.mark.parametrize(
-    ("place", "reason"), [(1000, "Invalid data stream"), (None, "the file ends in it")]
-)
-def test_a_damaged_stream_loses_itself_alone_and_is_named(streams, place, reason):
-    raw = bytearray(b"".join(compressed for _, compressed, _ in streams()))
-    index = 3 if place else 4
-    begin = streams()[index][0]
-    if place:
-        raw[begin + place] ^= 16
-    else:
-        del raw[-20:]
-    pieces = _by_ranges(bytes(raw), [begin + 1])
-    assert _damaged(pieces) == {begin: reason}
-    sound = _joined(piece for piece in pieces if piece[0] != begin)
-    assert sound == {p: content for p, _, content in streams() if content and p != begin}
 
 
 def test_what_is_no_stream_after_a_stream_is_named(streams):

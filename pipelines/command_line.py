@@ -21,6 +21,7 @@ import difflib
 import errno
 import faulthandler
 import gc
+import importlib.util
 import multiprocessing
 import os
 import re
@@ -30,7 +31,6 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 
-from pipelines import status
 from pipelines.status import discard, doing, say
 
 EXIT_DONE = 0
@@ -84,6 +84,7 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int
     if argv is None:
         argv = sys.argv[1:]
         _open_stderr()
+        faulthandler.enable(os.dup(2))  # `quiet_loading` may hold back why a library aborts
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
         atexit.register(gc.freeze)  # otherwise the interpreter takes two seconds longer to exit
     _debugged = "--debug" in argv
@@ -91,8 +92,6 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int
     error = None
     try:
         with stop_signals():
-            if sys.getfilesystemencoding() != "utf-8":  # TensorFlow's, whatever the locale
-                raise ValueError("the locale has another encoding than UTF-8; set PYTHONUTF8=1")
             for argument in argv:
                 argument.encode()  # libraries do not name the one that is no text
             main([argument for argument in argv if argument != "--debug"])
@@ -242,19 +241,24 @@ def choose_backend(name: str | None) -> str:
         name: None for `KERAS_BACKEND`, by default `tensorflow`.
 
     Raises:
-        ValueError: there is no such backend.
+        ValueError: there is no such backend, or it is not installed.
     """
     if name is not None:
         if name not in ("tensorflow", "jax"):
             raise ValueError(f"--backend={name}: give tensorflow or jax")
         os.environ["KERAS_BACKEND"] = name
     _backends[:] = ["tensorflow", "jax"]
-    return os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend == "jax" and importlib.util.find_spec("jax") is None:
+        raise ValueError(
+            f"JAX is not installed; run: {install('jax')}, or with jax-cuda or jax-tpu for jax"
+        )
+    return backend
 
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silences TensorFlow while the block loads it, and reports the loading.
+    """Silences TensorFlow while the block loads it, and reports the loading; say nothing in it.
 
     Raises:
         ValueError: Keras would run on a backend that `choose_backend` has not allowed.
@@ -275,14 +279,10 @@ def _held():
     """Holds back what libraries write to descriptor 2; shows it if the block fails.
 
     Notes on oneDNN and CUDA are written before TensorFlow's logging obeys `TF_CPP_MIN_LOG_LEVEL`.
-    After an abort only `--debug` shows them, so `faulthandler` says at least where that was.
+    After an abort only `--debug` shows them.
     """
     sys.stderr.flush()
-    stderr, is_new = os.dup(2), not faulthandler.is_enabled()
-    if is_new:
-        faulthandler.enable(stderr)
-    if sys.stderr is sys.__stderr__:  # what the project itself says meanwhile is shown
-        status.instead_of_stderr = open(stderr, "w", errors="backslashreplace", closefd=False)
+    stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
@@ -295,9 +295,6 @@ def _held():
             raise
         finally:
             sys.stderr.flush()
-            status.instead_of_stderr = None
-            if is_new:
-                faulthandler.disable()
             os.dup2(stderr, 2)
             os.close(stderr)
 

@@ -7,7 +7,7 @@ import re
 import stat
 import uuid
 
-from pipelines.command_line import load_tensorflow, one_line
+from pipelines.command_line import one_line
 
 
 @contextlib.contextmanager
@@ -36,13 +36,8 @@ def written_whole(path):
         raise
 
 
-def write_atomically(path, content):
-    """Writes a file as a whole or not at all.
-
-    Args:
-        path: str, local or `gs://`.
-        content: str, written in UTF-8, or bytes.
-    """
+def write_atomically(path: str, content: str | bytes) -> None:
+    """Writes a file, local or `gs://`, as a whole or not at all; text in UTF-8."""
     with written_whole(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
@@ -75,8 +70,11 @@ def check_output_file(path: str, inputs=(), run: str = ""):
         ValueError: its folder cannot be made or written to, it is a folder itself, or it would
             overwrite an input.
     """
+    import tensorflow as tf
+
     check_no_input(path, inputs, run)
-    check_no_folder(path)
+    if not os.path.basename(path) or tf.io.gfile.isdir(path):
+        raise ValueError(f"{path}: is a folder; give the name of a file")
     make_folder(os.path.dirname(path) or ".")
 
 
@@ -102,35 +100,13 @@ def check_no_input(path: str, inputs, run: str = ""):
             raise ValueError(f"{path}: would overwrite {one}, or write in it")
 
 
-def check_no_folder(path: str):
-    """Refuses a folder, or the name of one, where a file is to be written."""
-    import tensorflow as tf
-
-    if not os.path.basename(path) or tf.io.gfile.isdir(path):
-        raise ValueError(f"{path}: is a folder; give the name of a file")
-
-
-def check_writable(path: str):
-    """Refuses a file, or the beginning of its name, whose folder cannot be made or written to.
-
-    It makes no local folder. A remote one is made, see `make_folder`; the file that is written
-    there as a test is removed.
-    """
-    folder = os.path.dirname(path)
-    if "://" in path:
-        load_tensorflow()
-        make_folder(folder)
-        return
-    folder = os.path.abspath(folder)
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    probe = os.path.join(folder, f".writable-{uuid.uuid4().hex}")  # unique to this process
-    try:
-        with open(probe, "x"):
-            pass
-        os.remove(probe)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written to ({folder}: {error.strerror})") from error
+def check_writable(folder: str):
+    """Refuses a local folder that cannot be made or written to; makes nothing."""
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK):
+        raise ValueError(f"{folder}: cannot be written to ({there})")
 
 
 def walk(folder: str):
@@ -208,14 +184,8 @@ def reading(path: str):
         yield file, size
 
 
-def json_object(text):
+def json_object(text: str | bytes) -> dict:
     """Reads a JSON object.
-
-    Args:
-        text: str or bytes.
-
-    Returns:
-        dict.
 
     Raises:
         ValueError: the text is not one, or is nested too deeply to be read.
@@ -229,17 +199,10 @@ def json_object(text):
     return content
 
 
-def take_lock(file):
+def take_lock(file) -> bool:
     """Takes the system's lock on an open local file; it ends with the file or the process.
 
-    Args:
-        file: file object.
-
-    Returns:
-        bool, False if another process holds it.
-
-    Raises:
-        OSError: the file system has no locks.
+    False if another process holds it.
     """
     import fcntl
 
@@ -280,23 +243,12 @@ def find_files(patterns: str) -> dict[str, int]:
     return sizes
 
 
-def natural(path):
-    """Sort key for natural order: `articles2` comes before `articles10`.
-
-    Args:
-        path: str.
-    """
+def natural(path: str) -> list:
+    """Sort key for natural order: `articles2` comes before `articles10`."""
     # Odd places hold digits. `²` is not among them, although `isdigit` accepts it.
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path))]
 
 
-def printable(name):
-    """The name of a file as text.
-
-    Args:
-        name: str, which holds bytes that are not UTF-8 as `os.fsdecode` does.
-
-    Returns:
-        str, in which such bytes are escaped by a backslash.
-    """
+def printable(name: str) -> str:
+    """The name of a file, of `os.fsdecode`, with bytes that are not UTF-8 escaped."""
     return os.fsencode(name).decode(errors="backslashreplace")

@@ -31,62 +31,18 @@ from pipelines.files import make_folder
 from pipelines.flags import define_flags
 from pipelines.prepare import jobs
 
-_TARS = ("train_tar", "validation_tar")
-_FOLDERS = ("train_folder", "validation_folder")
-_SOURCES = (*_TARS, "tfds_data_dir", "folder", *_FOLDERS)
+_SOURCES = {  # flags that name images: which kind of source, and of which split
+    "train_tar": ("tar", "train"),
+    "validation_tar": ("tar", "validation"),
+    "train_folder": ("folder", "train"),
+    "validation_folder": ("folder", "validation"),
+    "folder": ("folders", None),
+    "tfds_data_dir": ("tfds", None),
+}
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """The command, with its arguments without the program's name."""
-    values, workers = _parse(argv)
-    source = _check_source(values)
-    output = values.output.rstrip("/") or "/"
-    jobs.check_output(os.path.join(output, "train"), workers)
-
-    command_line.load_tensorflow()
-    from pipelines.images import image_sources
-    from pipelines.prepare import image_shards
-
-    if source == "folder" and values.folder:
-        splits = image_sources.find_folders(values.folder)
-    elif source != "tfds":
-        flags = _TARS if source == "tar" else _FOLDERS
-        splits = {flag.split("_")[0]: values[flag].value for flag in flags if values[flag].value}
-    make_folder(output)
-    if source == "tfds":
-        from pipelines.prepare import imagenet_tfds
-
-        found = imagenet_tfds.find_splits(values.tfds_data_dir)
-        classes = next(iter(found.values())).classes
-        opened = {split: contextlib.nullcontext(job) for split, job in found.items()}
-    else:
-        image_sources.check_sources(source, splits, values.validation_labels)
-        lists, classes = image_sources.find_images(source, splits, values.validation_labels)
-        opened = {
-            split: image_shards.listed_job(
-                images.shuffled((values.seed, list(image_shards.SHARDS).index(split))),
-                classes,
-                {"source": source, "split": split, "seed": values.seed},
-                os.path.join(output, f"{split}.progress"),
-            )
-            for split, images in lists.items()
-        }
-    image_shards.write_classes(output, classes)
-    for split, opening in opened.items():
-        prefix = os.path.join(output, split)
-        with opening as job:
-            shards = jobs.choose_shards(prefix, values[f"{split}_shards"].value, *job.size())
-            counts = jobs.run_job(job, prefix, shards, workers, values.skip_damaged)
-        converted = ", ".join(
-            f"{count:,} {name.removeprefix('converted_').upper()}"
-            for name, count in counts.items()
-            if name.startswith("converted_") and count
-        )
-        if converted:
-            command_line.say(f"{prefix}: converted to RGB JPEG: {converted}")
-
-
-def _parse(argv):
     values = define_flags(
         ("output", None, "Folder of the files that are written, local or gs://."),
         ("train_tar", None, "ILSVRC2012_img_train.tar: a tar file of one tar file per class."),
@@ -106,25 +62,59 @@ def _parse(argv):
         ("seed", 0, "Seed of the order of the images; TFDS has an order of its own.", 0, MAX_SEED),
         jobs.SKIP_DAMAGED,
     )
-    return values, jobs.parse_job_flags(values, argv, __doc__, ("output",))
-
-
-def _check_source(values):
-    """Which source the flags name: `tar`, `tfds` or `folder`."""
-    given = [name for name in _SOURCES if values[name].value]
-    if not given:
+    workers = jobs.parse_job_flags(values, argv, __doc__, ("output",))
+    given = {name: kind for name, kind in _SOURCES.items() if values[name].value}
+    if len({kind for kind, _ in given.values()}) != 1:
         raise ValueError(
-            "no images; give --train_tar=FILE and --validation_tar=FILE, --tfds_data_dir=DIR, or "
-            "--folder=DIR; see --help"
+            f"give images from one source: --train_tar=FILE and --validation_tar=FILE, "
+            f"--tfds_data_dir=DIR, or --folder=DIR, not {' and '.join(given) or 'none'}"
         )
-    sources = [_TARS, ("tfds_data_dir",), ("folder",), _FOLDERS]
-    if sum(any(name in given for name in names) for names in sources) > 1:
-        raise ValueError(f"--{given[0]} and --{given[-1]} are two sources of images; give one")
     if values.validation_labels and not values.validation_tar:
         raise ValueError("--validation_labels needs --validation_tar; see --help")
-    if given[0] in _TARS:
-        return "tar"
-    return "tfds" if given[0] == "tfds_data_dir" else "folder"
+    output = values.output.rstrip("/") or "/"
+    command_line.load_tensorflow()
+    with contextlib.ExitStack() as stack:
+        for split, job in _jobs(values, given, output, stack).items():
+            prefix, shards = os.path.join(output, split), values[f"{split}_shards"].value
+            counts = jobs.run_job(job, prefix, shards, workers, values.skip_damaged)
+            converted = ", ".join(
+                f"{count:,} {name.removeprefix('converted_').upper()}"
+                for name, count in counts.items()
+                if name.startswith("converted_") and count
+            )
+            if converted:
+                command_line.say(f"{prefix}: converted to RGB JPEG: {converted}")
+
+
+def _jobs(values, given, output, stack):
+    """The job of each split; `stack` keeps their lists of images in files."""
+    from pipelines.images import image_sources
+    from pipelines.prepare import image_shards
+
+    (source, _), *_ = given.values()
+    if source == "tfds":
+        found = image_shards.find_tfds_splits(values.tfds_data_dir)
+        make_folder(output)
+        image_shards.write_classes(output, next(iter(found.values())).classes)
+        return found
+    splits = {split: values[name].value for name, (_, split) in given.items()}
+    if source == "folders":
+        source, splits = "folder", image_sources.find_folders(values.folder)
+    make_folder(output)
+    image_sources.check_sources(source, splits, values.validation_labels)
+    lists, classes = image_sources.find_images(source, splits, values.validation_labels)
+    image_shards.write_classes(output, classes)
+    found = {}
+    for split, images in lists.items():
+        shuffled = images.shuffled((values.seed, list(image_shards.SHARDS).index(split)))
+        found[split] = image_shards.ListedImagesJob(
+            stack.enter_context(shuffled.stored(os.path.join(output, f"{split}.progress"))),
+            shuffled.digest(),
+            tuple(classes),
+            len(shuffled),
+            {"source": source, "split": split, "seed": values.seed},
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ takes about half a minute. Later calls with the same settings find the folder.
 
 import sys
 
-from pipelines import cached_folder, command_line
+from pipelines import command_line
 from pipelines.command_line import MAX_SEED
 from pipelines.flags import define_flags, parse_flags
 from pipelines.prepare import sample
@@ -19,7 +19,7 @@ from pipelines.text.wordpiece import MIN_SIZE
 
 def main(argv):
     """The command, with its arguments without the program's name."""
-    where = cached_folder.default_cache_dir()
+    where = sample.default_cache_dir()
     values = define_flags(
         ("cache_dir", None, f"Folder for prepared data. Default: {where}."),
         ("vocabulary_size", 2000, "Tokens of the vocabulary.", MIN_SIZE),

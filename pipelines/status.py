@@ -25,21 +25,17 @@ _said = time.monotonic()  # when the last line was printed
 _doing = []  # what is being done, and a function that tells how far it is; the innermost last
 _took = {}  # seconds by text
 _shown = []  # displays that replace the lines, see `display`
-instead_of_stderr = None  # a stream for what `say` prints while descriptor 2 is held back
 
 
 def say(text: str) -> None:
     """Prints a line for the user on stderr at once; nothing if stderr cannot be written."""
     global _said
     _said = time.monotonic()
-    stream = instead_of_stderr or sys.stderr
-    if stream is None:  # it was closed before the program began
-        return
     try:
-        stream.write(f"{text}\n")  # in one call: another thread may print too
-        stream.flush()
+        sys.stderr.write(f"{text}\n")  # in one call: another thread may print too
+        sys.stderr.flush()
     except OSError:
-        discard(stream)
+        discard(sys.stderr)
 
 
 def discard(stream) -> None:

@@ -4,7 +4,7 @@
         --dump=enwiki-latest-pages-articles-multistream.xml.bz2 --output=PREFIX
 
 The dump comes from https://dumps.wikimedia.org, whole or in several files, and is read as it is.
-Each worker unpacks its part of a multistream dump, but other bzip2 files from their beginning.
+A bzip2 stream is unpacked by one worker; those of a multistream dump are small.
 Every line of the output `PREFIX-00000-of-...` is one article,
 `{"title": ..., "paragraphs": [...]}`. Lists, tables, headings, captions, references, templates,
 redirects and disambiguation pages are left out. The same command resumes a run that was stopped.

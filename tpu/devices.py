@@ -53,24 +53,20 @@ def is_shared(strategy: Any) -> bool:
     return strategy is not tf.distribute.get_strategy()
 
 
-def gpu_capabilities() -> tuple[tuple[int, int], ...]:
-    """The compute capability of each GPU of this machine.
+def gpus() -> list[tuple[str, tuple[int, int]]]:
+    """The name and the compute capability of each GPU of this machine.
 
-    It is (0, 0) where it is not known, as for GPUs that are not NVIDIA's.
+    They are empty and (0, 0) where they are not known, as for GPUs that are not NVIDIA's.
     """
-    return tuple(capability for _, capability in _gpus())
-
-
-def gpu_names() -> tuple[str, ...]:
-    """The name of each GPU of this machine, empty where it is not known."""
-    return tuple(name for name, _ in _gpus())
-
-
-def _gpus():
     if _on_jax():
-        from tpu.jax_strategy import gpus
+        import jax
 
-        return gpus()
+        found = [device for device in jax.local_devices() if device.platform == "gpu"]
+        texts = [str(getattr(device, "compute_capability", "0.0")) for device in found]
+        return [
+            (device.device_kind, tuple(map(int, text.split("."))))
+            for device, text in zip(found, texts, strict=True)
+        ]
     import tensorflow as tf
 
     found = tf.config.list_physical_devices("GPU")
@@ -91,7 +87,7 @@ def peak_flops(strategy: Any, dtype: str, tpu: str | None = None) -> float | Non
     replicas = strategy.num_replicas_in_sync
     if tpu is not None:
         return SLICES[tpu].peak_flops * replicas if tpu in SLICES else None
-    names = set(gpu_names())
+    names = {name for name, _ in gpus()}
     if not names:
         return None
     import tensorflow as tf
@@ -112,11 +108,8 @@ def gpu_peak(name: str, dtype: str, tf32: bool = True) -> float | None:
     words = f" {name.replace('-', ' ')} "
     found = next((peaks for part, peaks in _GPUS.items() if f" {part} " in words), (None,) * 3)
     bfloat16, in_tf32, float32 = found
-    if dtype != "float32":
-        peak = bfloat16
-    else:
-        peak = in_tf32 if tf32 and in_tf32 else float32
-    return None if peak is None else peak * 1e12
+    peak = bfloat16 if dtype != "float32" else (tf32 and in_tf32) or float32
+    return peak and peak * 1e12
 
 
 def host_values(variable: Any) -> Any:
@@ -125,9 +118,13 @@ def host_values(variable: Any) -> Any:
     If it is divided, the replicas' parts are summed.
     """
     if _on_jax():
-        from tpu.jax_strategy import values_of
+        import numpy as np
+        from jax.experimental import multihost_utils
 
-        return values_of(variable)
+        value = variable.value
+        if not value.is_fully_addressable and not value.is_fully_replicated:
+            return multihost_utils.process_allgather(value, tiled=True)
+        return np.array(value)
     import tensorflow as tf
 
     # Not `Variable.numpy`, which metrics of several replicas do not have. On a CPU nothing is
@@ -147,7 +144,7 @@ def enable_determinism() -> None:
 
     if _on_jax():
         setting = "--xla_gpu_deterministic_ops=true"
-        if _gpus() and setting not in os.environ.get("XLA_FLAGS", ""):
+        if gpus() and setting not in os.environ.get("XLA_FLAGS", ""):
             raise ValueError(f"determinism: with JAX on GPUs set XLA_FLAGS={setting}")
         return
     tf.config.experimental.enable_op_determinism()

@@ -310,31 +310,6 @@ def _host():
         return None
 
 
-def gpus():
-    """The name and compute capability of each GPU of this machine: list of (str, (int, int)).
-
-    The capability is (0, 0) where it is not known.
-    """
-    found = [device for device in jax.local_devices() if device.platform == "gpu"]
-    texts = [str(getattr(device, "compute_capability", "0.0")) for device in found]
-    return [
-        (device.device_kind, tuple(map(int, text.split("."))))
-        for device, text in zip(found, texts, strict=True)
-    ]
-
-
-def values_of(variable):
-    """What a variable holds, on this host: array, a copy.
-
-    Args:
-        variable: Keras variable.
-    """
-    value = variable.value
-    if not value.is_fully_addressable and not value.is_fully_replicated:
-        return multihost_utils.process_allgather(value, tiled=True)
-    return np.array(value)
-
-
 def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
     """The strategy of all devices; with several hosts, all of them call this.
 

@@ -1,123 +1,96 @@
 """Waits until all machines of `TF_CONFIG` have started, before TensorFlow does so without end.
 
-TensorFlow's servers wait for each other silently and ignore even SIGTERM. So each process first
-listens at its own address and greets all others. It continues once it has had an answer from all
-of them and has answered all of them. Then each knows that the others continue, too.
+TensorFlow's servers wait for each other silently and ignore even SIGTERM. So the others first
+connect to the first machine, which lets all of them go on once it has heard from each.
 """
 
 import contextlib
+import select
 import socket
-import threading
 import time
+from collections.abc import Iterator
 
 from pipelines.command_line import say
-from tpu.addresses import in_background
 
 SECONDS = 300  # to wait for all others
 _SAID_AFTER, _SAID_EVERY = 10, 60  # seconds of waiting
 _ANSWER_SECONDS = 2
 _PAUSE = 0.2
 _GREETING = "keras_vitbert "
-_HTTP2 = b"\x00\x00"  # how the answer of TensorFlow's own server begins
-_TENSORFLOW = "a TensorFlow server answers"
+_GO_ON = b"go on\n"
 
 
-def wait_for_peers(cluster, task, seconds=SECONDS):
-    """Returns when all other machines wait for this one.
+def wait_for_peers(cluster: dict[str, list[str]], task: dict, seconds: float = SECONDS) -> None:
+    """Returns when all machines have started.
 
     Args:
-        cluster: dict of job to list of `host:port`, as in a checked `TF_CONFIG`.
-        task: dict of `type` and `index`, this process's.
-        seconds: float, the longest wait.
+        cluster: job to `host:port` of its machines, as in a checked `TF_CONFIG`.
+        task: `type` and `index`, this process's.
+        seconds: the longest wait.
 
     Raises:
-        ValueError: one of them has not started in time, or this machine cannot listen at its
-            address.
+        ValueError: one of them has not started in time, or this machine, the first, cannot listen
+            at its address.
     """
+    # "chief" before "worker"
+    names = {host: f"{job} {n}" for job in sorted(cluster) for n, host in enumerate(cluster[job])}
+    first, *others = names
     own = cluster[task["type"]][int(task["index"])]
-    names = {host: f"{job} {n}" for job in cluster for n, host in enumerate(cluster[job])}
-    peers = [host for host in names if host != own]
-    if not peers:
-        return
-    began, next_words, missing = time.monotonic(), _SAID_AFTER, {}
-    with _answering(own, peers) as greeted:
-        answered = set()
-        while True:
-            for host in peers:
-                if host in answered and host in greeted:
-                    missing.pop(host, None)
+    began, next_words = time.monotonic(), _SAID_AFTER
+    for host, reason in _gather(own, others) if own == first else _join(own, first):
+        passed = time.monotonic() - began
+        if passed > seconds:
+            raise ValueError(
+                f"TF_CONFIG: {names[host]} at {host}: {reason}, for {seconds:g} s; start the same "
+                "command there"
+            )
+        if passed > next_words:
+            say(f"waiting for {names[host]} at {host}: {reason}; {passed:.0f} s")
+            next_words += _SAID_EVERY
+
+
+def _gather(own: str, others: list[str]) -> Iterator[tuple[str, str]]:
+    """The first machine's part: yields who is missing, and why, until all have connected."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(socket.create_server(("", int(own.rpartition(":")[2]))))
+        except OSError as error:
+            raise ValueError(
+                f"TF_CONFIG: this machine cannot join the workers as {own} ({error.strerror}); is "
+                "its port in use, by another run?"
+            ) from error
+        present = {}  # the host at the other end of each connection
+        while missing := set(others) - set(present.values()):
+            yield min(missing, key=others.index), "it has not connected"
+            for ready in select.select([server, *present], [], [], _PAUSE)[0]:
+                if ready is not server:  # it was closed at the other end
+                    del present[ready]
                     continue
-                missing[host] = _greet(host, own)
-                # A peer that has continued runs TensorFlow's server; it greeted us before that.
-                if missing[host] in (None, _TENSORFLOW if host in greeted else None):
-                    answered.add(host)
-                    missing[host] = "it has not sent a greeting"
-            if not missing:
-                return
-            host, reason = next(iter(missing.items()))
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            passed = time.monotonic() - began
-            if passed > seconds:
-                raise ValueError(
-                    f"TF_CONFIG: {names[host]} at {host}{more}: {reason}, for {seconds:g} s; start "
-                    "the same command there"
-                )
-            if passed > next_words:
-                say(f"waiting for {names[host]} at {host}{more}: {reason}; {passed:.0f} s")
-                next_words += _SAID_EVERY
-            time.sleep(_PAUSE)
-
-
-def _greet(host, own):
-    """None if a peer answers, else why not."""
-    name, _, port = host.rpartition(":")
-    try:
-        # Looking up a name may take forever.
-        connection = in_background(socket.create_connection, (name, int(port)), _ANSWER_SECONDS)
-        with connection.result(_ANSWER_SECONDS) as connection:
-            connection.sendall(f"{_GREETING}{own}\n".encode())
-            answer = connection.makefile("rb").readline(300)
-    except TimeoutError:
-        return "no answer"
-    except (socket.gaierror, UnicodeError):
-        return f"the host name {name} cannot be resolved"
-    except OSError as error:
-        return f"no connection ({error.strerror or error})"
-    if answer.startswith(_HTTP2):
-        return _TENSORFLOW
-    return None if answer == f"{_GREETING}{host}\n".encode() else "something else answers"
-
-
-@contextlib.contextmanager
-def _answering(own, peers):
-    """Answers peers at this process's address in the block; yields the set of those answered."""
-    greeted = set()
-    try:
-        server = socket.create_server(("", int(own.rpartition(":")[2])))
-    except OSError as error:
-        raise ValueError(
-            f"TF_CONFIG: this machine cannot join the workers as {own} "
-            f"({error.strerror}); is its port in use, by another run?"
-        ) from error
-
-    def answer():
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:  # closed
-                return
-            with connection, contextlib.suppress(OSError):
+                connection = stack.enter_context(server.accept()[0])
                 connection.settimeout(_ANSWER_SECONDS)
-                line = connection.makefile("rb").readline(300).decode(errors="replace")
-                host = line.removeprefix(_GREETING).rstrip("\n")
-                if line.startswith(_GREETING) and host in peers:
-                    connection.sendall(f"{_GREETING}{own}\n".encode())
-                    greeted.add(host)
+                with contextlib.suppress(OSError):
+                    greeting = connection.recv(300).decode(errors="replace").rstrip("\n")
+                    host = greeting.removeprefix(_GREETING)
+                    if host != greeting and host in others:
+                        present[connection] = host
+        for connection in present:
+            with contextlib.suppress(OSError):
+                connection.sendall(_GO_ON)
 
-    threading.Thread(target=answer, daemon=True).start()
-    try:
-        yield greeted
-    finally:
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        server.close()
+
+def _join(own: str, first: str) -> Iterator[tuple[str, str]]:
+    """The others' part: yields what they wait for, until the first machine lets them go on."""
+    name, _, port = first.rpartition(":")
+    while True:
+        try:
+            with socket.create_connection((name, int(port)), _ANSWER_SECONDS) as connection:
+                connection.sendall(f"{_GREETING}{own}\n".encode())
+                while not select.select([connection], [], [], _PAUSE)[0]:
+                    yield first, "it waits for other machines, or does not answer"
+                if connection.recv(300) == _GO_ON:
+                    return
+                reason = "something else answers"
+        except (OSError, UnicodeError) as error:
+            reason = f"no connection ({getattr(error, 'strerror', None) or error})"
+        yield first, reason
+        time.sleep(_PAUSE)

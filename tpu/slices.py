@@ -53,11 +53,11 @@ def find_slice(name: str) -> Slice:
     """
     if name in SLICES:
         return SLICES[name]
-    generation = name.partition("-")[0]
-    sizes = [known for known in SLICES if known.partition("-")[0] == generation]
+    prefixes = {known.partition("-")[0]: f"{known.partition('-')[0]}-N" for known in SLICES}
+    sizes = [known for known in SLICES if known.startswith(f"{name.partition('-')[0]}-")]
     # Types of v5e are named v5litepod.
     close = "" if sizes else meant(name.lower().replace("v5e", "v5litepod"), SLICES)
-    known = ", ".join(sizes) or _known_types()
+    known = ", ".join(sizes or prefixes.values())
     raise ValueError(f"tpu {name!r}: not an accelerator type of a TPU{close}; known are {known}")
 
 
@@ -71,13 +71,6 @@ def slice_of(name: str) -> Slice | None:
     """
     pattern = r"v?\d+[a-z]*(\W*_?\d\w*)?\W?"
     return find_slice(name) if re.fullmatch(pattern, name.strip(), re.IGNORECASE) else None
-
-
-def _known_types():
-    sizes = {}
-    for name, known in SLICES.items():
-        sizes.setdefault(known.generation, []).append(name)
-    return ", ".join(f"{names[0]} to {names[-1]}" for names in sizes.values())
 
 
 _2D = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"

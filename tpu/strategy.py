@@ -6,23 +6,20 @@
 | an accelerator type, `v3-128` | the TPU at `tpu_address`, or the one this machine belongs to |
 | `grpc://HOST:8470`, or several | the TPU whose hosts these are |
 | `local` | the chips in this machine |
-| a TPU's name | the TPU of this name in this machine's project and zone of Google Cloud |
+| a TPU's name | what `tf.distribute.cluster_resolver.TPUClusterResolver` finds under it |
 
 With `KERAS_BACKEND=jax` the devices are JAX's, and every host of a TPU runs the same command; see
 `tpu.jax_strategy`. What is known about the devices of either backend is in `tpu.devices`.
 """
 
-import glob
-import importlib.util
 import json
 import os
 from typing import Any
 
-from pipelines.command_line import install
+from pipelines.command_line import one_line
 from tpu import addresses, peers
 from tpu.slices import slice_of
 
-NVIDIA = "/dev/nvidia[0-9]*"  # the GPUs of this machine
 _CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -43,8 +40,7 @@ def get_strategy(
 ) -> Any:
     """The strategy of the devices that are asked for, on the backend that `KERAS_BACKEND` names.
 
-    Call it before anything else uses the devices: `TF_CONFIG` and TPUs require that. With several
-    hosts, call it before TensorFlow is imported.
+    Call it before anything else uses the devices: `TF_CONFIG` and TPUs require that.
 
     Args:
         tpu: which TPU, see the table above.
@@ -57,44 +53,71 @@ def get_strategy(
     Raises:
         ValueError: `TF_CONFIG` is wrong, or there is no such TPU.
     """
-    on_jax = os.environ.get("KERAS_BACKEND") == "jax"
-    if on_jax:
-        _check_jax(tpu, tpu_address)
     slice_ = slice_of(tpu) if tpu else None
-    if on_jax:
-        if slice_ is None and tpu not in (None, "local"):
-            raise ValueError(f"tpu {tpu!r}: with JAX it must be an accelerator type, or local")
-        config = _read_tf_config() if tpu is None else None
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        if tpu_address or slice_ is None and tpu not in (None, "local"):
+            raise ValueError(
+                f"tpu {tpu_address or tpu!r}: with JAX every host of a TPU runs the same command; "
+                "give an accelerator type, or local"
+            )
+        if tpu is not None and not addresses.find_chips():
+            raise ValueError(f"tpu {tpu!r}: {addresses.NO_CHIPS}")
         from tpu.jax_strategy import jax_strategy
 
-        return jax_strategy(tpu, slice_, config, sharding)
+        return jax_strategy(tpu, slice_, _read_tf_config() if tpu is None else None, sharding)
     if tpu is not None or tpu_address:
-        address, slice_ = addresses.find_tpu(tpu, slice_, tpu_address)
+        return _tpu_strategy(tpu, addresses.find_tpu(tpu, slice_, tpu_address), slice_)
+    if _read_tf_config():
+        return _workers_strategy()
+    import tensorflow as tf
+
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _tpu_strategy(tpu, address, slice_):
+    """The strategy of the TPU at an address that `find_tpu` has returned."""
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(address)
         if address != "local":
-            # Chips in this machine belong to its server; TensorFlow must not open them here.
-            os.environ.setdefault("TPU_LOAD_LIBRARY", "0")
-        from tpu.tensorflow_strategy import tpu_strategy
-
-        return tpu_strategy(tpu, address, slice_)
-    config = _read_tf_config()
-    from tpu.tensorflow_strategy import local_strategy, workers_strategy
-
-    return workers_strategy() if config else local_strategy()
-
-
-def _check_jax(tpu, tpu_address):
-    """Refuses what JAX cannot do here, before it is loaded."""
-    if tpu_address:
+            addresses.check_servers(resolver.cluster_spec().as_dict()["worker"])
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, RuntimeError, ValueError, OSError) as error:
         raise ValueError(
-            f"tpu_address {tpu_address!r}: with JAX every host of a TPU runs the same command; "
-            "leave it out"
+            f"tpu {tpu!r}: TensorFlow {tf.__version__} found no TPU at {address} "
+            f"({one_line(error)[:300]}); TPUs need the package tensorflow-tpu in place of "
+            "tensorflow: tensorflow-tpu==2.20.0 libtpu==0.0.21"
+        ) from error
+    if slice_ and strategy.num_replicas_in_sync != slice_.replicas:
+        raise ValueError(
+            f"tpu {tpu!r}: a {slice_.accelerator_type} has {slice_.replicas} replicas, but "
+            f"TensorFlow found {strategy.num_replicas_in_sync} at {address}"
         )
-    if tpu is not None and not addresses.find_chips():
-        no_chips = addresses.NO_CHIPS
-        raise ValueError(f"tpu {tpu!r}: {no_chips}; with JAX every host of a TPU runs this command")
-    if importlib.util.find_spec("jax") is None:
-        extra = "jax-tpu" if tpu is not None else "jax-cuda" if glob.glob(NVIDIA) else "jax"
-        raise ValueError(f"JAX is not installed; run: {install(extra)}")
+    return strategy
+
+
+def _workers_strategy():
+    """Joins the other machines of `TF_CONFIG`."""
+    import tensorflow as tf
+
+    # Physical: listing logical devices would initialise them, which is too early here.
+    gpus = tf.config.list_physical_devices("GPU")
+    ways = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=ways.AUTO if gpus else ways.RING
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except tf.errors.OpError as error:
+        raise ValueError(
+            "TF_CONFIG: this machine cannot join the workers "
+            f"({one_line(error)[:200]}); is its port in use, by another run?"
+        ) from error
 
 
 def _read_tf_config() -> dict | None:
@@ -110,16 +133,16 @@ def _read_tf_config() -> dict | None:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
         everyone = [host for hosts in cluster.values() for host in hosts]
-        problem = next(filter(None, map(addresses.address_problem, everyone)), "")
-        is_sound = (
-            set(cluster) <= {"chief", "worker"}
-            and int(task["index"]) in range(len(cluster[task["type"]]))
-            and len(set(everyone)) == len(everyone)
-        )
-    except (ValueError, TypeError, LookupError, AttributeError):
-        problem, is_sound = "", False
-    if problem or not is_sound:
+        for host in everyone:
+            addresses.check_address(host)
+        if (
+            not set(cluster) <= {"chief", "worker"}
+            or int(task["index"]) not in range(len(cluster[task["type"]]))
+            or len(set(everyone)) < len(everyone)
+        ):
+            raise ValueError("a wrong job, an index out of range, or an address given twice")
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(
-            f"TF_CONFIG: {problem or 'malformed'}; give {_CLUSTER}, with the index of this machine"
-        )
+            f"TF_CONFIG: {one_line(error)[:100]}; give {_CLUSTER}, with the index of this machine"
+        ) from error
     return config

@@ -8,6 +8,7 @@ with status 0. Anybody who can reach its port can run code there, so keep the po
 network of the slice. A slice of one host needs no server.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -20,33 +21,20 @@ from tpu.slices import SLICES
 MESH_PORT = "8476"  # of the controller that connects the hosts of a slice
 
 
-def main(argv):
-    """Runs the command.
-
-    Args:
-        argv: list of str, without the program's name.
-
-    Raises:
-        ValueError: a bad flag, or a port that is in use.
-    """
+def main(argv: list[str]) -> None:
+    """The command, with its arguments without the program's name."""
     listen = "where to listen, on all interfaces; 0: any free port"
     values = define_flags(("port", addresses.PORT, listen, 0, 65535))
     parse_flags(values, argv, __doc__)
-    try:
+    with contextlib.suppress(Stopped):  # the normal end of a server
         serve(values.port)
-    except Stopped:
-        pass  # the normal end of a server
 
 
-def serve(port):
-    """Serves until `Stopped` is raised.
-
-    Args:
-        port: int; 0 for any free port.
+def serve(port: int) -> None:
+    """Serves until a signal raises `Stopped`, at any free port if it is 0.
 
     Raises:
         ValueError: the port is in use.
-        Stopped: a signal ended the server.
     """
     for name, value in slice_environment().items():
         os.environ.setdefault(name, value)
@@ -67,24 +55,19 @@ def serve(port):
         signal.pause()
 
 
-def slice_environment():
+def slice_environment() -> dict[str, str]:
     """The environment variables that tell libtpu this host's place in its slice.
 
     They are those of `start_grpc_tpu_worker` in the package tensorflow-tpu. That function fails
     with a `KeyError` for types that it does not know, such as those of v6e.
-
-    Returns:
-        dict of str; empty if this machine is not a TPU VM.
+    It is empty if this machine is not a TPU VM.
     """
-    try:
-        accelerator_type, hosts = addresses.find_vm()
-        environment = {
-            "CLOUD_TPU_TASK_ID": addresses.metadata("instance/attributes/agent-worker-number"),
-            "TPU_HOSTNAME_OVERRIDE": addresses.metadata("instance/network-interfaces/0/ip"),
-        }
-    except addresses.NotFound:
+    accelerator_type, hosts = addresses.find_vm()
+    if accelerator_type is None:
         return {}
-    environment |= {
+    environment = {
+        "CLOUD_TPU_TASK_ID": addresses.metadata("instance/attributes/agent-worker-number"),
+        "TPU_HOSTNAME_OVERRIDE": addresses.metadata("instance/network-interfaces/0/ip"),
         "TPU_LOCK_DEVICE": "true",
         "TPU_MESH_CONTROLLER_ADDRESS": f"{hosts[0].rpartition(':')[0]}:{MESH_PORT}",
         "TPU_MESH_CONTROLLER_PORT": MESH_PORT,

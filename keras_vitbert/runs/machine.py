@@ -6,7 +6,7 @@ from typing import Any
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import quiet_loading
-from tpu.devices import enable_determinism, gpu_capabilities, is_shared, peak_flops
+from tpu.devices import enable_determinism, gpus, is_shared, peak_flops
 from tpu.peers import SECONDS
 from tpu.strategy import get_strategy, wait_for_peers
 
@@ -59,7 +59,7 @@ def open_machine(
             enable_determinism()
     devices = Devices(
         on_tpu=tpu is not None,
-        gpus=tuple(gpu_capabilities()),
+        gpus=tuple(capability for _, capability in gpus()),
         replicas=strategy.num_replicas_in_sync,
         shared=is_shared(strategy),
         on_jax=keras.backend.backend() == "jax",

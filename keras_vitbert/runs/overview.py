@@ -8,7 +8,7 @@ import numpy as np
 from keras_vitbert.configs.pretraining import Pretraining
 from pipelines.cores import available_cores
 from pipelines.tasks.labelled_images import LabelledImages
-from tpu.devices import gpu_names, holder_of_weights
+from tpu.devices import gpus, holder_of_weights
 
 _CLASSES_SHOWN = 6
 _MODES = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
@@ -166,7 +166,7 @@ def _classes(names, counts=None):
 def _device(run):
     holder = holder_of_weights(run.strategy)
     kind = {"tpu": "TPU", "host": f"CPU, {available_cores()} cores"}.get(holder)
-    kind = kind or gpu_names()[0] or "GPU"
+    kind = kind or gpus()[0][0] or "GPU"
     many = f"{run.replicas} x " if run.replicas > 1 else ""
     by = "; JAX" if keras.backend.backend() == "jax" else ""
     return "device", f"{many}{kind}; {run.config.dtype}{by}"

@@ -3,12 +3,16 @@
 import abc
 import collections
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import os
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import tensorflow as tf
+
+from pipelines.command_line import one_line
 from pipelines.cores import available_cores
 from pipelines.files import write_atomically
 from pipelines.images import jpeg
@@ -20,6 +24,7 @@ from pipelines.shards.shard_manifest import IMAGES
 
 SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
 MIN_IMAGES_PER_SHARD = 300  # smaller sets get fewer shards
+TFDS_NAME = "imagenet2012"
 _MAX_THREADS = 8
 
 
@@ -28,24 +33,24 @@ class LabelledImage:
     """An image before it is checked.
 
     Attributes:
-        name: str, its name in its source.
-        label: int, from 0.
-        read: callable without arguments that returns the file's bytes, or raises `OSError`.
+        name: its name in its source.
+        label: from 0.
+        read: returns the file's bytes, or raises `OSError`.
     """
 
     name: str
     label: int
-    read: collections.abc.Callable
+    read: Callable[[], bytes]
 
 
 class ImageShardsJob(ShardJob, abc.ABC):
     """Shard s of n holds the s-th of n equal parts of the images.
 
     Attributes:
-        source: str, what messages name: a file or a folder.
-        split: str, `train` or `validation`.
-        classes: tuple of str, the names of the classes in order.
-        count: int, how many images there are.
+        source: what messages name: a file or a folder.
+        split: `train` or `validation`.
+        classes: the names of the classes in order.
+        count: how many images there are.
     """
 
     kind, unit = IMAGES, "images"
@@ -55,18 +60,12 @@ class ImageShardsJob(ShardJob, abc.ABC):
     count: int
 
     @abc.abstractmethod
-    def images(self, start, stop):
-        """Some of the images.
-
-        Args:
-            start, stop: int, indices; `stop` is excluded.
-
-        Yields:
-            `LabelledImage`, in order.
-        """
+    def images(self, start: int, stop: int) -> Iterator[LabelledImage]:
+        """Yields the images from one index up to another, in order."""
 
     def size(self):
-        return default_shards(self.split, self.count), self.count, "images"
+        automatic = min(SHARDS[self.split], self.count // MIN_IMAGES_PER_SHARD)
+        return automatic, self.count, "images"
 
     def settings(self):
         names = "".join(f"{name}\n" for name in self.classes)
@@ -101,10 +100,8 @@ class ListedImagesJob(ImageShardsJob):
     """The images of a list that is stored in a file, in the order of the list.
 
     Attributes:
-        stored: `StoredList`.
-        digest: str, of the list.
-        classes, count: see `ImageShardsJob`.
-        made_by: dict, the settings that determined the list, for the manifest.
+        digest: of the list.
+        made_by: the settings that determined the list, for the manifest.
     """
 
     stored: StoredList
@@ -133,15 +130,85 @@ class ListedImagesJob(ImageShardsJob):
             )
 
 
-def default_shards(split: str, count: int) -> int:
-    """How many shards a split of some images has by default."""
-    return max(1, min(SHARDS[split], count // MIN_IMAGES_PER_SHARD))
+@dataclasses.dataclass(frozen=True)
+class TfdsImagesJob(ImageShardsJob):
+    """A split of `imagenet2012` as TensorFlow Datasets prepared it, in its order.
+
+    TFDS shuffled the images then, and converted CMYK and PNG images.
+
+    Attributes:
+        data_dir: the folder that TFDS uses, local or `gs://`.
+        version: of the data set.
+    """
+
+    data_dir: str
+    version: str
+    split: str
+    classes: tuple[str, ...]
+    count: int
+
+    @property
+    def source(self):
+        return os.path.join(self.data_dir, TFDS_NAME, self.version)
+
+    def settings(self):
+        own = {"source": "tfds", "tfds": f"{TFDS_NAME}:{self.version}", "split": self.split}
+        return {**super().settings(), **own}
+
+    def images(self, start, stop):
+        if start == stop:
+            return
+        import tensorflow_datasets as tfds
+
+        part = tfds.core.ReadInstruction(self.split, from_=start, to=stop, unit="abs")
+        dataset = open_builder(self.data_dir, self.version).as_dataset(
+            split=part, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        try:
+            for example in dataset.as_numpy_iterator():
+                yield LabelledImage(
+                    example["file_name"].decode(),
+                    int(example["label"]),
+                    lambda example=example: example["image"],
+                )
+        except tf.errors.OpError as error:
+            raise ValueError(
+                f"{self.source}: cannot be read ({one_line(error.message)})"
+            ) from error
+
+
+def find_tfds_splits(data_dir: str) -> dict[str, TfdsImagesJob]:
+    """The jobs of `train` and `validation`, or of one of them, of the latest version prepared.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = tf.io.gfile.glob(os.path.join(data_dir, TFDS_NAME, "*", "dataset_info.json"))
+    versions = [os.path.basename(os.path.dirname(path)) for path in found]
+    versions = [version for version in versions if re.fullmatch(r"[\d.]+", version)]
+    if not versions:
+        raise ValueError(
+            f"{data_dir}: holds no {TFDS_NAME}/VERSION/dataset_info.json, as TFDS prepares it"
+        )
+    version = max(versions, key=lambda text: [int(part) for part in text.split(".")])
+    info = open_builder(data_dir, version).info
+    classes = tuple(info.features["label"].names)
+    return {
+        split: TfdsImagesJob(data_dir, version, split, classes, info.splits[split].num_examples)
+        for split in SHARDS
+        if split in info.splits
+    }
+
+
+def open_builder(data_dir: str, version: str):
+    """TFDS' builder that reads a prepared version of the data set."""
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(f"{TFDS_NAME}:{version}", data_dir=data_dir, try_gcs=False)
 
 
 def write_classes(output: str, classes: list[str]) -> None:
     """Writes `classes.txt`, one class per line; refuses an existing one with other classes."""
-    import tensorflow as tf
-
     path = os.path.join(output, "classes.txt")
     text = "".join(f"{name}\n" for name in classes)
     if not tf.io.gfile.exists(path):
@@ -153,23 +220,6 @@ def write_classes(output: str, classes: list[str]) -> None:
                 f"{path}: does not list the {len(classes):,} classes of these images; write "
                 "elsewhere"
             )
-
-
-@contextlib.contextmanager
-def listed_job(images, classes, settings, folder):
-    """Keeps a list in a file for the workers of a job while the block runs.
-
-    Args:
-        images: `ImageList`, in the order of the shards.
-        classes: list of str.
-        settings: dict, what determined the list.
-        folder: str, local or `gs://`, of the file.
-
-    Yields:
-        `ListedImagesJob`.
-    """
-    with images.stored(folder) as stored:
-        yield ListedImagesJob(stored, images.digest(), tuple(classes), len(images), settings)
 
 
 def _checked(image):

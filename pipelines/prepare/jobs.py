@@ -4,8 +4,8 @@ A job's output is a number of files, each a pure function of the inputs and the 
 output does not depend on the number of workers, a worker's memory holds the work on one shard,
 nothing large passes through Beam's shuffle, and the same command makes what a killed run did not.
 
-While a job runs, `PREFIX.progress/` holds its plan, `settings.json`, and a note `00007.json` for
-each finished shard. `PREFIX.manifest.json` replaces it at the end. Any path may be local or
+While a job runs, `PREFIX.progress/` holds a note, `00007.json`, of each finished shard with its
+counts and all settings. `PREFIX.manifest.json` replaces it at the end. Any path may be local or
 `gs://`. The workers are processes on this machine, see `local_workers`, or Apache Beam's.
 """
 
@@ -15,7 +15,6 @@ import concurrent.futures.process
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.util
 import json
 import os
@@ -26,14 +25,13 @@ from typing import Any
 
 from pipelines.command_line import install, load_tensorflow, say
 from pipelines.cores import available_cores
-from pipelines.files import check_writable, make_folder, take_lock, write_atomically
+from pipelines.files import make_folder, take_lock, write_atomically
 from pipelines.flags import define_flags, parse_flags, parse_known_flags
 from pipelines.prepare.local_workers import call_in_processes
 from pipelines.shards.shard_files import LineFile, RecordFile, shard_path
 from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manifest, write_manifest
 from pipelines.status import doing, duration
 
-_LOCAL_RUNNERS = {"", "DirectRunner", "direct", "directrunner"}
 SKIP_DAMAGED = ("skip_damaged", 0, "Damaged inputs that may be left out.", 0)
 
 
@@ -93,18 +91,20 @@ def main(argv: list[str], usage: str, flags: Sequence[tuple], job: Callable[[Any
     )
     required = [name for name, default, _, *bounds in flags if default is None and not bounds]
     workers = parse_job_flags(values, argv, usage, [*required, "output"])
-    check_output(values.output, workers)
+    if not os.path.basename(values.output):
+        raise ValueError(f"{values.output}: is a folder; give the beginning of the files' names")
     load_tensorflow()
-    made = job(values)
-    shards = choose_shards(values.output, values.shards, *made.size())
-    run_job(made, values.output, shards, workers, values.skip_damaged)
+    run_job(job(values), values.output, values.shards, workers, values.skip_damaged)
 
 
 def parse_job_flags(values, argv: list[str], usage: str, required: Sequence[str]) -> Workers:
     """Parses a command's flags, and what follows `--`: where the work is done."""
     here = argv.index("--") if "--" in argv else len(argv)
     parse_flags(values, argv[:here], usage, required)
-    return parse_workers(argv[here + 1 :])
+    workers = parse_workers(argv[here + 1 :])
+    if workers.runner.lower().startswith("dataflow") and "://" not in values.output:
+        raise ValueError(f"{values.output}: {workers.runner} cannot write there; give a gs:// path")
+    return workers
 
 
 def parse_workers(arguments: Sequence[str]) -> Workers:
@@ -114,7 +114,7 @@ def parse_workers(arguments: Sequence[str]) -> Workers:
         ("direct_num_workers", 0, "Processes on this machine; 0: one for each core.", 0),
     )
     others = parse_known_flags(values, arguments)
-    if values.runner in _LOCAL_RUNNERS:
+    if values.runner.lower() in ("", "direct", "directrunner"):
         if others:
             raise ValueError(f"{others[0]}: needs a runner of Beam")
         return Workers(values.direct_num_workers or available_cores())
@@ -123,30 +123,14 @@ def parse_workers(arguments: Sequence[str]) -> Workers:
     return Workers(0, values.runner, tuple(arguments))
 
 
-def check_output(prefix: str, workers: Workers) -> None:
-    """Refuses a prefix that cannot be written to, before the inputs are listed."""
-    if workers.runner.lower().startswith("dataflow") and "://" not in prefix:
-        raise ValueError(f"{prefix}: {workers.runner} cannot write there; give a gs:// path")
-    if not os.path.basename(prefix):
-        raise ValueError(f"{prefix}: is a folder; give the beginning of the files' names")
-    check_writable(prefix)
-
-
-def choose_shards(prefix: str, given: int | None, automatic: int, count: int, what: str) -> int:
-    """How many files a job writes, from 1 to `count`; reports what was not `given`."""
-    shards = max(1, min(given or automatic, count))
-    if shards != given:
-        say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {what}")
-    return shards
-
-
 def run_job(
-    job: ShardJob, prefix: str, shards: int, workers: Workers, skip_damaged: int = 0
+    job: ShardJob, prefix: str, shards: int | None, workers: Workers, skip_damaged: int = 0
 ) -> dict[str, int]:
     """Makes all missing shards of a job, and the manifest.
 
     Args:
         prefix: of the files; its folder is made.
+        shards: how many files; None for a number that suits the data.
         skip_damaged: how many damaged inputs may be left out.
 
     Returns:
@@ -156,37 +140,36 @@ def run_job(
         ValueError: a shard could not be made, too much is damaged, the inputs hold nothing, or
             `prefix` holds other data.
     """
-    plan = {
-        "kind": job.kind,
-        "shards": shards,
-        "vocabulary_sha256": job.vocabulary_sha256,
-        "settings": job.settings(),
-    }
-    output = _Output(prefix, json.loads(json.dumps(plan)))
+    given, (automatic, count, of_what) = shards, job.size()
+    shards = max(1, min(given or automatic, count))
+    if shards != given:
+        say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {of_what}")
+    settings = json.loads(json.dumps(job.settings()))
+    output = _Output(prefix, job.kind, shards, job.vocabulary_sha256, settings)
+    make_folder(os.path.dirname(prefix) or ".")
     if (manifest := read_manifest(prefix)) is not None:
         output.check_complete(manifest)
         output.clear()
         say(f"{prefix}: is complete, nothing to do")
         return manifest["counts"]
 
-    make_folder(os.path.dirname(prefix) or ".")
     with output.claimed():
         finished = output.finished()
         if len(_damaged(finished)) > skip_damaged:  # the inputs may have been fixed
             finished = {s: result for s, result in finished.items() if not result["damaged"]}
         if finished:
             say(f"{prefix}: {len(finished)} of {shards} shards already exist")
-        missing = [shard for shard in range(shards) if shard not in finished]
         began = time.monotonic()
         with doing(f"{prefix}: making shards") as reach:
+            missing = [shard for shard in range(shards) if shard not in finished]
             made = []
 
             def tell(counts):
                 made.append(counts.get(job.unit, 0))
-                done, seconds = len(finished) + len(made), time.monotonic() - began
-                left = duration((shards - done) * seconds / len(made))
-                rate = f"{sum(made):,} {job.unit}, {sum(made) / seconds:,.0f} a second"
-                reach(f"{done} of {shards}, {rate}, {left} left")
+                seconds = (time.monotonic() - began) / len(made)
+                rate = f"{sum(made) / len(made) / seconds:,.0f} {job.unit} a second"
+                left = duration((len(missing) - len(made)) * seconds)
+                reach(f"{len(finished) + len(made)} of {shards}, {rate}, {left} left")
 
             _make(missing, functools.partial(_make_shard, job, output), workers, tell)
         results = output.finished()
@@ -197,11 +180,12 @@ def run_job(
             )
         damaged = _damaged(results)
         if len(damaged) > skip_damaged:
-            file, record, reason = (damaged[0][field] for field in ("file", "record", "reason"))
+            first = damaged[0]
+            record = first["record"]
             record = record if isinstance(record, str) else f"record {record}"
             raise ValueError(
-                f"{file}: {record}: {reason}; fix the file, or set skip_damaged to {len(damaged)} "
-                "(what was made is kept for that)"
+                f"{first['file']}: {record}: {first['reason']}; fix the file, or set skip_damaged "
+                f"to {len(damaged)} (what was made is kept for that)"
             )
         entries = [results[shard]["entry"] for shard in range(shards)]
         if not any(entry["records"] for entry in entries):
@@ -210,13 +194,13 @@ def run_job(
         counts = collections.Counter()
         for result in results.values():
             counts.update(result["counts"])
-        settings = output.plan["settings"]
         vocabulary = job.vocabulary_sha256
         write_manifest(prefix, job.kind, entries, settings, vocabulary, dict(counts), damaged)
         output.clear()
-    seconds = time.monotonic() - began
-    text = f"{prefix}: {shards} shards, {counts[job.unit]:,} {job.unit}, {duration(seconds)}"
-    say(text if finished else f"{text}, {counts[job.unit] / seconds:,.0f} {job.unit} a second")
+    say(
+        f"{prefix}: {shards} shards, {counts[job.unit]:,} {job.unit}, "
+        f"{duration(time.monotonic() - began)}"
+    )
     if damaged:
         say(f"{prefix}: {len(damaged)} damaged inputs left out, see {manifest_path(prefix)}")
     return {"records": sum(entry["records"] for entry in entries), **counts}
@@ -229,30 +213,28 @@ def _damaged(results):
 
 @dataclasses.dataclass(frozen=True)
 class _Output:
-    """The files of a job, finished or not.
-
-    Attributes:
-        plan: `kind`, `shards`, `vocabulary_sha256` and `settings`, of JSON: all that must be equal
-            for two runs to make the same files.
-    """
+    """The files of a job, finished or not, and all that must be equal for two runs to make them."""
 
     prefix: str
-    plan: dict[str, Any]
+    kind: str
+    shards: int
+    vocabulary_sha256: str | None
+    settings: dict[str, Any]
 
     @property
-    def folder(self):
+    def folder(self) -> str:
         """The folder of the notes."""
         return f"{self.prefix}.progress"
 
-    @functools.cached_property
-    def digest(self):
-        """The hash of the plan, which each note holds: a worker elsewhere may outlive its run."""
-        return hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()
+    @property
+    def plan(self) -> dict[str, Any]:
+        plan = {"kind": self.kind, "shards": self.shards, "vocabulary": self.vocabulary_sha256}
+        return {**plan, **self.settings}
 
-    def path(self, shard):
-        return shard_path(self.prefix, shard, self.plan["shards"])
+    def path(self, shard: int) -> str:
+        return shard_path(self.prefix, shard, self.shards)
 
-    def note(self, shard):
+    def note(self, shard: int) -> str:
         return os.path.join(self.folder, f"{shard:05d}.json")
 
     @contextlib.contextmanager
@@ -266,103 +248,78 @@ class _Output:
                 lock = stack.enter_context(open(os.path.join(self.folder, "lock"), "w"))
                 if not take_lock(lock):
                     raise ValueError(f"{self.prefix}: another process is writing it")
-            path = os.path.join(self.folder, "settings.json")
-            plan = _read_json(path)
-            if plan is not None and plan != self.plan and self.noted():
-                raise ValueError(
-                    f"{self.prefix}: an unfinished run has {_difference(plan, self.plan)}; run "
-                    f"with its settings, write elsewhere, or remove {self.folder} and "
-                    f"{self.prefix}-*-of-{plan['shards']:05d}"
-                )
-            if plan != self.plan:
-                write_atomically(path, json.dumps(self.plan))
             self.clear_temporary()
             try:
                 yield
             finally:
                 self.clear_temporary()
 
-    def check_complete(self, manifest):
+    def check_complete(self, manifest: dict) -> None:
         """Refuses finished output of another plan, or that has changed."""
-        path = manifest_path(self.prefix)
-        there = {name: manifest.get(name) for name in ("kind", "vocabulary_sha256", "settings")}
-        there["shards"] = len(manifest["shards"])
-        if there != self.plan:
-            raise ValueError(
-                f"{path}: is of data with {_difference(there, self.plan)}; write elsewhere, or "
-                "remove it and its files"
-            )
-        for shard, entry in enumerate(manifest["shards"]):
+        path, entries = manifest_path(self.prefix), manifest["shards"]
+        names = ("kind", "vocabulary_sha256", "settings")
+        values = {name: manifest.get(name) for name in names}
+        self._require(_Output(self.prefix, shards=len(entries), **values).plan, path)
+        for shard, entry in enumerate(entries):
             if not self.is_whole(shard, entry):
                 raise ValueError(
                     f"{self.path(shard)}: is missing or changed since it was written; remove "
                     f"{path} to make everything anew"
                 )
 
-    def is_whole(self, shard, entry):
+    def _require(self, plan, path):
+        for name in sorted(plan.keys() | self.plan.keys()):
+            there, here = (json.dumps(each.get(name))[:60] for each in (plan, self.plan))
+            if plan.get(name) != self.plan.get(name):
+                raise ValueError(
+                    f"{path}: {self.prefix}-* were made with {name}={there}, not {here}; write "
+                    "elsewhere, or remove both"
+                )
+
+    def is_whole(self, shard: int, entry: dict) -> bool:
         import tensorflow as tf
 
         path = self.path(shard)
         return tf.io.gfile.exists(path) and tf.io.gfile.stat(path).length == entry["bytes"]
 
-    def noted(self):
-        """The shards that have notes."""
+    def finished(self) -> dict[int, dict]:
+        """The `entry`, `counts` and `damaged` of each finished shard; refuses those of others."""
         import tensorflow as tf
 
         names = (re.fullmatch(r"(\d{5,})\.json", name) for name in tf.io.gfile.listdir(self.folder))
-        return sorted(int(name[1]) for name in names if name)
-
-    def finished(self) -> dict[int, dict]:
-        """The `entry`, `counts` and `damaged` of each finished shard."""
-        shards = self.noted()
+        shards = sorted(int(name[1]) for name in names if name)
         with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files are slow
-            found = zip(shards, pool.map(self._result, shards), strict=True)
-            return {shard: result for shard, result in found if result is not None}
+            results = zip(shards, pool.map(self._result, shards), strict=True)
+            return {shard: result for shard, result in results if result is not None}
 
     def _result(self, shard):
-        result = _read_json(self.note(shard))
-        is_ours = result is not None and result["settings_sha256"] == self.digest
-        return result if is_ours and self.is_whole(shard, result["entry"]) else None
+        import tensorflow as tf
 
-    def clear_temporary(self):
+        try:
+            with tf.io.gfile.GFile(self.note(shard)) as file:
+                note = json.load(file)
+        except ValueError:  # half of it was written
+            return None
+        self._require(note["plan"], self.folder)
+        return note if self.is_whole(shard, note["entry"]) else None
+
+    def clear_temporary(self) -> None:
         """Removes the half-written files of workers that were killed."""
         import tensorflow as tf
 
-        number = "[0-9]" * 5
-        for end in (f"-{number}-of-*.tmp-*", ".progress/*.tmp-*"):
+        for end in (f"-{'[0-9]' * 5}-of-*.tmp-*", ".progress/*.tmp-*"):
             for path in tf.io.gfile.glob(self.prefix + end):
                 with contextlib.suppress(tf.errors.NotFoundError):
                     tf.io.gfile.remove(path)
 
-    def clear(self, and_shards=False):
+    def clear(self, and_shards: bool = False) -> None:
         """Removes the notes."""
         import tensorflow as tf
 
-        for shard in range(self.plan["shards"] if and_shards else 0):
+        for shard in range(self.shards if and_shards else 0):
             tf.io.gfile.remove(self.path(shard))
         if tf.io.gfile.exists(self.folder):
             tf.io.gfile.rmtree(self.folder)
-
-
-def _difference(there, here):
-    """Names the first value in which two plans differ: `seed=1 and not 2`."""
-    there, here = ({**plan, **plan["settings"], "settings": None} for plan in (there, here))
-    for name in sorted(there.keys() | here.keys()):
-        if there.get(name) != here.get(name):
-            return " and not ".join(
-                f"{name}={json.dumps(plan.get(name))[:60]}" for plan in (there, here)
-            )
-
-
-def _read_json(path):
-    """The content of a small file; None if it is missing or not JSON."""
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
-    except (tf.errors.NotFoundError, ValueError):
-        return None
 
 
 def _make(missing, make, workers, tell):
@@ -375,7 +332,7 @@ def _make(missing, make, workers, tell):
             tell(make(shard))
     else:
         try:
-            call_in_processes(functools.partial(_in_worker, make), missing, processes, tell)
+            call_in_processes(make, missing, processes, tell)
         except concurrent.futures.process.BrokenProcessPool as error:
             raise ValueError(
                 "a worker process ended before its work was done, perhaps because memory ran out; "
@@ -385,17 +342,13 @@ def _make(missing, make, workers, tell):
 
 def _make_shard(job, output, shard):
     """Makes one shard and notes that it is finished; returns its counts."""
+    load_tensorflow()  # quietly, in each worker
     path = output.path(shard)
     with (LineFile if job.kind == DOCUMENTS else RecordFile)(path) as file:
-        counts, damaged = job.write_shard(shard, output.plan["shards"], file)
+        counts, damaged = job.write_shard(shard, output.shards, file)
     note = {"entry": file.entry, "counts": dict(counts), "damaged": list(damaged)}
-    write_atomically(output.note(shard), json.dumps({**note, "settings_sha256": output.digest}))
+    write_atomically(output.note(shard), json.dumps({**note, "plan": output.plan}))
     return note["counts"]
-
-
-def _in_worker(make, shard):
-    load_tensorflow()
-    return make(shard)
 
 
 def _make_by_beam(missing, make, options):

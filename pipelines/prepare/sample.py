@@ -1,12 +1,15 @@
 """The sample data: MNIST digits and Wikipedia articles that come with two packages."""
 
 import dataclasses
+import hashlib
 import json
 import os
+import shutil
+import uuid
 
 import numpy as np
 
-from pipelines import cached_folder, package_data
+from pipelines import package_data
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.status import doing
 from pipelines.text import tf_text
@@ -39,32 +42,36 @@ class PreparedData:
     folder: str
 
 
+def default_cache_dir() -> str:
+    """`$KERAS_VITBERT_CACHE`, else `keras_vitbert` in `$XDG_CACHE_HOME` or in `~/.cache`."""
+    return os.environ.get("KERAS_VITBERT_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "keras_vitbert"
+    )
+
+
 def prepare(
-    cache_dir=None,
+    cache_dir: str | None = None,
     *,
-    vocabulary_size=2000,
-    max_length=64,
-    max_predictions=10,
-    seed=0,
-    duplication=3,
-):
+    vocabulary_size: int = 2000,
+    max_length: int = 64,
+    max_predictions: int = 10,
+    seed: int = 0,
+    duplication: int = 3,
+) -> PreparedData:
     """Prepares the sample data, or finds what an earlier call prepared.
 
     Any number of processes may call this at once. The folder appears whole or not at all.
 
     Args:
-        cache_dir: str, a local folder; see `cached_folder.default_cache_dir`.
-        vocabulary_size: int, tokens.
-        max_length: int, tokens of a text example, padding included.
-        max_predictions: int, the most masked tokens in a text example.
-        seed: int, for the splits into training and validation, the pairs, masks and shuffles.
-        duplication: int, passes over the training documents, each with new pairs and masks.
-
-    Returns:
-        `PreparedData`.
+        cache_dir: a local folder; see `default_cache_dir`.
+        vocabulary_size: tokens.
+        max_length: tokens of a text example, padding included.
+        max_predictions: the most masked tokens in a text example.
+        seed: for the splits into training and validation, the pairs, masks and shuffles.
+        duplication: passes over the training documents, each with new pairs and masks.
 
     Raises:
-        ValueError: a package is not installed, or the folder cannot be written.
+        ValueError: a package is not installed, or the folder is not local.
     """
     settings = {
         "format_version": FORMAT_VERSION,
@@ -74,18 +81,30 @@ def prepare(
         "seed": seed,
         "duplication": duplication,
     }
-    folder = cached_folder.find_or_build(
-        "sample", settings, lambda temporary: _build(temporary, settings), cache_dir
-    )
-    return PreparedData(
-        image_train=os.path.join(folder, "image-train-*"),
-        image_validation=os.path.join(folder, "image-validation-*"),
-        text_train=os.path.join(folder, "text-train-*"),
-        text_validation=os.path.join(folder, "text-validation-*"),
-        vocabulary=os.path.join(folder, "vocab.txt"),
-        num_classes=NUM_CLASSES,
-        folder=folder,
-    )
+    cache_dir = os.path.expanduser(cache_dir or default_cache_dir())
+    if "://" in cache_dir:
+        raise ValueError(f"{cache_dir}: prepared data need a local folder")
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    folder = os.path.join(cache_dir, f"sample-{digest[:12]}")
+    if not os.path.isdir(folder):
+        temporary = f"{folder}.tmp-{uuid.uuid4().hex[:12]}"
+        os.makedirs(temporary)
+        try:
+            _build(temporary, settings)
+            try:
+                os.rename(temporary, folder)
+            except OSError:
+                if not os.path.isdir(folder):  # else another process was faster: use its folder
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    patterns = {
+        f"{kind}_{split}": os.path.join(folder, f"{kind}-{split}-*")
+        for kind in ("image", "text")
+        for split in ("train", "validation")
+    }
+    vocabulary = os.path.join(folder, "vocab.txt")
+    return PreparedData(**patterns, vocabulary=vocabulary, num_classes=NUM_CLASSES, folder=folder)
 
 
 def _build(folder, settings):
@@ -175,16 +194,8 @@ def read_mnist() -> tuple[np.ndarray, np.ndarray]:
     return images, table[:, -1]
 
 
-def held_out_documents(count, seed):
-    """The indices of the validation documents, at least two: pairs need another document.
-
-    Args:
-        count: int, of all documents.
-        seed: int, of the splits.
-
-    Returns:
-        set of int.
-    """
+def held_out_documents(count: int, seed: int) -> set[int]:
+    """The indices of the validation documents, at least two: pairs need another document."""
     held_out = max(2, round(VALIDATION_DOCUMENTS * count))
     return set(np.random.default_rng((seed, 0)).permutation(count)[:held_out].tolist())
 

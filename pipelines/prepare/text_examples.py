@@ -22,11 +22,8 @@ class TextExamplesJob(ShardJob):
     """Examples from document files: shard s of n makes those of the units s, s + n, s + 2n, ...
 
     Attributes:
-        documents: str, the glob pattern of the files, for the record.
-        units: tuple of `documents.Unit`.
-        vocabulary: tuple of str.
-        lower_case: bool, as when the vocabulary was learned.
-        examples: `ExampleSettings`.
+        documents: the glob pattern of the files, for the record.
+        lower_case: as when the vocabulary was learned.
     """
 
     kind, unit = TEXT_EXAMPLES, "tokens"
@@ -75,48 +72,32 @@ class TextExamplesJob(ShardJob):
         return counts, damaged
 
 
-def check_documents(units: tuple[Unit, ...], damaged: list[dict] | None = None) -> None:
-    """Checks that there are two documents with text.
-
-    Args:
-        damaged: see `documents.read_unit`.
+def job(values) -> TextExamplesJob:
+    """The job of a command's values.
 
     Raises:
-        ValueError: there are fewer, or a line before the second one is damaged.
+        ValueError: the vocabulary has another case than asked for, so that much would be [UNK];
+            there are less than two documents with text, or an output would overwrite an input.
     """
+    for name in ("whole_word", "max_predictions"):
+        if values.dynamic_masking and getattr(values, name):
+            raise ValueError(
+                f"{name} has no effect with dynamic_masking; set data.text.masking.{name} of the "
+                "training instead"
+            )
+    vocabulary = wordpiece.read_vocabulary(values.vocabulary)
+    if values.cased != ((token := wordpiece.cased_token(vocabulary)) is not None):
+        holds = f"{token!r}, so it is cased" if token else "no upper case, so it is not cased"
+        raise ValueError(f"{values.vocabulary}: holds {holds}; cased={values.cased}")
+    units = find_units(values.documents, unit_bytes=round(values.unit_megabytes * 2**20))
+    damaged = [] if values.skip_damaged else None
     found = (document for unit in units for document in read_unit(unit, damaged))
     found = (document for document in found if any(map(str.strip, document.paragraphs)))
     if (count := len(list(itertools.islice(found, 2)))) < 2:
         raise ValueError(
-            f"{count} documents with text; two are needed, as a random next sentence comes from "
-            "another document"
+            f"{values.documents}: {count} documents with text; two are needed, as a random next "
+            "sentence comes from another document"
         )
-
-
-def check_case(path: str, vocabulary: list[str], lower_case: bool) -> None:
-    """Checks that a vocabulary has the case asked for; otherwise all would be [UNK].
-
-    Raises:
-        ValueError: they differ.
-    """
-    upper = wordpiece.cased_token(vocabulary)
-    if lower_case == (upper is not None):
-        holds = f"{upper!r}, so it is cased" if upper else "no upper case, so it is not cased"
-        raise ValueError(f"{path}: holds {holds}; cased={not lower_case}")
-
-
-def job(values) -> TextExamplesJob:
-    """The job that the flags of the command ask for."""
-    for flag in ("whole_word", "max_predictions"):
-        if values.dynamic_masking and getattr(values, flag):
-            raise ValueError(
-                f"--{flag} has no effect with --dynamic_masking; leave it out, and train with "
-                f"--config.data.text.masking.{flag}"
-            )
-    vocabulary = wordpiece.read_vocabulary(values.vocabulary)
-    check_case(values.vocabulary, vocabulary, not values.cased)
-    units = find_units(values.documents, unit_bytes=round(values.unit_megabytes * 2**20))
-    check_documents(units, [] if values.skip_damaged else None)
     for file in {part.file for unit in units for part in unit.parts}:
         if shard_prefix(os.path.realpath(file)) == os.path.realpath(values.output):
             raise ValueError(f"{values.output}: would overwrite {file}, which is read")

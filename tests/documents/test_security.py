@@ -17,7 +17,7 @@ from keras_vitbert.trained import finding, hugging_face
 from keras_vitbert.trained.finding import GOOGLE_VIT, PRESET, Source
 from keras_vitbert.trained.loading import open_source
 from pipelines.images.image_sources import list_validation_tar
-from pipelines.prepare.wikipedia_dump import Page, read_pages
+from pipelines.prepare.wikipedia import Page, read_pages
 from tests.documents.markdown import ROOT
 
 

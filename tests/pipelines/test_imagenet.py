@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pipelines import command_line, imagenet, package_data
-from pipelines.prepare.image_shards import ListedImagesJob, default_shards
+from pipelines.prepare.image_shards import ListedImagesJob, TfdsImagesJob
 from pipelines.shards.shard_manifest import read_manifest
 from tests.pipelines.image_fixtures import (
     cmyk,
@@ -263,11 +263,12 @@ def test_two_workers_and_a_restart_write_the_same_bytes(tmp_path, monkeypatch):
     assert files(output) == expected
 
 
-def test_default_shards():
-    assert default_shards("train", 1_281_167) == 1024
-    assert default_shards("validation", 50_000) == 128
-    assert default_shards("train", 50_000) == 166
-    assert default_shards("train", 1) == 1
+@pytest.mark.parametrize(
+    "split, count, shards",
+    [("train", 1_281_167, 1024), ("validation", 50_000, 128), ("train", 50_000, 166)],
+)
+def test_default_shards(split, count, shards):
+    assert TfdsImagesJob("", "1", split, (), count).size() == (shards, count, "images")
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,50 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert not os.listdir(tmp_path)
 
 
+def test_a_killed_run_leaves_no_folder_that_is_used(tmp_path, monkeypatch):
+    program = (
+        "import os, signal\n"
+        "from pipelines.prepare import sample\n"
+        "sample._build = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"sample.prepare({str(tmp_path)!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode < 0
+    (abandoned,) = os.listdir(tmp_path)
+    built = []
+    monkeypatch.setattr(sample, "_build", lambda folder, _: built.append(folder))
+    folder = sample.prepare(str(tmp_path)).folder
+    assert len(built) == 1 and os.path.basename(folder) != abandoned and os.path.isdir(folder)
+
+
+def test_a_faster_process_wins(tmp_path, monkeypatch):
+    def overtaken(folder, settings):
+        monkeypatch.setattr(sample, "_build", lambda folder, _: os.mkdir(f"{folder}/faster"))
+        sample.prepare(str(tmp_path))
+
+    monkeypatch.setattr(sample, "_build", overtaken)
+    folder = sample.prepare(str(tmp_path)).folder
+    assert os.listdir(folder) == ["faster"]
+    assert os.listdir(tmp_path) == [os.path.basename(folder)]
+
+
+def test_places_that_cannot_be_used_are_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        sample.prepare(str(tmp_path / "file"))
+    with pytest.raises(ValueError, match="gs://bucket/cache"):
+        sample.prepare("gs://bucket/cache")
+
+
+def test_default_place(monkeypatch):
+    monkeypatch.setenv("KERAS_VITBERT_CACHE", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert sample.default_cache_dir() == "/a"
+    monkeypatch.delenv("KERAS_VITBERT_CACHE")
+    assert sample.default_cache_dir() == "/b/keras_vitbert"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert sample.default_cache_dir() == "~/.cache/keras_vitbert"
+
+
 def test_settings_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "_build", lambda folder, settings: None)
     folders = {
@@ -195,23 +239,6 @@ def test_command(prepared, sample_settings, capsys):
     flags = [f"--{name}={value}" for name, value in sample_settings.items()]
     assert command_line.run(sample_command.main, [f"--cache_dir={folder}", *flags]) == 0
     assert capsys.readouterr().out == f"{prepared.folder}\n"
-
-
-def test_help_answers_without_tensorflow():
-    program = (
-        "import runpy, sys\n"
-        "sys.argv = ['sample', '--help']\n"
-        "try:\n"
-        "    runpy.run_module('pipelines.sample', run_name='__main__')\n"
-        "finally:\n"
-        "    assert 'tensorflow' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and not done.stderr
-    for flag in ("cache_dir", "vocabulary_size", "max_length", "duplication", "seed"):
-        assert f"--{flag}" in done.stdout
 
 
 @pytest.mark.slow

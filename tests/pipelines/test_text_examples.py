@@ -4,8 +4,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -177,23 +175,6 @@ def test_documents_are_not_overwritten(corpus, tmp_path, capfd):
     assert f"{tmp_path}/docs: would overwrite" in capfd.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert command(corpus, *flags, f"--output={tmp_path}/examples") == 0
-
-
-def test_help_answers_without_tensorflow_or_beam():
-    program = (
-        "import runpy, sys\n"
-        "sys.argv = ['text_examples', '--help']\n"
-        "try:\n"
-        "    runpy.run_module('pipelines.text_examples', run_name='__main__')\n"
-        "finally:\n"
-        "    assert not {'tensorflow', 'apache_beam'} & set(sys.modules)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and not done.stderr
-    for flag in ("documents", "vocabulary", "duplication", "whole_word", "dynamic_masking"):
-        assert f"--{flag}" in done.stdout or f"]{flag}" in done.stdout
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
 import pytest
 
 from pipelines import command_line, vocabulary
-from pipelines.prepare.vocabulary import spread
 from pipelines.text.documents import Document, Part, Unit, to_json
 from pipelines.text.wordpiece import learn_vocabulary, read_vocabulary
+from pipelines.vocabulary import spread
 from tests.said import without_status
 
 

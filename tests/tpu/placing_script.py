@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
-from tpu.jax_strategy import jax_strategy, values_of
+from tpu.devices import host_values
+from tpu.jax_strategy import jax_strategy
 
 SHAPES = {"kernel": (64, 96), "bias": (5,), "count": ()}
 
@@ -41,9 +42,9 @@ def found_of(sharding):
             message = ""
         except ValueError as error:
             message = str(error)
-    right = [np.array_equal(values_of(v), arrays[v.name]) for v in variables]
+    right = [np.array_equal(host_values(v), arrays[v.name]) for v in variables]
     return {
-        "right": all(right) and values_of(half).dtype == "bfloat16",
+        "right": all(right) and host_values(half).dtype == "bfloat16",
         "shares": [array.addressable_shards[0].data.size for array in placed],
         "stay": all(one is other for one, other in zip(placed, again, strict=True)),
         "gathered": gathered,

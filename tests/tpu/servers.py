@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import http.server
-import json
 import os
 import pathlib
 import socket
@@ -129,11 +128,3 @@ def vm_answers(accelerator_type, *hosts):
         "attributes/accelerator-type": (200, accelerator_type),
         "attributes/worker-network-endpoints": (200, endpoints),
     }
-
-
-def node_answers(accelerator_type, *hosts, state="READY"):
-    """Google Cloud's answers about the TPU `my-tpu`, for the fixture `google`."""
-    endpoints = [{"ipAddress": host, "port": 8470} for host in hosts]
-    answer = {"acceleratorType": accelerator_type, "networkEndpoints": endpoints, "state": state}
-    path = "/v2/projects/my-project/locations/europe-west4-a/nodes/my-tpu"
-    return {path: (200, json.dumps(answer))}

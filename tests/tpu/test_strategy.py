@@ -1,7 +1,6 @@
 """The devices of a run: the strategy for a TPU, for several machines, for one."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -11,9 +10,9 @@ import tensorflow as tf
 from absl import flags
 
 from tests.tpu.refusals import refused
-from tests.tpu.servers import background, node_answers, vm_answers
+from tests.tpu.servers import background, vm_answers
 from tpu import addresses
-from tpu.devices import gpu_capabilities, is_shared
+from tpu.devices import gpus, is_shared
 from tpu.flags import define_flags
 from tpu.strategy import _read_tf_config, get_strategy
 
@@ -28,19 +27,23 @@ def tensorflow(monkeypatch):
     class Strategy:
         num_replicas_in_sync = property(lambda self: given["replicas"])
 
-    def resolver(address):
-        given["address"] = address
-        return "resolver"
+    class Resolver:
+        def __init__(self, address):
+            given["address"] = address
+
+        def cluster_spec(self):
+            hosts = given.get("hosts") or given["address"].replace("grpc://", "").split(",")
+            return tf.train.ClusterSpec({"worker": hosts})
 
     def step(name, result=None):
         def call(resolver):
-            assert resolver == "resolver"
+            assert isinstance(resolver, Resolver)
             given.setdefault("steps", []).append(name)
             return result
 
         return call
 
-    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", resolver)
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", Resolver)
     monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", step("connect"))
     monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", step("initialize"))
     monkeypatch.setattr(tf.distribute, "TPUStrategy", step("strategy", Strategy()))
@@ -58,7 +61,6 @@ def test_addresses_reach_tensorflow(tensorflow, tpu_hosts):
         assert get_strategy(tpu, tpu_address).num_replicas_in_sync == 8
         assert tensorflow["address"] == expected
     assert tensorflow["steps"] == ["connect", "initialize", "strategy"] * 4
-    assert os.environ["TPU_LOAD_LIBRARY"] == "0"  # the chips, if any, are the servers'
 
 
 def test_chips_in_this_machine(tensorflow, chips):
@@ -66,7 +68,6 @@ def test_chips_in_this_machine(tensorflow, chips):
     for tpu in ("local", "v3-8"):
         get_strategy(tpu)
         assert tensorflow["address"] == "local"
-    assert "TPU_LOAD_LIBRARY" not in os.environ
 
 
 def test_on_a_tpu_vm(tensorflow, google, tpu_hosts, monkeypatch):
@@ -77,21 +78,19 @@ def test_on_a_tpu_vm(tensorflow, google, tpu_hosts, monkeypatch):
     hosts = [f"10.164.0.{number}" for number in range(16)]
     google.update(vm_answers("v3-128", *hosts))
     asked = []
-    monkeypatch.setattr(addresses, "check_server", asked.append)
+    monkeypatch.setattr(addresses, "check_servers", asked.extend)
     tensorflow["replicas"] = 128
     get_strategy("v3-128")
-    assert sorted(asked) == sorted(f"{host}:8470" for host in hosts)
+    assert asked == [f"{host}:8470" for host in hosts]
     assert tensorflow["address"] == ",".join(f"grpc://{host}:8470" for host in hosts)
 
 
-def test_by_name(tensorflow, google, monkeypatch):
-    google.update(node_answers("v3-8", "10.164.0.7"))
-    monkeypatch.setattr(addresses, "check_server", lambda address: None)
+def test_by_name(tensorflow, tpu_hosts, places):
+    tensorflow["hosts"] = tpu_hosts
     get_strategy("my-tpu")
-    assert tensorflow["address"] == "grpc://10.164.0.7:8470"
-    google.update(vm_answers("v3-8", "10.164.0.7"))  # its only host is this machine
-    get_strategy("my-tpu")
-    assert tensorflow["address"] == "local"
+    assert tensorflow["address"] == "my-tpu"
+    tensorflow["hosts"] = [places["closed"]]
+    refused("my-tpu", message=f"'my-tpu'.*{places['closed']}")
 
 
 def test_wrong_number_of_replicas(tensorflow, tpu_hosts):
@@ -200,11 +199,11 @@ def test_flags():
 
 
 def test_gpus_say_what_they_can(monkeypatch):
-    assert gpu_capabilities() == ()
+    assert gpus() == []
     details = {"first": {"device_name": "A", "compute_capability": (8, 6)}, "second": {}}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(details))
     monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
-    assert gpu_capabilities() == ((8, 6), (0, 0))
+    assert gpus() == [("A", (8, 6)), ("", (0, 0))]
 
 
 def test_what_shares_batches():

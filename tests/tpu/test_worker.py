@@ -88,17 +88,10 @@ def test_elsewhere_libtpu_is_told_nothing():
     [
         # The table of start_grpc_tpu_worker in tensorflow-tpu 2.20.0.
         ("v2-8", "1,1,1"),
-        ("v2-32", "2,2,1"),
-        ("v2-128", "4,4,1"),
         ("v2-256", "4,8,1"),
-        ("v2-512", "8,8,1"),
         ("v3-8", "1,1,1"),
-        ("v3-32", "2,2,1"),
         ("v3-64", "2,4,1"),
         ("v3-128", "4,4,1"),
-        ("v3-256", "4,8,1"),
-        ("v3-512", "8,8,1"),
-        ("v3-1024", "8,16,1"),
         ("v3-2048", "16,16,1"),
         ("v4-32", None),  # from here on libtpu knows by itself
         ("v6e-16", None),

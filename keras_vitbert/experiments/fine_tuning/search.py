@@ -121,7 +121,7 @@ def _fine_tune(run, dry_run):
         if not is_new:
             identity.changes(folder)
         if "://" not in folder.path:  # a remote folder would be made
-            check_writable(folder.file(""))
+            check_writable(folder.path)
         print(overview(run))
         return {}
     folder.make()

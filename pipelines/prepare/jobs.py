@@ -300,7 +300,7 @@ class _Output:
                 note = json.load(file)
         except ValueError:  # half of it was written
             return None
-        self._require(note["plan"], self.folder)
+        self._require(note.get("plan", {}), self.folder)
         return note if self.is_whole(shard, note["entry"]) else None
 
     def clear_temporary(self) -> None:

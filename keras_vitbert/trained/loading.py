@@ -13,7 +13,7 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.input_digests import names_digest
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained import finding, google, hub, hugging_face, keras_hub_presets
+from keras_vitbert.trained import finding, google_and_keras_hub, hub, hugging_face
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import one_line, say
 from pipelines.digests import check_sums
@@ -175,9 +175,9 @@ def _open_preset(source):
 
 _READERS = {
     finding.HUGGING_FACE: hugging_face.read,
-    finding.PRESET: keras_hub_presets.read,
-    finding.GOOGLE_BERT: google.read_bert,
-    finding.GOOGLE_VIT: google.read_vit,
+    finding.PRESET: google_and_keras_hub.read_keras_hub,
+    finding.GOOGLE_BERT: google_and_keras_hub.read_google_bert,
+    finding.GOOGLE_VIT: google_and_keras_hub.read_google_vit,
 }
 
 

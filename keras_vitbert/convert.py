@@ -55,10 +55,9 @@ def main(argv: list[str]) -> str:
         raise ValueError(f"{path}: give a local folder, and upload it")
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise ValueError(f"{path}: already exists; give another --output_dir, or remove it")
-    if values.task and values.format != "keras_hub":
-        raise ValueError("--task is for --format=keras_hub; other formats take all heads they can")
-    if values.dtype != DTYPES[0] and values.format != "run":
-        raise ValueError("--dtype is for --format=run; leave it out")
+    for flag, of_format in (("task", "keras_hub"), ("dtype", "run")):
+        if getattr(values, flag) not in ("", DTYPES[0]) and values.format != of_format:
+            raise ValueError(f"--{flag} is for --format={of_format}; leave it out")
 
     load_tensorflow()
     from keras_vitbert.trained.hub import available_kinds, build_task

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_vitbert.extras.ahead_of_time.report import GIB, sent
+from keras_vitbert.extras.ahead_of_time.proof import GIB, sent
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 from pipelines.text_tables import markdown_table

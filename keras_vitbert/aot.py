@@ -28,9 +28,8 @@ from keras_vitbert.experiments.flags import (
     config_name,
     parse_with_config,
 )
-from keras_vitbert.extras.ahead_of_time import proof, report
+from keras_vitbert.extras.ahead_of_time import proof
 from keras_vitbert.extras.ahead_of_time.compiler import check_installed
-from keras_vitbert.extras.ahead_of_time.programs import own_programs
 from pipelines import flags
 from pipelines.command_line import choose_backend, load_tensorflow, run
 from pipelines.files import check_output_file, write_atomically
@@ -67,29 +66,38 @@ def main(argv):
         argv, define_flags, _choose_config, __doc__, PRETRAINING_HELP
     )
     on_jax = choose_backend(values.backend) == "jax"
-    slice_ = find_slice(values.tpu)
+    slice_, only = find_slice(values.tpu), _only(values)
     devices = Devices(on_tpu=True, replicas=slice_.replicas, shared=True, on_jax=on_jax)
-    if name := _without_effect(values):
-        raise ValueError(f"--{name} has no effect with the other flags")
-    other = None
+    unused = ["compare"] if values.task or (only and "train" not in only) else []
+    unused += [] if values.task else ["architecture", "num_classes"]
+    if given := [name for name in unused if getattr(values, name)]:
+        raise ValueError(f"--{given[0]} has no effect with the other flags")
+    compared = None
     if isinstance(config, FineTuning):
         config = _fine_tuning(values, config, devices)
         what = f"fine-tuning on {config.task}, {config.dtype}"
-        build = functools.partial(_fine_tuning_programs, config, values)
     else:
         if values.compare:
             compared = _pretraining(config, values.compare, devices)
-            other = functools.partial(_pretraining_programs, compared)
         config = _pretraining(config, values.variant, devices)
         what = f"{values.variant}, {config_label(values)}, {config.dtype}"
-        build = functools.partial(_pretraining_programs, config)
     sharding = config.sharding if on_jax else ""
     what += f", JAX, {sharding}" if on_jax else ""
     _load(values, values.config or "", values.architecture)
-    outcome = proof.prove(what, build, slice_, sharding, _only(values))
+    from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, open_pretrained
+    from keras_vitbert.extras.ahead_of_time import programs
+
+    if isinstance(config, FineTuning):
+        num_classes = values.num_classes or find_task(config.task).num_classes
+        pretrained = open_pretrained(RANDOM, values.architecture)
+        build = functools.partial(programs.fine_tuning_programs, config, pretrained, num_classes)
+    else:
+        build = functools.partial(programs.pretraining_programs, config)
+    outcome = proof.prove(what, build, slice_, sharding, only)
     train = outcome["programs"].get("train", {"fits": False})
-    if other is not None and train["fits"]:
-        outcome["compared"] = proof.compare(train, values.compare, other, slice_, sharding)
+    if compared is not None and train["fits"]:
+        build = functools.partial(programs.pretraining_programs, compared)
+        outcome["compared"] = proof.compare(train, values.compare, build, slice_, sharding)
     return _finish(values, outcome)
 
 
@@ -99,6 +107,8 @@ def _own(name, argv):
     flags.parse_flags(values, argv, __doc__, required=("tpu",))
     slice_ = find_slice(values.tpu)
     _load(values, name.partition(":")[0].replace(".", "/") + ".py")
+    from keras_vitbert.extras.ahead_of_time.programs import own_programs
+
     build = functools.partial(own_programs, name)
     return _finish(values, proof.prove(name, build, slice_, only=_only(values)))
 
@@ -111,7 +121,7 @@ def _load(values, *inputs):
 
 
 def _finish(values, outcome):
-    print(report.table(outcome))
+    print(proof.table(outcome))
     if values.json:
         write_atomically(values.json, json.dumps(outcome, indent=2))
     if not outcome["memory"]["fits"]:
@@ -125,17 +135,6 @@ def _finish(values, outcome):
 def _only(values):
     """The names in `--programs`. Which of them a run has is known when it is built."""
     return tuple(filter(None, values.programs.split(",")))
-
-
-def _without_effect(values):
-    """The name of a flag that the others leave without effect, or None."""
-    trains = "train" in (_only(values) or ["train"])
-    ignored = {
-        "compare": values.task or not trains,
-        "architecture": not values.task,
-        "num_classes": not values.task,
-    }
-    return next((name for name in ignored if ignored[name] and getattr(values, name)), None)
 
 
 def _choose_config(values, for_help):
@@ -159,21 +158,6 @@ def _fine_tuning(values, config: FineTuning, devices: Devices) -> FineTuning:
     config.check_batch(devices.replicas, in_pairs)
     steps = config.steps or _STEPS_OF_EPOCHS
     return config.for_devices(devices).with_values({"steps": steps})
-
-
-def _pretraining_programs(config, strategy):
-    from keras_vitbert.extras.ahead_of_time.step_programs import pretraining_programs
-
-    return pretraining_programs(config, strategy)
-
-
-def _fine_tuning_programs(config, values, strategy):
-    from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, open_pretrained
-    from keras_vitbert.extras.ahead_of_time.step_programs import fine_tuning_programs
-
-    num_classes = values.num_classes or find_task(config.task).num_classes
-    pretrained = open_pretrained(RANDOM, values.architecture)
-    return fine_tuning_programs(config, pretrained, num_classes, strategy)
 
 
 if __name__ == "__main__":

@@ -55,20 +55,17 @@ def main(argv: list[str]) -> str:
         raise ValueError(f"{path}: give a local folder, and upload it")
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise ValueError(f"{path}: already exists; give another --output_dir, or remove it")
-    if values.task and values.format != "keras_hub":
-        raise ValueError("--task is for --format=keras_hub; other formats take all heads they can")
-    if values.dtype != DTYPES[0] and values.format != "run":
-        raise ValueError("--dtype is for --format=run; leave it out")
+    for flag, of_format in (("task", "keras_hub"), ("dtype", "run")):
+        if getattr(values, flag) not in ("", DTYPES[0]) and values.format != of_format:
+            raise ValueError(f"--{flag} is for --format={of_format}; leave it out")
 
     load_tensorflow()
-    from keras_vitbert.runs.origin import origin_of
     from keras_vitbert.trained.hub import available_kinds, build_task
     from keras_vitbert.trained.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.loading import load
-    from keras_vitbert.trained.model_card import model_card
     from keras_vitbert.trained.sharing import round_weights, write_shared, write_weights
 
-    trained, architecture = load(values.checkpoint), ""
+    trained = load(values.checkpoint)
     if values.format == "keras_hub":
         what = kind = values.task or available_kinds(trained)[0]
         if kind not in available_kinds(trained):
@@ -76,8 +73,8 @@ def main(argv: list[str]) -> str:
             raise ValueError(f"--task={kind}: {values.checkpoint} has no such head; it has {kinds}")
         write = build_task(trained, kind).save_to_preset
     elif values.format == "hugging_face":
-        model, kind = HuggingFaceModel(trained), "backbone"
-        what = architecture = model.architecture
+        model = HuggingFaceModel(trained)
+        what = kind = model.architecture
         for part in model.left_out:
             say(f"{values.checkpoint}: {part} has no place in a {what}; left out")
         write = model.write
@@ -87,9 +84,7 @@ def main(argv: list[str]) -> str:
             raise ValueError(f"{values.checkpoint}: --format=run is for a run of pretrain")
         round_weights(trained.network, values.dtype)
         write = functools.partial(write_weights, trained, dtype=values.dtype)
-    made_of = origin_of(trained)
-    card = model_card(trained, kind, made_of, architecture)
-    write_shared(path, write, trained, made_of, card)
+    write_shared(path, write, trained, kind)
     print(f"{what} of {trained.name}: {path}")
     return path
 

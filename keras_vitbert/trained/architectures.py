@@ -11,13 +11,13 @@ from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained.finding import Source
 from keras_vitbert.trained.trained_model import TrainedModel
-from keras_vitbert.trained.weight_names import Rules, assign, name_of
+from keras_vitbert.trained.weight_names import NOTHING, Rules, assign, name_of
 from pipelines.command_line import say
 from pipelines.text.casing import AUTO, is_lower
 from pipelines.text.wordpiece import check_tokens
 
 # Hugging Face's names of activations to those of `keras_vitbert.model.encoder_block`. Google's BERT
-# and ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too; see `google`.
+# and ViT approximate GELU by tanh, although BERT's own config calls that `gelu` too.
 ACTIVATIONS = {
     **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh"),
@@ -27,7 +27,7 @@ ACTIVATIONS = {
 }
 
 # The heads of each architecture, by name, and their kinds, see `keras_vitbert.model.heads`.
-BERTS = {
+ARCHITECTURES = {
     "BertForPreTraining": {"mlm": "bert", "nsp": "bert"},
     "BertForMaskedLM": {"mlm": "bert"},
     "BertForNextSentencePrediction": {"nsp": "bert"},
@@ -37,8 +37,6 @@ BERTS = {
     "DistilBertForMaskedLM": {"mlm": "bert"},
     "DistilBertForSequenceClassification": {"text": "distilbert"},
     "DistilBertModel": {},
-}
-VITS = {
     "ViTForImageClassification": {"image": "vit"},
     "ViTModel": {},
     "DeiTForImageClassification": {"image": "vit"},
@@ -69,6 +67,7 @@ VIT_CONFIG = {
     "dropout": ("hidden_dropout_prob", 0.0),
 }
 HALF = (0.5, 0.5, 0.5)  # mean and standard deviation of ViT
+_CLASSIFICATION = "single_label_classification"
 
 
 @dataclasses.dataclass
@@ -76,7 +75,7 @@ class Imported:
     """A model as it was read from the files of another project.
 
     Attributes:
-        architecture: one of transformers, a key of `BERTS` or `VITS`.
+        architecture: one of transformers, a key of `ARCHITECTURES`.
         arguments: those of `ViTBertBackbone`.
         tensors: by the names of the file.
         rules: of `weight_names`, how variables are called there.
@@ -94,8 +93,8 @@ class Imported:
     tensors: dict[str, np.ndarray]
     rules: Rules
     in_torch: bool = False
-    ignored: str = "(?!)"
-    lacking: str = "(?!)"
+    ignored: str = NOTHING
+    lacking: str = NOTHING
     kinds: dict[str, Any] = dataclasses.field(default_factory=dict)
     problem: str | None = None
     vocabulary: list[str] | None = None
@@ -111,18 +110,20 @@ class Imported:
         Raises:
             ValueError: the tensors are not those of the config, or the vocabulary is not BERT's.
         """
-        arguments, heads = dict(self.arguments), self._heads()
+        arguments, lower_case = dict(self.arguments), self.lower_case
         if self.vocabulary is not None:
-            self._check_vocabulary()
+            tokens, size = len(self.vocabulary), arguments["vocabulary_size"]
+            if tokens > size:
+                raise ValueError(f"its vocabulary has {tokens} tokens, its config {size}")
+            check_tokens(self.vocabulary, "its vocabulary")
             arguments |= {"image_size": None, "norm": "post"}
+            if lower_case is None:
+                lower_case = is_lower(AUTO, self.vocabulary)
         else:
             arguments |= {"vocabulary_size": None, "patch_bias": True}
             arguments["prefix_tokens"] = 2 if self.architecture.startswith("DeiT") else 1
         backbone = ViTBertBackbone(**arguments, dtype=dtype, name="backbone")
-        name = "head" if "text" in heads else "image_head"
-        is_classifier = heads.keys() & {"text", "image"}
-        labels = self.labels if is_classifier else None
-        classes = len(labels or self._tensor(f"{name}/logits/bias", [0])) if is_classifier else None
+        heads, classes = self._heads()
         if "text" in heads:
             network = Classifier(backbone, classes, heads["text"], name="classifier")
             used = {"text": network.head}
@@ -132,55 +133,47 @@ class Imported:
         layout = self.rules, self.in_torch, self.ignored, self.lacking
         assign(network, self.tensors, *layout)
         name = os.path.basename(os.path.normpath(source.label))
-        lower_case = self.lower_case
-        if lower_case is None:
-            lower_case = self.vocabulary is None or is_lower(AUTO, self.vocabulary)
         what = "BERT" if self.vocabulary else "ViT"
         return TrainedModel(
             source.label,
             name,
             backbone,
             {name: head for name, head in used.items() if head is not None},
-            labels,
+            self.labels if classes else None,
             self.vocabulary,
-            lower_case,
+            lower_case is not False,
             self.central_crop,
             origin=f"Those of the {what} `{name}` of another project, which states its data and "
             "licence. No run of this project has changed them.",
             network=network,
         )
 
-    def _tensor(self, path, default=None):
-        """The tensor of a variable."""
-        return self.tensors.get(name_of(path, self.rules), default)
-
     def _heads(self):
-        """The heads that the network has, and their kinds."""
-        heads = {**{**BERTS, **VITS}[self.architecture], **self.kinds}
-        classifiers = heads.keys() & {"text", "image"}
-        problem = self.problem or "single_label_classification"
-        if 1 in [len(self._tensor(f"{name}/logits/bias", "ab")) for name in ("head", "image_head")]:
-            problem = "regression"
-        if classifiers and problem != "single_label_classification":
-            say(f"{self.architecture}: its head is for {problem!r}; only the encoder is used")
-            heads = {name: kind for name, kind in heads.items() if name not in classifiers}
+        """The heads that the network has, with their kinds, and the number of its classes."""
+        heads = {**ARCHITECTURES[self.architecture], **self.kinds}
+        name, path = ("text", "head") if self.vocabulary is not None else ("image", "image_head")
+        bias, classes = self._tensor(f"{path}/logits/bias", [0, 0]), None
+        if name in heads:
+            problem = "regression" if len(bias) == 1 else self.problem or _CLASSIFICATION
+            if problem == _CLASSIFICATION:
+                classes = len(self.labels or bias)
+            else:
+                say(f"{self.architecture}: its head is for {problem!r}; only the encoder is used")
+                del heads[name]
         hidden = self._tensor("image_head/hidden/bias")
         if "image" in heads and hidden is not None:  # of Google's first ViTs
             heads["image"] = {"kind": "bert", "hidden_dim": len(hidden)}
-        is_headless = not heads.keys() & {"text", "image"}
-        if is_headless and self._tensor("pooler/kernel") is not None:
+        if name not in heads and self._tensor("pooler/kernel") is not None:
             # Checkpoints of masked-LM models often keep the next-sentence head of their training.
             if self._tensor("nsp_head/logits/kernel") is not None:
                 heads["nsp"] = "bert"
             elif "nsp" not in heads:
                 heads["pooler"] = "bert"
-        return heads
+        return heads, classes
 
-    def _check_vocabulary(self):
-        size = self.arguments["vocabulary_size"]
-        if len(self.vocabulary) > size:
-            raise ValueError(f"its vocabulary has {len(self.vocabulary)} tokens, its config {size}")
-        check_tokens(self.vocabulary, "its vocabulary")
+    def _tensor(self, path, default=None):
+        """The tensor of a variable."""
+        return self.tensors.get(name_of(path, self.rules), default)
 
 
 def arguments_of(config: dict[str, Any], table: dict[str, tuple[str, Any]]) -> dict[str, Any]:

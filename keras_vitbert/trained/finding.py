@@ -1,6 +1,7 @@
 """Finds the model at a path: a run, a preset, an exported model, a model of another project."""
 
 import dataclasses
+import glob
 import os
 import re
 from typing import Any
@@ -66,25 +67,24 @@ def find(path: str) -> Source:
     Raises:
         ValueError: there is no model, it cannot be fetched, or it is of no known kind.
     """
-    source = _found(path)
+    folder = None
+    if path.startswith(_HUBS):
+        folder = _fetched(path)
+    elif tf.io.gfile.isdir(path):
+        folder = path
+    elif tf.io.gfile.exists(path + ".index"):
+        return Source(GOOGLE_BERT, path, path)
+    elif tf.io.gfile.exists(path):
+        if path.endswith(".npz"):
+            return Source(GOOGLE_VIT, path, path)
+    elif path in own_models():
+        folder = os.path.join(_OWN_MODELS, path)
+    elif handle := _preset_handle(path):
+        folder = _fetched(handle)
+    source = _in_folder(folder, path) if folder else None
     if source is None:
         raise ValueError(f"{path}: no model is there; {WANTED}")
     return source
-
-
-def _found(path):
-    if path.startswith(_HUBS):
-        return _in_folder(_fetched(path), path)
-    if tf.io.gfile.isdir(path):
-        return _in_folder(path, path)
-    if tf.io.gfile.exists(path + ".index"):
-        return Source(GOOGLE_BERT, path, path)
-    if tf.io.gfile.exists(path):
-        return Source(GOOGLE_VIT, path, path) if path.endswith(".npz") else None
-    if path in own_models():
-        return _in_folder(os.path.join(_OWN_MODELS, path), path)
-    handle = _preset_handle(path)
-    return None if handle is None else _in_folder(_fetched(handle), path)
 
 
 def own_models() -> list[str]:
@@ -101,10 +101,9 @@ def columns_of(path: str) -> list[str]:
 
 def exported_versions(folder: str) -> list[int]:
     """The versions of an exported model in a local folder, ascending."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    names = [name for name in names if re.fullmatch(r"[0-9]+", name)]
-    there = (name for name in names if os.path.exists(os.path.join(folder, name, _SAVED_MODEL)))
-    return sorted(map(int, there))
+    paths = glob.glob(os.path.join(glob.escape(folder), "*", _SAVED_MODEL))
+    names = (os.path.basename(os.path.dirname(path)) for path in paths)
+    return sorted(int(name) for name in names if re.fullmatch(r"[0-9]+", name))
 
 
 def read_json(path: str) -> dict[str, Any] | None:
@@ -118,21 +117,14 @@ def read_json(path: str) -> dict[str, Any] | None:
         raise ValueError(f"{path}: {one_line(error)}") from error
 
 
-def _exported(path):
-    """The folder of a SavedModel: `path`, or its latest version; None if there is none."""
-    if os.path.exists(os.path.join(path, _SAVED_MODEL)):
-        return path
-    found = exported_versions(path)
-    return os.path.join(path, str(found[-1])) if found else None
-
-
 def _in_folder(path, label):
     """The source of the model in a folder, or None."""
     config = read_json(os.path.join(path, "config.json"))
     if config is None:
-        exported = _exported(path)
-        if exported is not None:
-            return Source(EXPORT, exported, label)
+        if tf.io.gfile.exists(os.path.join(path, _SAVED_MODEL)):
+            return Source(EXPORT, path, label)
+        if versions := exported_versions(path):
+            return Source(EXPORT, os.path.join(path, str(versions[-1])), label)
         if tf.io.gfile.exists(os.path.join(path, "bert_config.json")):
             return Source(GOOGLE_BERT, _checkpoint(path), label)
         return None
@@ -183,10 +175,9 @@ def _preset_handle(name):
     """The Kaggle handle of a keras-hub preset, or None if there is none of this name."""
     if "/" in name:
         return None
-    import keras_hub
+    from keras_hub import models
 
-    for task in ("ImageClassifier", "MaskedLM", "TextClassifier", "Backbone"):
-        preset = getattr(keras_hub.models, task).presets.get(name)
-        if preset is not None:
-            return preset["kaggle_handle"]
+    for task in (models.ImageClassifier, models.MaskedLM, models.TextClassifier, models.Backbone):
+        if name in task.presets:
+            return task.presets[name]["kaggle_handle"]
     return None

@@ -332,7 +332,7 @@ class ViTBertMaskedLM(keras_hub.models.MaskedLM):
         return {**super().get_config(), "head_kind": self.head_kind}
 
 
-_HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
+HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "mlm"}
 
 
 def load_preset(path: str):
@@ -357,7 +357,7 @@ def load_preset(path: str):
 
 def available_kinds(trained: TrainedModel) -> list[str]:
     """The kinds of preset that a model can be written as: a task for each head, and `backbone`."""
-    return [*(kind for kind, head in _HEADS.items() if head in trained.heads), "backbone"]
+    return [*(kind for kind, head in HEADS.items() if head in trained.heads), "backbone"]
 
 
 def build_task(trained: TrainedModel, kind: str):
@@ -365,7 +365,7 @@ def build_task(trained: TrainedModel, kind: str):
     backbone = trained.backbone
     if kind == "backbone":
         return backbone
-    head, length = trained.heads[_HEADS[kind]], backbone.max_sequence_length
+    head, length = trained.heads[HEADS[kind]], backbone.max_sequence_length
     if kind == "image_classifier":
         converter = ViTBertImageConverter((backbone.image_size,) * 2, trained.central_crop)
         preprocessor = ViTBertImageClassifierPreprocessor(converter, class_names=trained.classes)

@@ -15,11 +15,10 @@ import tensorflow as tf
 
 from keras_vitbert.trained import weight_names
 from keras_vitbert.trained.architectures import (
+    ARCHITECTURES,
     BERT_CONFIG,
-    BERTS,
     HALF,
     VIT_CONFIG,
-    VITS,
     Imported,
     arguments_of,
     require,
@@ -52,34 +51,51 @@ _DISTILBERT_KEYS = {
     "activation": "hidden_act",
     "dropout": "hidden_dropout_prob",
 }
+_RULES = {
+    "bert": weight_names.BERT,
+    "distilbert": weight_names.DISTILBERT,
+    "vit": weight_names.VIT,
+    "deit": weight_names.DEIT,
+}
 
 
 def read(source: Source) -> Imported:
     """Reads a BERT, DistilBERT, ViT or DeiT."""
     [name, *_] = source.config.get("architectures") or [None]
-    if name in BERTS:
-        return _read_bert(source, name)
-    if name in VITS:
-        return _read_vit(source, name)
-    raise ValueError(f"its architecture is {name}; known are {', '.join([*BERTS, *VITS])}")
+    if name not in ARCHITECTURES:
+        raise ValueError(f"its architecture is {name}; known are {', '.join(ARCHITECTURES)}")
+    return _read_bert(source, name) if "Bert" in name else _read_vit(source, name)
+
+
+def rules_of(architecture: str) -> weight_names.Rules:
+    """How our variables are called in the files of an architecture."""
+    if architecture.endswith("WithTeacher"):
+        return weight_names.DEIT_WITH_TEACHER
+    return _RULES[type_of(architecture)]
+
+
+def type_of(architecture: str) -> str:
+    """The name of a family of models, such as `bert`."""
+    return re.split("For|Model", architecture)[0].lower()
 
 
 def _read_bert(source, architecture):
-    config, prefix, rules = source.config, "bert", weight_names.BERT
+    config, rules = source.config, rules_of(architecture)
     if architecture.startswith("DistilBert"):
         config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
         config |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
-        prefix, rules = "distilbert", weight_names.DISTILBERT
-    tensors = _renamed(_with_prefix(read_tensors(source.path), prefix), _OLD_BERT_NAMES)
+    tensors = _with_prefix(read_tensors(source.path), type_of(architecture))
+    tensors = _renamed(tensors, _OLD_BERT_NAMES)
+    if "cls.predictions.decoder.bias" in tensors:
+        tensors["cls.predictions.bias"] = tensors.pop("cls.predictions.decoder.bias")
     kinds, name = {}, weight_names.name_of
     decoder = tensors.get(name("mlm_head/logits/kernel", rules))
     words = tensors.get(name("text_embedding/word_embedding/embeddings", rules))
     tied = decoder is None or np.array_equal(decoder, words)
     # As in transformers: a stored decoder that differs from the embedding is not tied.
-    if "mlm" in BERTS[architecture] and not (tied and config.get("tie_word_embeddings", True)):
-        kinds["mlm"] = "bert_untied"
-    if "cls.predictions.decoder.bias" in tensors:
-        tensors["cls.predictions.bias"] = tensors.pop("cls.predictions.decoder.bias")
+    if "mlm" in ARCHITECTURES[architecture]:
+        if not (tied and config.get("tie_word_embeddings", True)):
+            kinds["mlm"] = "bert_untied"
     return Imported(
         *(architecture, arguments_of(config, BERT_CONFIG), tensors, rules, True),
         ignored=r"\w+\.embeddings\.position_ids",
@@ -87,66 +103,33 @@ def _read_bert(source, architecture):
         problem=config.get("problem_type"),
         vocabulary=read_vocabulary(source.path),
         lower_case=_lower_case(source),
-        labels=_labels(source),
+        labels=_labels(config),
     )
 
 
 def _read_vit(source, architecture):
-    config, is_deit = source.config, architecture.startswith("DeiT")
-    rules = weight_names.DEIT if is_deit else weight_names.VIT
-    if architecture.endswith("WithTeacher"):
-        rules = weight_names.DEIT_WITH_TEACHER
+    config, type_ = source.config, type_of(architecture)
     arguments = arguments_of(config, VIT_CONFIG)
     content = read_json(os.path.join(source.path, "preprocessor_config.json"))
-    arguments["image_mean"], arguments["image_std"] = _mean_and_std(content, is_deit)
-    tensors = _renamed(read_tensors(source.path), _NEW_VIT_NAMES)
-    tensors = _with_prefix(tensors, "deit" if is_deit else "vit")
-    if not VITS[architecture]:
+    if content is None:
+        mean_and_std = _IMAGENET if type_ == "deit" else (HALF, HALF)
+    else:
+        mean_and_std = _mean_and_std(content)
+    arguments["image_mean"], arguments["image_std"] = mean_and_std
+    if architecture.endswith("Model"):
         pooler_act = config.get("pooler_act", "tanh")  # of transformers 5
         require(pooler_act == "tanh", "pooler_act", pooler_act)
+    tensors = _with_prefix(_renamed(read_tensors(source.path), _NEW_VIT_NAMES), type_)
     return Imported(
-        *(architecture, arguments, tensors, rules, True),
+        *(architecture, arguments, tensors, rules_of(architecture), True),
         ignored=r"\w+\.embeddings\.mask_token",
-        lacking="(?!)" if config.get("qkv_bias", True) else "/(query|key|value)/bias$",
+        lacking=weight_names.NOTHING
+        if config.get("qkv_bias", True)
+        else "/(query|key|value)/bias$",
         problem=config.get("problem_type"),
-        labels=_labels(source),
+        labels=_labels(config),
         central_crop=_central_crop(content or {}),
     )
-
-
-def _renamed(tensors, patterns):
-    """The same tensors under the names that `re.sub` makes by each pattern."""
-    return {weight_names.name_of(name, patterns): value for name, value in tensors.items()}
-
-
-def _lower_case(source):
-    """Whether texts are lower-cased, or None if no file says so."""
-    content = read_json(os.path.join(source.path, "tokenizer_config.json")) or {}
-    unlike = ["tokenize_chinese_chars"] if content.get("tokenize_chinese_chars") is False else []
-    if content.get("do_lower_case", True) and content.get("strip_accents") is False:
-        unlike.append("strip_accents")
-    if unlike:
-        keys = ", ".join(f"{key}=False" for key in unlike)
-        say(f"{source.label}: its tokenizer has {keys}; here texts are tokenized as by BERT's own")
-    if isinstance(content.get("do_lower_case"), bool):
-        return content["do_lower_case"]
-    content = read_json(os.path.join(source.path, "tokenizer.json")) or {}
-    found = content.get("normalizer")
-    lower_case = found.get("lowercase") if isinstance(found, dict) else None
-    return lower_case if isinstance(lower_case, bool) else None
-
-
-def _central_crop(content):
-    """The fraction of an image's shorter side that is used: all, if nothing is cropped."""
-    sizes = []
-    for key in ("crop_size", "size"):
-        size = content.get(key)
-        if isinstance(size, dict):
-            size = max((side for side in size.values() if isinstance(side, int)), default=0)
-        sizes.append(size if isinstance(size, int) else 0)
-    if not content.get("do_center_crop") or not 0 < sizes[0] <= sizes[1]:
-        return 1.0
-    return sizes[0] / sizes[1]
 
 
 def read_tensors(folder: str) -> dict[str, np.ndarray]:
@@ -155,21 +138,19 @@ def read_tensors(folder: str) -> dict[str, np.ndarray]:
     Raises:
         ValueError: names a file that is missing or damaged.
     """
-    there = [name for name in _WEIGHTS for end in ("", ".index.json") if _is_in(folder, name + end)]
-    usual = there[0] if there else "model.safetensors"
+    names, usual = os.listdir(folder), "model.safetensors"
+    if not {usual, f"{usual}.index.json"}.intersection(names):
+        torchs = "pytorch_model.bin"
+        usual = torchs if {torchs, f"{torchs}.index.json"}.intersection(names) else usual
     index = read_json(os.path.join(folder, f"{usual}.index.json"))
-    tensors = {}
+    read, tensors = _read_torch if usual.endswith(".bin") else _read_safetensors, {}
     for file in [usual] if index is None else sorted(set(index["weight_map"].values())):
         try:
-            tensors |= _WEIGHTS[usual](os.path.join(folder, os.path.basename(file)))
+            tensors |= read(os.path.join(folder, os.path.basename(file)))
         # safetensors and torch raise many kinds, including the unpickler's.
         except Exception as error:
             raise ValueError(f"{file}: cannot be read ({one_line(error)[:160]})") from error
     return tensors
-
-
-def _is_in(folder, name):
-    return os.path.exists(os.path.join(folder, name))
 
 
 def _read_safetensors(path):
@@ -191,7 +172,16 @@ def _read_torch(path):
     }
 
 
-_WEIGHTS = {"model.safetensors": _read_safetensors, "pytorch_model.bin": _read_torch}
+def _renamed(tensors, patterns):
+    """The same tensors under the names that `re.sub` makes by each pattern."""
+    return {weight_names.name_of(name, patterns): value for name, value in tensors.items()}
+
+
+def _with_prefix(tensors, model_type):
+    """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
+    common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
+    inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|transformer|pooler|layernorm)\.)"
+    return _renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
 
 
 def read_vocabulary(folder: str) -> list[str]:
@@ -210,17 +200,24 @@ def read_vocabulary(folder: str) -> list[str]:
     return sorted(ids, key=ids.get)
 
 
-def _with_prefix(tensors, model_type):
-    """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
-    common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
-    inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|transformer|pooler|layernorm)\.)"
-    return _renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
+def _lower_case(source):
+    """Whether texts are lower-cased, or None if no file says so."""
+    content = read_json(os.path.join(source.path, "tokenizer_config.json")) or {}
+    unlike = ["tokenize_chinese_chars"] if content.get("tokenize_chinese_chars") is False else []
+    if content.get("do_lower_case", True) and content.get("strip_accents") is False:
+        unlike.append("strip_accents")
+    if unlike:
+        keys = ", ".join(f"{key}=False" for key in unlike)
+        say(f"{source.label}: its tokenizer has {keys}; here texts are tokenized as by BERT's own")
+    lower_case = content.get("do_lower_case")
+    if not isinstance(lower_case, bool):
+        content = read_json(os.path.join(source.path, "tokenizer.json")) or {}
+        lower_case = (content.get("normalizer") or {}).get("lowercase")
+    return lower_case if isinstance(lower_case, bool) else None
 
 
-def _mean_and_std(content, is_deit):
+def _mean_and_std(content):
     """The mean and std that normalise images in [0, 1]: two tuples of three floats."""
-    if content is None:
-        return _IMAGENET if is_deit else (HALF, HALF)
     if content.get("do_normalize", True):
         mean, std = content.get("image_mean", HALF), content.get("image_std", HALF)
     else:
@@ -237,13 +234,22 @@ def _mean_and_std(content, is_deit):
     return mean, std
 
 
-def _labels(source):
+def _central_crop(content):
+    """The fraction of an image's shorter side that is used: all, if nothing is cropped."""
+    sizes = []
+    for key in ("crop_size", "size"):
+        size = content.get(key)
+        if isinstance(size, dict):
+            size = max((side for side in size.values() if isinstance(side, int)), default=0)
+        sizes.append(size if isinstance(size, int) else 0)
+    if not content.get("do_center_crop") or not 0 < sizes[0] <= sizes[1]:
+        return 1.0
+    return sizes[0] / sizes[1]
+
+
+def _labels(config):
     """The class names in order, or None if the config has none."""
-    names = source.config.get("id2label")
-    try:
-        by_id = {int(number): str(name) for number, name in names.items()}
-        labels = [by_id[number] for number in range(len(by_id))]
-    except (AttributeError, ValueError, KeyError):
-        return None
+    names = config.get("id2label") or {}
+    labels = [names.get(str(number)) for number in range(len(names))]
     is_default = all(name == f"LABEL_{number}" for number, name in enumerate(labels))
-    return None if is_default else labels
+    return None if is_default or None in labels else labels

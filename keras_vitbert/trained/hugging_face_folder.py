@@ -14,9 +14,10 @@ import safetensors.numpy
 
 from keras_vitbert.model.heads import BertMaskedLMHead
 from keras_vitbert.trained import weight_names
-from keras_vitbert.trained.architectures import BERT_CONFIG, BERTS, VIT_CONFIG, VITS
+from keras_vitbert.trained.architectures import ARCHITECTURES, BERT_CONFIG, VIT_CONFIG
+from keras_vitbert.trained.hugging_face import rules_of, type_of
 from keras_vitbert.trained.trained_model import TrainedModel
-from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
+from pipelines.text import wordpiece
 
 _BILINEAR = 2  # Pillow's constant
 _PATHS = {"text": "head", "image": "image_head", "mlm": "mlm_head", "nsp": "nsp_head"}
@@ -53,21 +54,24 @@ class HuggingFaceModel:
             )
         self.left_out = [] if sides[other] is None else [f"the {other} side"]
         self._type = "bert" if self._is_bert else "vit" if backbone.prefix_tokens == 1 else "deit"
-        self._heads = {name: head for name, head in self._all_heads().items() if self._fits(head)}
-        self._choose()
-
-    def _all_heads(self):
-        """The heads of the side that is kept, by name; notes those that are of another kind."""
-        heads = {n: h for n, h in self._trained.heads.items() if (n != "image") == self._is_bert}
-        nsp = getattr(self._trained.network, "nsp_head", None)
+        heads = {n: h for n, h in trained.heads.items() if (n != "image") == self._is_bert}
+        nsp, pooler = (getattr(trained.network, name, None) for name in ("nsp_head", "pooler"))
         if self._is_bert and nsp is not None:
             heads["nsp"] = nsp
-        for name, head in heads.items():
-            if not self._fits(head):
-                kind = _base(head.kind)
-                what = "the paper's" if kind == "paper" else f"of the kind {kind}"
-                self.left_out.append(f"the {name} head, which is {what}")
-        return heads
+        # The architecture that has the most of the heads.
+        kinds = {name: _base(head.kind) for name, head in heads.items() if self._fits(head)}
+        fitting = {
+            name: wanted
+            for name, wanted in ARCHITECTURES.items()
+            if type_of(name) == self._type and wanted.items() <= kinds.items()
+        }
+        self.architecture = max(fitting, key=lambda name: len(fitting[name]))
+        self._heads = {name: heads.pop(name) for name in fitting[self.architecture]}
+        if pooler is not None and self.architecture.endswith("Model"):
+            self._heads["pooler"] = pooler
+        elif pooler is not None:
+            self.left_out.append("the pooler")
+        self.left_out += [f"the {name} head ({_base(head.kind)})" for name, head in heads.items()]
 
     def _fits(self, head):
         """Whether transformers have this kind of head."""
@@ -76,42 +80,22 @@ class HuggingFaceModel:
             return all(getattr(head, n) == getattr(self._trained.backbone, n) for n in names)
         return head.kind in (("bert",) if self._is_bert else ("vit", "deit"))
 
-    def _choose(self):
-        """Chooses the architecture that has the most of the heads, and drops the others."""
-        kinds = {name: _base(head.kind) for name, head in self._heads.items()}
-        fitting = {
-            name: heads
-            for name, heads in {**BERTS, **VITS}.items()
-            if name.lower().startswith(self._type) and heads.items() <= kinds.items()
-        }
-        self.architecture = max(fitting, key=lambda name: len(fitting[name]))
-        for name in kinds.keys() - fitting[self.architecture].keys():
-            self.left_out.append(f"the {name} head")
-            del self._heads[name]
-        pooler = getattr(self._trained.network, "pooler", None)
-        if pooler is not None and self.architecture.endswith("Model"):
-            self._heads["pooler"] = pooler
-        elif pooler is not None:
-            self.left_out.append("the pooler")
-
     def write(self, folder: str) -> None:
         """Writes all files but the model card into an empty folder."""
-        safetensors.numpy.save_file(
-            self.tensors(), os.path.join(folder, "model.safetensors"), {"format": "pt"}
-        )
+        path = os.path.join(folder, "model.safetensors")
+        safetensors.numpy.save_file(self._tensors(), path, {"format": "pt"})
         files = {"config.json": self._config()}
         if not self._is_bert:
             files["preprocessor_config.json"] = self._processor()
         elif self._trained.vocabulary is not None:
             files["tokenizer_config.json"] = self._tokenizer()
-            with open(os.path.join(folder, "vocab.txt"), "w", encoding="utf-8") as file:
-                file.writelines(f"{token}\n" for token in self._trained.vocabulary)
+            path = os.path.join(folder, "vocab.txt")
+            wordpiece.write_vocabulary(path, self._trained.vocabulary)
         for name, content in files.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=2, ensure_ascii=False)
-                file.write("\n")
+                file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def _tensors(self):
         """The tensors to store, by the names of transformers."""
         backbone, width = self._trained.backbone, self._trained.backbone.hidden_dim
         other = "image_embedding/" if self._is_bert else "text_embedding/"
@@ -126,11 +110,7 @@ class HuggingFaceModel:
         if not self._is_bert:
             values["image_embedding/position_embedding"] *= np.float32(backbone.embedding_scale)
             values.setdefault("image_embedding/patch_projection/bias", np.zeros(width))
-        rules = {"bert": weight_names.BERT, "vit": weight_names.VIT, "deit": weight_names.DEIT}
-        of_type = rules[self._type]
-        if self.architecture.endswith("WithTeacher"):
-            of_type = weight_names.DEIT_WITH_TEACHER
-        tensors = weight_names.named(values, of_type)
+        tensors = weight_names.named(values, rules_of(self.architecture))
         if "cls.predictions.decoder.weight" in tensors:  # the bias has two names then
             tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].copy()
         if self.architecture.endswith("Model"):
@@ -151,10 +131,10 @@ class HuggingFaceModel:
         if backbone.activation == "gelu_tanh":  # other activations have the same names
             config["hidden_act"] = "gelu_pytorch_tanh"
         if self._is_bert:
-            vocabulary, mlm = trained.vocabulary or [], self._heads.get("mlm")
+            vocabulary, mlm = trained.vocabulary or [wordpiece.PAD], self._heads.get("mlm")
             config |= {
                 "type_vocab_size": backbone.num_segments or 2,
-                "pad_token_id": vocabulary.index(PAD) if PAD in vocabulary else 0,
+                "pad_token_id": vocabulary.index(wordpiece.PAD),
                 "is_decoder": False,
                 "tie_word_embeddings": mlm is None or mlm.tied,
             }
@@ -170,14 +150,17 @@ class HuggingFaceModel:
         return config
 
     def _tokenizer(self):
-        special = {"pad": PAD, "unk": UNKNOWN, "cls": CLS, "sep": SEP, "mask": MASK}
         return {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self._trained.lower_case,
             "strip_accents": None,
             "tokenize_chinese_chars": True,
             "model_max_length": self._trained.backbone.max_sequence_length,
-            **{f"{name}_token": token for name, token in special.items()},
+            "pad_token": wordpiece.PAD,
+            "unk_token": wordpiece.UNKNOWN,
+            "cls_token": wordpiece.CLS,
+            "sep_token": wordpiece.SEP,
+            "mask_token": wordpiece.MASK,
         }
 
     def _processor(self):
@@ -204,6 +187,6 @@ class HuggingFaceModel:
 
 
 def _base(kind):
-    """The kind of a head, as in the tables of architectures."""
+    """The kind of a head, as in the table of architectures."""
     kind = kind["kind"] if isinstance(kind, dict) else kind
     return "bert" if kind == "bert_untied" else kind

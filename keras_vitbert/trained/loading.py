@@ -13,7 +13,7 @@ from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.input_digests import names_digest
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained import finding, google, hub, hugging_face, keras_hub_presets
+from keras_vitbert.trained import finding, google_and_keras_hub, hub, hugging_face
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel
 from pipelines.command_line import one_line, say
 from pipelines.digests import check_sums
@@ -52,81 +52,67 @@ def load(path: str, dtype: str | None = "float32") -> TrainedModel:
 def open_source(source: finding.Source, dtype: str | None = "float32") -> TrainedModel:
     """Opens a trained model that was found; see `load`."""
     if source.kind == finding.EXPORT:
-        raise ValueError(
-            f"{source.label}: is {finding.EXPORT}, which holds no Keras model; give what it was "
-            "exported from"
-        )
+        raise ValueError(f"{source.label}: is {finding.EXPORT}, which holds no Keras model")
     if source.kind in (finding.RUN, finding.FINE_TUNED):
         folder = RunFolder(source.path)
-        record = folder.record()
-        dtype = dtype or Devices().dtype(record["experiment"]["dtype"])
+        dtype = dtype or Devices().dtype(source.config["experiment"]["dtype"])
         # Variables are read in the dtype that they were written in.
         as_written = keras.DTypePolicy(dtype).variable_dtype == "float32"
         opened = _open_run if source.kind == finding.RUN else _open_fine_tuned
-        trained = opened(folder, record, dtype if as_written else "float32")
+        trained = opened(folder, source.config, dtype if as_written else "float32")
+    elif source.is_own_preset:
+        trained, as_written = _open_preset(source), dtype in (None, "float32")
     else:
-        dtype = dtype or "float32"
-        as_written = dtype == "float32"
-        if not source.is_own_preset:
-            return _import(source, dtype)
-        trained = _open_preset(source)
-    return trained if as_written and not trained.has_lora else trained.in_dtype(dtype)
+        return _import(source, dtype or "float32")
+    return trained if as_written and not trained.has_lora else trained.in_dtype(dtype or "float32")
 
 
 def _open_run(folder, record, dtype):
     check_sums(folder.path)  # if the run is a shared one
     config = config_of(record)
-    variant = config.parts
-    network = build_network(
-        config.model.to_dict(), images=variant.images, text=variant.text, dtype=dtype
-    )
+    variant, sizes = config.parts, config.model.to_dict()
+    network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
     heads = {"image": network.image_head, "mlm": network.mlm_head}
-    heads = {name: head for name, head in heads.items() if head is not None}
-    about = folder, record, folder.checkpoints, variant.name
+    about = folder, record, folder.summary() or {}, folder.checkpoints, variant.name
     return _restored(*about, network, heads, config.data.images.central_crop)
 
 
 def _open_fine_tuned(folder, record, dtype):
     summary, classes = folder.summary(), _classes(folder)
     if summary is None or classes is None:
-        raise ValueError(
-            f"{folder.path}: holds no finished run of keras_vitbert.finetune; give the folder of "
-            "one"
-        )
+        raise ValueError(f"{folder.path}: holds no finished run of keras_vitbert.finetune")
     config = config_of(record)
     network = build_classifier(record["model"], config.kind, len(classes), dtype, config.head)
     if config.lora_rank:
         network.enable_lora(config.lora_rank)
     heads = {"image" if network.kind == "images" else "text": network.head}
     central_crop = config.images.central_crop if config.kind == "images" else CENTRAL_CROP
-    trial = os.path.join(folder.path, summary["model"], "checkpoints")
-    return _restored(folder, record, trial, config.task, network, heads, central_crop)
+    checkpoint = os.path.join(folder.path, summary["model"], "checkpoints")
+    about = folder, record, summary, checkpoint, config.task
+    return _restored(*about, network, heads, central_crop)
 
 
-def _restored(folder, record, place, name, network, heads, central_crop):
+def _restored(folder, record, summary, place, name, network, heads, central_crop):
     """The `TrainedModel` of a run, from the latest checkpoint in a folder."""
     checkpoint, step = checkpoints.latest(place)
     if checkpoint is None:
         raise ValueError(f"{place}: holds no checkpoint; run its command again")
     checkpoints.restore_network(checkpoint, network)
-    vocabulary = None
+    heads = {name: head for name, head in heads.items() if head is not None}
+    vocabulary, lower_case = None, True
     if {"mlm", "text"} & heads.keys():
         vocabulary = vocabulary_of(folder.path, record)
+        lower_case = is_lower(record["experiment"]["data"]["case"], vocabulary)
     classes, known = _classes(folder), record["inputs"].get("classes")
     if known and names_digest(classes or []) != known:
         raise ValueError(
-            f"{folder.path}/classes.txt: does not name the classes that the run was trained with; "
-            "restore the file"
+            f"{folder.path}/classes.txt: does not name the classes that the run was trained with"
         )
-    summary = folder.summary() or {}
     if summary.get("steps", step) != step:
         say(f"{checkpoint}: is an older checkpoint, the run ended at step {summary['steps']}")
     return TrainedModel(
-        *(folder.path, name, network.backbone, heads, classes, vocabulary),
-        vocabulary is None or is_lower(record["experiment"]["data"]["case"], vocabulary),
-        central_crop,
-        record,
-        summary,
+        *(folder.path, name, network.backbone, heads, classes, vocabulary, lower_case),
+        *(central_crop, record, summary),
         network=network,
         step=step,
         checkpoint=checkpoint,
@@ -142,9 +128,7 @@ def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
     path = os.path.join(path, "vocabulary.txt")
     vocabulary = read_vocabulary(path)
     if names_digest(vocabulary) != record["inputs"]["vocabulary"]:
-        raise ValueError(
-            f"{path}: is not the vocabulary that the run was trained with; restore the file"
-        )
+        raise ValueError(f"{path}: is not the vocabulary that the run was trained with")
     return vocabulary
 
 
@@ -175,9 +159,9 @@ def _open_preset(source):
 
 _READERS = {
     finding.HUGGING_FACE: hugging_face.read,
-    finding.PRESET: keras_hub_presets.read,
-    finding.GOOGLE_BERT: google.read_bert,
-    finding.GOOGLE_VIT: google.read_vit,
+    finding.PRESET: google_and_keras_hub.read_keras_hub,
+    finding.GOOGLE_BERT: google_and_keras_hub.read_google_bert,
+    finding.GOOGLE_VIT: google_and_keras_hub.read_google_vit,
 }
 
 

@@ -88,12 +88,11 @@ def image_items(path: str) -> Iterator[Item]:
         raise ValueError(f"{path}: no such file or folder")
     if not tf.io.gfile.isdir(path):
         return iter([Item({"image": path}, path)])
-    files = _images_below(path)
-    first = next(files, None)
+    items = _images_below(path)
+    first = next(items, None)
     if first is None:
         raise ValueError(f"{path}: holds no file named {', '.join(SUFFIXES)}")
-    begin = len(path.rstrip("/")) + 1
-    return (Item({"image": file[begin:]}, file, file) for file in itertools.chain([first], files))
+    return itertools.chain([first], items)
 
 
 def _images_below(path):
@@ -102,7 +101,8 @@ def _images_below(path):
         folders.sort(key=natural)
         for name in sorted(names, key=natural):
             if name.lower().endswith(SUFFIXES):
-                yield f"{folder.rstrip('/')}/{name}"
+                file = f"{folder.rstrip('/')}/{name}"
+                yield Item({"image": file[len(path.rstrip("/")) + 1 :]}, file, file)
 
 
 def text_items(text: str, pair: str | None = None) -> list[Item]:
@@ -205,40 +205,36 @@ def predict(
         ValueError: a file cannot be read or is not an image, a text has no `[MASK]` to fill, or an
             answer is not finite.
     """
-    skipped = None if left_out is None else {}
     # A batch is padded to its longest text.
     order = sorted(range(len(items)), key=lambda number: items[number].length)
-    predictions = [None] * len(items)
+    predictions, complaints, fills = {}, {}, signature == FILL_MASK
     for start in counted(range(0, len(order), batch), -(-len(order) // batch)):
-        taken = order[start : start + batch]
-        results = _ask(
-            functions[signature], signature, [items[number] for number in taken], skipped
-        )
-        for number, answers in zip(taken, results, strict=True):
-            if answers is not None:
-                kept = [some[:top_k] for some in answers]
-                inputs = items[number].inputs
-                if not all(math.isfinite(score) for some in kept for _, score in some):
-                    raise ValueError(f"{path}: its answer to {items[number].where} is not finite")
-                predictions[number] = Prediction(inputs, signature == FILL_MASK, kept)
-    if skipped:
-        left_out += [skipped[item.where] for item in items if item.where in skipped]
-    return [prediction for prediction in predictions if prediction is not None]
+        numbers = order[start : start + batch]
+        found = _ask(functions[signature], signature, [items[number] for number in numbers])
+        for number, answers in zip(numbers, found, strict=True):
+            if isinstance(answers, str):
+                if left_out is None:
+                    raise ValueError(answers)
+                complaints[number] = answers
+                continue
+            if not all(math.isfinite(score) for some in answers for _, score in some):
+                raise ValueError(f"{path}: its answer to {items[number].where} is not finite")
+            kept = [some[:top_k] for some in answers]
+            predictions[number] = Prediction(items[number].inputs, fills, kept)
+    if complaints:
+        left_out += [complaints[number] for number in sorted(complaints)]
+    return [predictions[number] for number in sorted(predictions)]
 
 
-def _ask(function, signature, items, skipped=None):
-    """The answers for each item; None for one that is added to the dict `skipped`."""
+def _ask(function, signature, items):
+    """The answers for each item, or what is wrong with it: str."""
     try:
         values = [item.value() for item in items]
         found = function(**{input_name(signature): tf.constant(values)})
     except (OSError, tf.errors.InvalidArgumentError) as error:
         if len(items) > 1:  # TensorFlow does not say which image is damaged
-            return [_ask(function, signature, [item], skipped)[0] for item in items]
-        complaint = f"{items[0].where}: {_reason(error)}"
-        if skipped is None:
-            raise ValueError(complaint) from None
-        skipped[items[0].where] = complaint
-        return [None]
+            return [_ask(function, signature, [item])[0] for item in items]
+        return [f"{items[0].where}: {_reason(error)}"]
     if signature != FILL_MASK:
         rows = zip(found["top_k_labels"].numpy(), found["top_k_probabilities"].numpy(), strict=True)
         return [[_pairs(*row)] for row in rows]

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_vitbert.model.encoder_block import counted_over_all, starts_of
 from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.images.image_decoding import central_crop
 from pipelines.text.tokenization import TextEncoder
 from pipelines.text.wordpiece import MASK
@@ -20,15 +21,8 @@ SIGNATURES = (CLASSIFY_IMAGE, CLASSIFY_TEXT, FILL_MASK, EMBED_IMAGE, EMBED_TEXT)
 _IMAGES_AT_ONCE = 8  # decoded in parallel; the pixels of each are in memory
 
 
-def input_name(signature):
-    """The name of a signature's input.
-
-    Args:
-        signature: str, of `SIGNATURES`.
-
-    Returns:
-        str, `image` or `text`.
-    """
+def input_name(signature: str) -> str:
+    """The name of a signature's input: `image` or `text`."""
     return "image" if signature in (CLASSIFY_IMAGE, EMBED_IMAGE) else "text"
 
 
@@ -36,8 +30,7 @@ class ServedModel(tf.Module):
     """The graphs of a trained model.
 
     Args:
-        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-        top_k: int, the most classes or tokens that are named.
+        top_k: the most classes or tokens that are named.
 
     Attributes:
         functions: dict of a name to a `tf.function`, those that the model has heads for, in the
@@ -58,7 +51,7 @@ class ServedModel(tf.Module):
     without `[MASK]` or with one that is cut off.
     """
 
-    def __init__(self, trained, top_k=5):
+    def __init__(self, trained: TrainedModel, top_k: int = 5):
         super().__init__(name="served_model")
         self._trained = trained
         self._top_k = top_k
@@ -70,13 +63,17 @@ class ServedModel(tf.Module):
         if backbone.image_size is not None:
             answers[EMBED_IMAGE] = lambda image: _embeddings(*self._image_sequence(image))
             if "image" in heads:
-                answers[CLASSIFY_IMAGE] = self._image_classes
+                answers[CLASSIFY_IMAGE] = lambda image: self._classes(
+                    "image", self._image_sequence, image
+                )
         if backbone.vocabulary_size is not None and trained.vocabulary is not None:
             length = backbone.max_sequence_length
             self._encode = TextEncoder(trained.vocabulary, length, trained.lower_case)
             answers[EMBED_TEXT] = lambda text: _embeddings(*self._text_sequence(text))
             if "text" in heads:
-                answers[CLASSIFY_TEXT] = self._text_classes
+                answers[CLASSIFY_TEXT] = lambda text: self._classes(
+                    "text", self._text_sequence, text
+                )
             if "mlm" in heads:
                 answers[FILL_MASK] = self._masked_tokens
         self.functions = {
@@ -121,14 +118,6 @@ class ServedModel(tf.Module):
             "top_k_labels": tf.gather(labels, top.indices),
             "top_k_probabilities": top.values,
         }
-
-    # The arguments of the next three are named as in the signatures.
-
-    def _image_classes(self, image):
-        return self._classes("image", self._image_sequence, image)
-
-    def _text_classes(self, text):
-        return self._classes("text", self._text_sequence, text)
 
     def _masked_tokens(self, text):
         """The likeliest tokens at each `[MASK]`."""

@@ -1,6 +1,7 @@
 """Writes the folder of a shared model: with what it was made from, its digests and its card."""
 
 import copy
+import html
 import json
 import math
 import os
@@ -10,42 +11,87 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from huggingface_hub import ModelCard, ModelCardData
 
+from keras_vitbert.configs.pretraining import VARIANTS
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.origin import ORIGIN_FILE
+from keras_vitbert.runs.origin import ORIGIN_FILE, origin_of
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.model_card import FILE
+from keras_vitbert.trained.architectures import ARCHITECTURES
+from keras_vitbert.trained.hub import HEADS
 from keras_vitbert.trained.trained_model import TrainedModel
+from pipelines.command_line import one_line
 from pipelines.digests import write_sums
 from pipelines.files import write_atomically
+from pipelines.text_tables import markdown_table
+
+# For each kind: the pipeline of the Hugging Face Hub, the title, and the class of keras-hub.
+_KINDS = {
+    "image_classifier": ("image-classification", "image classification", "ImageClassifier"),
+    "text_classifier": ("text-classification", "text classification", "TextClassifier"),
+    "masked_lm": ("fill-mask", "masked language modelling", "MaskedLM"),
+    "backbone": ("feature-extraction", "backbone", "Backbone"),
+    "run": ("feature-extraction", "pre-trained", ""),
+}
+_MEASURES = (
+    ("image classification accuracy", "image_accuracy", "image_majority_accuracy"),
+    ("masked-LM accuracy", "mlm_accuracy", "mlm_unigram_accuracy"),
+    ("masked-LM loss (nats)", "mlm_loss", "mlm_unigram_loss"),
+    ("next-sentence accuracy", "nsp_accuracy", "nsp_majority_accuracy"),
+)
+# Settings that a card leaves out: they hold paths, are in its table of the model, or only watch.
+_NOT_SHOWN = ("data.", "model.", "inspection.", "probes.", "checkpoint", "variant", "task", "grid")
+
+# The paper's section "Limitations and Potential Negative Societal Impacts", in our words.
+_CARD = """\
+---
+{metadata}
+---
+
+# {name}: ViT-BERT, {title}
+
+One transformer encoder for images and for text (Li et al. 2021, *Towards a Unified Foundation \
+Model*), in Keras 3 by `keras_vitbert`.
+
+```{language}
+{usage}
+```
+
+{sections}
+
+## Limits and biases
+
+- Images and text alone: no video, no audio.
+- One modality at a time. Nothing in the training ties an image to a text, so the model does not
+  caption, retrieve or answer questions about images.
+- Its predictions are statistics of the data it was trained on, and repeat their biases, among them
+  those on gender and race that web images, encyclopedias and novels carry. Measure on your own
+  data before people are affected by what it says.
+"""
 
 
-def write_shared(
-    path: str,
-    write: Callable[[str], Any],
-    trained: TrainedModel,
-    made_of: dict[str, Any],
-    card: str,
-) -> None:
-    """Writes the complete folder at a local path, or nothing; `write` writes the model there."""
+def write_shared(path: str, write: Callable[[str], Any], trained: TrainedModel, kind: str) -> None:
+    """Writes the complete folder at a local path, or nothing; `write` writes the model there.
+
+    `kind` is that of `model_card`.
+    """
     target = os.path.realpath(path)  # `path` may be a link to an empty folder
     parent = os.path.dirname(target)
-    try:
-        os.makedirs(parent, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
-            _reserve(os.path.join(work, "reserved"), trained.network.weights)
-            folder = os.path.join(work, "preset")
-            os.mkdir(folder)
-            write(folder)
-            origin = json.dumps(made_of, indent=2) + "\n"
-            write_atomically(os.path.join(folder, ORIGIN_FILE), origin)
-            write_sums(folder)  # before the model card is written, which people may change
-            write_atomically(os.path.join(folder, FILE), card)
-            if os.path.isdir(target):
-                os.rmdir(target)
-            shutil.move(folder, target)
-    except OSError as error:  # which may not name the file
-        raise ValueError(f"{path}: cannot be written ({error})") from error
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
+        _reserve(os.path.join(work, "reserved"), trained.network.weights)
+        folder = os.path.join(work, "preset")
+        os.mkdir(folder)
+        write(folder)
+        origin = origin_of(trained)
+        write_atomically(os.path.join(folder, ORIGIN_FILE), json.dumps(origin, indent=2) + "\n")
+        write_sums(folder)  # before the model card is written, which people may change
+        card = model_card(trained, kind, origin)
+        write_atomically(os.path.join(folder, "README.md"), card)
+        if os.path.isdir(target):
+            os.rmdir(target)
+        shutil.move(folder, target)
 
 
 def _reserve(path, weights):
@@ -93,3 +139,156 @@ def write_weights(trained: TrainedModel, folder: str, dtype: str) -> None:
         if text is not None:
             target.write(name, text)
     checkpoints.write_weights(target.checkpoints, trained.network, trained.step, dtype)
+
+
+def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
+    """The text of a model's `README.md`, with the metadata that model hubs read.
+
+    Args:
+        kind: one of `hub.available_kinds(trained)`, an architecture of transformers, such as
+            `BertModel`, or `run` for the weights of a run.
+        origin: of `keras_vitbert.runs.origin.origin_of(trained)`.
+    """
+    library, architecture = "keras" if kind == "run" else "keras-hub", ""
+    if kind in ARCHITECTURES:
+        library, architecture, heads = "transformers", kind, ARCHITECTURES[kind]
+        kind = next((kind for kind, head in HEADS.items() if head in heads), "backbone")
+    pipeline, title, name = _KINDS[kind]
+    usage = _usage(trained, name, architecture)
+    sections = [_table("Model", ["", ""], _model(trained, kind))]
+    if trained.origin:
+        sections.append(f"## Weights\n\n{trained.origin}")
+    if trained.record:
+        sections += [_training(trained.record, trained.summary), _measured(trained.summary)]
+    data = ModelCardData(library_name=library, pipeline_tag=pipeline, tags=["vit-bert", "keras"])
+    card = _CARD.format(
+        metadata=data.to_yaml(),
+        name=html.escape(one_line(trained.name), quote=False),
+        title=title,
+        language="python" if "import" in usage else "sh",
+        usage=usage,
+        sections="\n\n".join([*sections, _made_from(origin)]),
+    )
+    return str(ModelCard(card))
+
+
+def _usage(trained, name, architecture):
+    """How to open it: lines of Python, or of a shell."""
+    if architecture:
+        inputs = "AutoTokenizer" if architecture.startswith("Bert") else "AutoImageProcessor"
+        return (
+            "import transformers\n\n"
+            f"model = transformers.{architecture}.from_pretrained(FOLDER)\n"
+            f"inputs = transformers.{inputs}.from_pretrained(FOLDER)"
+        )
+    if name:
+        return (
+            "import keras_hub\n"
+            "import keras_vitbert.trained.hub  # lets keras_hub find the classes\n\n"
+            f"model = keras_hub.models.{name}.from_preset(PRESET)"
+        )
+    flags = {"image": "--image=FILE", "text": "--text=TEXT", "mlm": '--text="The [MASK] is warm."'}
+    uses = [f"predict --checkpoint=FOLDER {flags[head]}" for head in trained.heads]
+    uses.append("finetune --checkpoint=FOLDER --data_dir=DIR")
+    return "\n".join(f"python -m keras_vitbert.{use}" for use in uses)
+
+
+def _model(trained, kind):
+    backbone = trained.backbone
+    names = ("num_layers", "hidden_dim", "num_heads", "intermediate_dim")
+    sizes = (str(getattr(backbone, name)) for name in names)
+    yield "blocks, width, heads, MLP", ", ".join(sizes)
+    yield "parameters of the backbone", f"{backbone.count_params():,}"
+    if backbone.image_size is not None:
+        yield (
+            "images",
+            f"{backbone.image_size} x {backbone.image_size} pixels, patches of "
+            f"{backbone.patch_size}; the central {trained.central_crop:g} of the shorter side",
+        )
+    if backbone.vocabulary_size is not None:
+        case = "lower case" if trained.lower_case else "cased"
+        size = len(trained.vocabulary) if trained.vocabulary else backbone.vocabulary_size
+        length = backbone.max_sequence_length
+        yield "text", f"WordPiece, {size:,} tokens, {case}; {length} tokens at most"
+    if (kind.endswith("classifier") or kind == "run") and trained.classes:
+        names = ", ".join(trained.classes[:20])
+        more = ", ..." if len(trained.classes) > 20 else ""
+        yield "classes", f"{len(trained.classes)}: {names}{more}"
+
+
+def _training(record, summary):
+    config = record["experiment"]
+    settings, hidden = flatten(config), _NOT_SHOWN
+    if "task" in config:
+        rows = {"task": f"`{config['task']}`", "began with": f"`{_base(record['checkpoint'])}`"}
+        # The trial of the median seed, with the learning rate that was picked.
+        settings |= {
+            "optimizer.learning_rate": summary["learning_rate"],
+            "steps": summary["steps"],
+            "seed": int(summary["model"].rpartition("-")[2]),
+        }
+    else:
+        rows, variant = {"variant": f"`{config['variant']}`"}, VARIANTS[config["variant"]]
+        patterns = [config["data"][name]["train"] for name in ("images", "text")]
+        names = [f"`{_base(os.path.dirname(p))}/{_base(p)}`" for p in patterns if p]
+        if config["data"]["source"] == "sample":
+            names = ["the sample: MNIST digits and an extract of the English Wikipedia"]
+        rows |= {"data": ", ".join(names)} if names else {}  # shared weights do not say it
+        if not (variant.images and variant.text):
+            hidden += ("merge.",)
+        elif "mask" not in config["merge"]["name"]:
+            hidden += ("merge.mask_",)
+    counts = (f"{count:,} {name}" for name, count in record["records"].items())
+    rows["training examples"] = ", ".join(counts)
+    for key, value in settings.items():
+        is_other_merge = key.count(".") > 1
+        if (value or key == "seed") and not (key.startswith(hidden) or is_other_merge):
+            rows[f"`{key}`"] = value
+    return _table("Training", ["", ""], rows.items())
+
+
+def _measured(summary):
+    if not summary:
+        return "## Measured\n\nThe run is not finished, so it has no final results."
+    if "validation" in summary:
+        header, values = ["validation", "model", "baseline"], summary["validation"]
+        rows = [
+            (name, f"{values[measure]:.4f}", f"{summary['baselines'][baseline]:.4f}")
+            for name, measure, baseline in _MEASURES
+            if measure in values
+        ]
+        note = (
+            "Baselines use frequencies only: the most common class, the unigram distribution "
+            "of masked tokens, the more common answer."
+        )
+    else:
+        header = [summary["metric"], "median", "minimum", "maximum", "most common class"]
+        rows = []
+        for split, measures in summary["splits"].items():
+            value = measures[summary["metric"]]
+            numbers = [*(value[name] for name in header[1:4]), measures["majority_accuracy"]]
+            cells = (f"{number:.4f}" for number in numbers)
+            rows.append((f"{split}, {measures['examples']:,} examples", *cells))
+        note = f"Over {len(summary['seeds'])} seed(s); the model is that of the median."
+    return f"{_table('Measured', header, rows)}\n\n{note}"
+
+
+def _made_from(origin):
+    """The first characters of the digests; `origin.json` has the whole digests."""
+    made_of = origin["made_of"]
+    digests = {"weights of the backbone": origin["weights_sha256"], **made_of.get("inputs", {})}
+    rows = {name: f"sha256 `{digest[:12]}`" for name, digest in digests.items()}
+    if accepted := made_of.get("accepted_changes"):
+        rows["accepted changes"] = ", ".join(accepted)
+    if versions := made_of.get("versions"):
+        rows["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    note = "`origin.json` has the whole digests, and what they cover is in `docs/pretraining.md`."
+    return f"{_table('Made from', ['', ''], rows.items())}\n\n{note}"
+
+
+def _table(title, header, rows):
+    return f"## {title}\n\n{markdown_table(header, rows)}"
+
+
+def _base(path):
+    return os.path.basename(os.path.normpath(path))

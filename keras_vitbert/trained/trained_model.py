@@ -1,14 +1,19 @@
 """A trained model with all that its use requires: backbone, heads, vocabulary and class names."""
 
 import dataclasses
+import functools
+import re
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import BertMaskedLMHead
 
 CENTRAL_CROP = 0.875
+_SYNSET = r"n\d{8}"
+_UNKNOWN_SHARE = 0.05  # of class names that neither list knows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,3 +91,45 @@ def _rebuilt(layer, dtype, hidden_dim=None):
         theirs.save_own_variables(store)  # adds the LoRA updates to the kernel
         ours.load_own_variables(store)
     return new
+
+
+def first_difference(ours: list[str], theirs: list[str]) -> int | None:
+    """The first index at which two lists of class names differ; None if they name the same classes.
+
+    Case, underscores and hyphens do not count. A name may be a comma-separated list of synonyms:
+    one in common is enough. A WordNet id, such as n01440764, stands for ImageNet's name of its
+    class. Other lists use other names for some classes, so a few names that belong to none of the
+    ids do not count as a difference.
+    """
+    known = set().union(*map(_meanings, ours))
+    unknown = []
+    for index, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+        meanings = _meanings(their)
+        if _meanings(our) & meanings:
+            continue
+        if not re.fullmatch(_SYNSET, our) or meanings & known:
+            return index
+        unknown.append(index)
+    return unknown[0] if len(unknown) > _UNKNOWN_SHARE * len(ours) else None
+
+
+def _meanings(name):
+    """All names of a class, normalised: set of str."""
+    if re.fullmatch(_SYNSET, name):
+        return {name, _imagenet_names().get(name, name)}
+    return {_spelled(synonym) for synonym in name.split(",")}
+
+
+def _spelled(name):
+    return " ".join(re.sub(r"[_-]", " ", name).lower().split())
+
+
+@functools.cache
+def _imagenet_names():
+    """WordNet id to name of ImageNet's 1,000 classes."""
+    import keras_hub
+
+    best = keras_hub.utils.decode_imagenet_predictions(
+        np.eye(1000, dtype=np.float32), top=1, include_synset_ids=True
+    )
+    return {synset: _spelled(name) for [(synset, name, _)] in best}

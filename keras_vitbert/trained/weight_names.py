@@ -149,7 +149,7 @@ _OF_HEADS = [
 ]
 # The axes of kernels as torch has them: a dense layer's, and a convolution's.
 _TORCH_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}
-_SHOWN = 4  # names in a message
+NOTHING = "(?!)"  # the pattern that matches nothing
 
 
 def name_of(path: str, rules: Rules) -> str:
@@ -164,8 +164,8 @@ def assign(
     tensors: Mapping[str, np.ndarray],
     rules: Rules,
     in_torch: bool = False,
-    ignored: str = "(?!)",
-    lacking: str = "(?!)",
+    ignored: str = NOTHING,
+    lacking: str = NOTHING,
 ) -> None:
     """Sets all weights of a network from the tensors of a file.
 
@@ -179,48 +179,29 @@ def assign(
     Raises:
         ValueError: a tensor is missing, unknown, of another shape, of integers or not finite.
     """
-    used = {name_of(path, rules) for path in _OF_HEADS}
-    places, missing, shapes = [], [], []
+    unknown = tensors.keys() - {name_of(path, rules) for path in _OF_HEADS}
     for variable in network.weights:
         if re.search(lacking, variable.path):
             continue
         own = tuple(variable.shape)
         names, shape, axes = _stored(variable.path, own, rules)
-        if not in_torch:
-            axes = range(len(shape))
-        wanted = tuple(shape[axis] for axis in axes)
+        shape = tuple(shape[axis] for axis in axes) if in_torch else shape
         for name in names:
-            size = tensors[name].shape if name in tensors else wanted
-            if size not in (wanted, own) and (1, *size) != own:
-                shapes.append(f"{name} {size} instead of {wanted}")
-        missing += [name for name in names if name not in tensors]
-        used.update(names)
-        places.append((variable, names, np.argsort(axes)))
-    unknown = [n for n in sorted(tensors) if n not in used and not re.fullmatch(ignored, n)]
-    faults = [
-        f"it {verb} {_listed(names, noun)}"
-        for verb, names, noun in (
-            ("lacks", missing, "tensor"),
-            ("has", unknown, "unknown tensor"),
-            ("has", shapes, "tensor"),
-        )
-        if names
-    ]
-    if faults:
-        raise ValueError(f"is not the model of its config: {'; '.join(faults)}")
-    found = {name: tensors[name] for _, names, _ in places for name in names}
-    integers = [name for name, value in found.items() if value.dtype.kind in "iub"]
-    if integers:
-        raise ValueError(
-            f"has {_listed(integers, 'tensor')} of integers, perhaps quantised; give the model in "
-            "floats"
-        )
-    found = {name: np.asarray(value, np.float32) for name, value in found.items()}
-    require_finite(found, "the model")
-    for variable, names, order in places:
-        value = np.concatenate([found[name] for name in names], axis=min(1, len(names) - 1))
-        value = value.transpose(order) if in_torch else value
-        variable.assign(value.reshape(variable.shape))
+            if name not in tensors:
+                raise ValueError(f"it lacks the tensor {name}")
+            found = tensors[name].shape
+            if found not in (shape, own) and (1, *found) != own:
+                raise ValueError(f"its tensor {name} is {found} instead of {shape}")
+            if tensors[name].dtype.kind in "iub":
+                raise ValueError(f"its tensor {name} has integers, perhaps quantised; give floats")
+        parts = [np.asarray(tensors[name], np.float32) for name in names]
+        require_finite(dict(zip(names, parts, strict=True)), "it")
+        value = np.concatenate(parts, axis=min(1, len(names) - 1))
+        value = value.transpose(np.argsort(axes)) if in_torch else value
+        variable.assign(value.reshape(own))
+        unknown -= set(names)
+    if unknown := sorted(name for name in unknown if not re.fullmatch(ignored, name)):
+        raise ValueError(f"it has {len(unknown)} unknown tensors: {', '.join(unknown[:4])}")
 
 
 def named(values: Mapping[str, np.ndarray], rules: Rules) -> dict[str, np.ndarray]:
@@ -257,13 +238,6 @@ def _stored(path, shape, rules):
 
 def require_finite(tensors: Mapping[str, np.ndarray], where: str) -> None:
     """Refuses tensors with values that are not finite."""
-    damaged = [name for name, value in tensors.items() if not np.isfinite(value).all()]
-    if damaged:
-        raise ValueError(f"{where}: {_listed(damaged, 'tensor')} with values that are not finite")
-
-
-def _listed(names, noun):
-    """`3 tensors: a, b, c`; only the first few of many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    plural = "" if len(names) == 1 else "s"
-    return f"{len(names)} {noun}{plural}: {', '.join(names[:_SHOWN])}{more}"
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"{where}: {name} has values that are not finite")

@@ -66,7 +66,7 @@ def test_what_has_no_place_is_left_out_or_refused(make_network, tmp_path, capsys
 
     found = model()
     assert found.architecture == "ViTModel"
-    assert found.left_out == ["the text side", "the image head, which is the paper's"]
+    assert found.left_out == ["the text side", "the image head (paper)"]
     found = model(norm="post", images=False)
     assert found.architecture == "BertModel" and len(found.left_out) == 2
     found = model(norm="post", images=False, text_head="bert")

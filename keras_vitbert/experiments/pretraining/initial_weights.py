@@ -2,8 +2,8 @@
 
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
 from keras_vitbert.model.transfer import transfer, transfer_heads
-from keras_vitbert.trained.class_names import first_difference
 from keras_vitbert.trained.loading import load
+from keras_vitbert.trained.trained_model import first_difference
 from pipelines.command_line import say
 
 

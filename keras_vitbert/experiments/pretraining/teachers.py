@@ -3,9 +3,9 @@
 import itertools
 
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from keras_vitbert.trained.class_names import first_difference
 from keras_vitbert.trained.finding import RUN, WANTED, find
 from keras_vitbert.trained.loading import open_source
+from keras_vitbert.trained.trained_model import first_difference
 from keras_vitbert.training.distillation import Teacher
 from pipelines.command_line import say
 

@@ -105,34 +105,20 @@ class _Resolver:
 class _ReplicaContext(tpu_replication.TPUReplicateContext):
     """Tells TensorFlow that it traces for a TPU, without marking operations."""
 
-    def __init__(self):
-        XLAControlFlowContext.__init__(self)
-
     outside_all_rewrites = False
+    __init__ = XLAControlFlowContext.__init__
+    Enter, Exit = XLAControlFlowContext.Enter, XLAControlFlowContext.Exit
 
     def get_replicated_var_handle(self, name, handle_id, vars_, is_mirrored=False, is_packed=False):
         return vars_[0].handle
 
-    def AddOp(self, op):
-        pass
-
-    def AddInnerOp(self, op):
-        pass
-
     def AddValue(self, val):
         return val
 
-    def EnterGradientColocation(self, op, gradient_uid):
+    def _ignore(self, *arguments):
         pass
 
-    def ExitGradientColocation(self, op, gradient_uid):
-        pass
-
-    def Enter(self):
-        XLAControlFlowContext.Enter(self)
-
-    def Exit(self):
-        XLAControlFlowContext.Exit(self)
+    AddOp = AddInnerOp = EnterGradientColocation = ExitGradientColocation = _ignore
 
 
 @contextlib.contextmanager

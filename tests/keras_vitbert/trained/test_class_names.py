@@ -1,6 +1,6 @@
 """Whether two lists name the same classes."""
 
-from keras_vitbert.trained.class_names import _imagenet_names, first_difference
+from keras_vitbert.trained.trained_model import _imagenet_names, first_difference
 
 
 def test_spellings_of_classes():

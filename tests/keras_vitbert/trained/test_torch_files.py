@@ -64,7 +64,7 @@ def refused(folder, message):
 
 
 def test_integers_are_refused(in_torch, torch):
-    refused(in_torch("bert", dtype=torch.int8), r"has \d+ tensors: .* of integers")
+    refused(in_torch("bert", dtype=torch.int8), "integers")
 
 
 @pytest.mark.parametrize(("name", "shards"), [("bert", 1), ("vit", 1), ("distilbert", 3)])

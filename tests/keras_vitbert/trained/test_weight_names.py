@@ -32,11 +32,11 @@ def test_kernels_are_transposed_and_convolutions_are_flattened_patches():
 @pytest.mark.parametrize(
     ("change", "culprit"),
     [
-        ({"classifier.bias": None}, "lacks 1 tensor: classifier.bias"),
-        ({"x": np.ones(1)}, "unknown tensor: x"),
+        ({"classifier.bias": None}, "classifier.bias"),
+        ({"x": np.ones(1)}, "unknown tensors: x"),
         (
             {"vit.layernorm.bias": np.ones((1, 3))},
-            r"vit.layernorm.bias \(1, 3\) instead of \(15,\)",
+            r"vit.layernorm.bias",
         ),
         ({"classifier.bias": np.ones(3, np.int8)}, "classifier.bias"),
         ({"classifier.bias": np.array([1, np.inf, 0])}, "classifier.bias"),

@@ -11,7 +11,7 @@ from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.fine_tuning.trials import TaskStream
 from keras_vitbert.experiments.pretraining.data import open_data
-from keras_vitbert.extras.ahead_of_time import step_programs
+from keras_vitbert.extras.ahead_of_time import programs as run_programs
 from keras_vitbert.model.pretraining_network import build_network
 from tests.keras_vitbert.tiny_runs import VOCABULARY, config_of
 from tests.marks import slow
@@ -31,7 +31,7 @@ def test_the_batches_are_those_of_the_streams(sources, mixing):
     stream = open_data(config).stream(config)
     masking = {"data.text.masking.max_predictions": 3, "data.text.masking.ratio": 0.5}
     config = config.with_values({"model.max_sequence_length": stream.texts.length, **masking})
-    programs = step_programs.pretraining_programs(config, tf.distribute.get_strategy())
+    programs = run_programs.pretraining_programs(config, tf.distribute.get_strategy())
     batches = {program.name: program.batch for program in programs.steps}
     assert list(batches) == ["train", "probe", "validate"]
     assert batches["train"] == batches["probe"] == stream.training().element_spec
@@ -50,7 +50,7 @@ def fine_tuning_batches(task, folder, model, **changes):
     config = config.for_devices(Devices())
     data = open_task(task, config, VOCABULARY, model["max_sequence_length"], str(folder))
     pretrained = Pretrained(RANDOM, "x", 0, "sha", model, None, None)
-    programs = step_programs.fine_tuning_programs(
+    programs = run_programs.fine_tuning_programs(
         config, pretrained, len(data.classes), tf.distribute.get_strategy()
     )
     train, evaluate = programs.steps
@@ -88,7 +88,7 @@ def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
 def test_teachers_are_in_memory_too(sources):
     def resident(name):
         config = config_of(sources, variant=name)
-        programs = step_programs.pretraining_programs(config, tf.distribute.get_strategy())
+        programs = run_programs.pretraining_programs(config, tf.distribute.get_strategy())
         return programs.resident_bytes()
 
     model = config_of(sources).model.to_dict()

@@ -76,7 +76,7 @@ def _check_records(file):
     """Reads all records, which compares their checksums."""
     import tensorflow as tf
 
-    from pipelines.shards.damage import reason_of
+    from pipelines.shards.records import reason_of
 
     try:
         for _ in tf.data.TFRecordDataset(file):

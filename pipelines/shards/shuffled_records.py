@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.cores import available_cores
-from pipelines.memory import available_memory
+from pipelines.shards.records import RecordFiles
 
 LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
 BLOCK_BYTES = 1 << 20
@@ -31,20 +31,9 @@ MIN_BLOCK = 8  # records: fewer would always come in the same window together
 
 
 class ShuffledRecords:
-    """The elements of one host.
+    """The elements of one host; `shard` is the number of hosts and the index of this one."""
 
-    Args:
-        records: `RecordFiles`.
-        seed: int.
-        shard: (number of hosts, index of this one).
-        cache: bool, whether the records that this host reads are kept in memory, as they are
-            stored in the files.
-
-    Raises:
-        ValueError: there is not enough memory for `cache`.
-    """
-
-    def __init__(self, records, seed, shard=(1, 0), cache=False):
+    def __init__(self, records: RecordFiles, seed: int, shard: tuple[int, int] = (1, 0)):
         self._records, self._count, self._seed = records, records.count, seed
         self._hosts, self._host = shard
         self._step = math.gcd(self._hosts, LANES)  # from one lane of this host to its next
@@ -52,19 +41,12 @@ class ShuffledRecords:
         self._block = max(BLOCK_BYTES * records.count // records.bytes, MIN_BLOCK)
         self._windows = records.count // (LANES * self._block)  # in an epoch
         self._read = records.reader
-        if cache:
-            if shard not in records.memory:
-                records.memory[shard] = self._loaded(records)
-            self._read = self._memory_reader(records.memory[shard])
 
-    def elements(self, start=0):
-        """The host's share of the endless stream.
+    def elements(self, start: int = 0) -> tf.data.Dataset:
+        """The host's share of the endless stream: (number of the element, serialized record).
 
         Args:
-            start: int, the first element, counted over all hosts and epochs.
-
-        Returns:
-            `tf.data.Dataset` of (number of the element, serialized record).
+            start: the first element, counted over all hosts and epochs.
         """
         first_epoch, offset = divmod(start, self._count)
         first_window = min(offset // (LANES * self._block), self._windows)
@@ -95,15 +77,10 @@ class ShuffledRecords:
         # While a window is used, the next one is read.
         return stream.prefetch(min(self._row * self._block, self._count))
 
-    def names(self, start, count):
-        """Identifies the records behind some elements, without reading them.
+    def names(self, start: int, count: int) -> list[str]:
+        """The file and the place in it of the records behind some elements, without reading them.
 
-        Args:
-            start: int, the first element, counted over all hosts and epochs.
-            count: int.
-
-        Returns:
-            list of str: a record's file and its place in it, as in `train-00000-of-00004:17`.
+        Each such as `train-00000-of-00004:17`; `start` is counted as in `elements`.
         """
         order = copy.copy(self)
         order._read = lambda begin, count: tf.data.Dataset.range(begin, begin + count)
@@ -143,31 +120,6 @@ class ShuffledRecords:
         count = self._count - begin
         records = _shuffled(self._read(begin, count), count, _key(self._seed, epoch, LANES))
         return records.skip(passed).enumerate(epoch * self._count + begin + passed)
-
-    def _loaded(self, records):
-        """The records of this host's blocks, and those that fill no window, as one tensor."""
-        block, blocks = self._block, self._windows * LANES
-        count = blocks // self._step * block + self._count - blocks * block
-        needed = records.bytes * count // self._count
-        if needed > available_memory():
-            raise ValueError(
-                f"{records.pattern}: a cache needs {needed / 1e9:.1f} GB of memory, "
-                f"{available_memory() / 1e9:.1f} GB are free"
-            )
-        own = tf.data.Dataset.range(self._host % self._step, blocks, self._step)
-        stream = own.flat_map(lambda index: records.reader(index * block, block))
-        stream = stream.concatenate(records.reader(blocks * block, self._count - blocks * block))
-        return stream.batch(count).get_single_element()
-
-    def _memory_reader(self, memory):
-        """Like `RecordFiles.reader`, for one block or for what follows the last block."""
-        block, blocks = self._block, self._windows * LANES
-
-        def read(begin, count):
-            own = tf.minimum(tf.cast(begin, tf.int64) // block, blocks) // self._step * block
-            return tf.data.Dataset.from_tensor_slices(memory[own : own + count])
-
-        return read
 
 
 def _key(seed, epoch, lane):

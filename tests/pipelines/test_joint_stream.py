@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.image_stream import ImageStream
-from pipelines.images.image_records import image_example, write_image_records
+from pipelines.images.image_records import ImageStream, image_example, write_image_records
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
 from pipelines.shards.records import RecordFiles
+from pipelines.shards.shard_files import to_example, write_shards
 from pipelines.shards.shuffled_records import ShuffledRecords
-from pipelines.shards.tfrecords import to_example, write_shards
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text_stream import TextStream
 from tests.marks import slow
@@ -51,7 +50,7 @@ def stream(tmp_path_factory):
             return RecordFiles.find(f"{folder}/{kind}-{split}-*")
 
         sources[split] = (
-            ImageStream(find("image"), images, views=ImageViews(SIZE, (0.3, 1.0))).check(),
+            ImageStream(find("image"), images, views=ImageViews(SIZE, (0.3, 1.0))),
             TextStream.open(find("text"), VOCABULARY, 20, LENGTH),
         )
     (images, texts), (image_validation, text_validation) = sources.values()

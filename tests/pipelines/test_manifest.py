@@ -9,7 +9,7 @@ import tensorflow as tf
 from pipelines import command_line, files, manifest
 from pipelines.shards import shard_files, shard_manifest
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
 from tests.said import without_status
 
 

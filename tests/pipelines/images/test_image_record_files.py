@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
 
 
 def png(value):

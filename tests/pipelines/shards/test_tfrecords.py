@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
 
 
 def test_features_keep_their_values():

@@ -10,10 +10,9 @@ from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import to_example, write_shards
 from tests.marks import slow
-from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow, smooth
+from tests.pipelines.image_fixtures import smooth
 
 CLASSES = 5
-WHOLE = ImageViews(20, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
 
 
 def open_images_in(folder):
@@ -103,18 +102,6 @@ def test_labels_begin_at_zero(open_images, label_offset):
     assert [example["image_labels"] for example in validation] == list(range(CLASSES))
 
 
-def test_grey_jpegs_come_out_in_three_channels(tmp_path):
-    grey = smooth(20, 20)[..., :1]
-    encoded = tf.io.encode_jpeg(grey, format="grayscale", quality=95).numpy()
-    example = to_example({"image/encoded": encoded, "image/class/label": 1})
-    write_shards([example], str(tmp_path / "x"), 1)
-    records = RecordFiles.find(str(tmp_path / "*"))
-    source = ImageStream(records, 1, views=WHOLE)
-    expected = pillow(encoded, 20)
-    for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
-        np.testing.assert_allclose(example["images"], expected, atol=PILLOWS_ROUNDING)
-
-
 def test_validation_takes_each_image_once_in_order(open_images):
     images = [np.full((8, 8, 3), 20 * n, np.uint8) for n in range(11)]
     source = open_images(images, files=3)
@@ -134,18 +121,6 @@ def test_a_later_label_out_of_range_stops_the_stream(open_images, stream, label)
         take(dataset, 4)
     assert f"{source.records.pattern}: an image label is out of range" in str(caught.value)
     assert f"[{label + 1}]" in str(caught.value)
-
-
-def test_other_formats_are_read_as_well(tmp_path):
-    """PNGs are in other people's ImageNet records."""
-    pixels = smooth(20, 20)
-    example = to_example(
-        {"image/encoded": tf.io.encode_png(pixels).numpy(), "image/class/label": 1}
-    )
-    write_shards([example], str(tmp_path / "x"), 1)
-    source = ImageStream(RecordFiles.find(str(tmp_path / "x-*")), 1, views=WHOLE)
-    for [example] in (take(source.validation(), 1), training(source, 0, 0, 1)):
-        np.testing.assert_allclose(example["images"], pixels / 255.0, atol=1e-6)
 
 
 def test_the_manifest_tells_the_label_of_the_first_class(tmp_path):

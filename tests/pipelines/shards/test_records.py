@@ -94,16 +94,6 @@ def test_records_have_places(files):
         assert in_files([file])[place] == record
 
 
-def test_without_a_manifest_the_headers_tell_the_same(files, tmp_path):
-    for file in files.files:
-        tf.io.gfile.copy(file, str(tmp_path / file.rpartition("/")[2]))
-    found = RecordFiles.find(str(tmp_path / "train-*"))
-    assert [(run.count, run.index) for run in found.runs] == [
-        (run.count, run.index) for run in files.runs
-    ]
-    assert not found.manifests and files.manifests and found.bytes == files.bytes
-
-
 def test_empty_files_and_empty_records_count_too(tmp_path):
     write_shards([b"", b"x", b""], str(tmp_path / "a"), 1)
     write_shards([], str(tmp_path / "b"), 1)

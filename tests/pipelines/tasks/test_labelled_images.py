@@ -160,7 +160,7 @@ def test_damage_is_found_by_name(folder, tmp_path):
     assert f"{tmp_path}/a/1.png: " in ListedImages.find(str(tmp_path))[0].first_damage()
 
 
-@pytest.mark.parametrize("label", [" ", b"cat", "a\nb", None])
+@pytest.mark.parametrize("label", [" ", b"cat"])
 def test_a_label_is_a_word(tmp_path, label):
     """As it is for texts: a class without a name would be trained."""
     path = tmp_path / "train.parquet"

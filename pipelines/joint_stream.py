@@ -12,8 +12,7 @@ import tensorflow as tf
 from pipelines.cores import available_cores
 from pipelines.images.image_records import ImageStream
 from pipelines.shards.host_shares import host_stream, one_pass, shard, share
-from pipelines.text.packing import packed
-from pipelines.text_stream import TextStream
+from pipelines.text_stream import TextStream, packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +22,7 @@ class JointStream:
     Attributes:
         image_batch, text_batch: per step over all replicas.
         packed_parts: into how many parts a replica's training texts are divided; each part is
-            packed into rows separately, see `pipelines.text.packing`; 0: a row holds one text.
+            packed into rows separately, see `packed`; 0: a row holds one text.
     """
 
     images: ImageStream | None

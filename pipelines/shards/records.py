@@ -246,14 +246,14 @@ class RecordFiles:
         )
 
     def first_example(self) -> tf.train.Example:
-        """The first record that is whole and such a message; a `ValueError` if there is none."""
-        for number in range(self.count):
+        """The first whole record, such a message; a `ValueError` if the first 100 are not."""
+        for number in range(min(self.count, 100)):
             try:
                 [record] = self.in_order(number, number + 1).as_numpy_iterator()
                 return tf.train.Example.FromString(record)
             except (tf.errors.DataLossError, DecodeError):
                 continue
-        raise ValueError(f"{self.pattern}: no record is an example, or all are damaged")
+        raise ValueError(f"{self.pattern}: the first records are damaged, or no examples")
 
     def in_order(self, begin: Any = 0, end: Any = None) -> tf.data.Dataset:
         """The serialized records from index `begin` to `end` (excluded; None for all that follow).

@@ -139,21 +139,6 @@ def test_no_two_sources_have_the_same_seed(stream):
     assert len(set(seeds)) == len(seeds) == 6
 
 
-@pytest.mark.slow
-def test_the_sources_are_shuffled_apart(stream, tmp_path):
-    """Texts in as many records and files as the images come in another order, for any seeds."""
-    write_shards((to_example(text(n)) for n in range(17)), str(tmp_path / "text"), 3)
-    records = RecordFiles.find(str(tmp_path / "*"))
-    twins = dataclasses.replace(stream, texts=TextStream.open(records, VOCABULARY, 20, LENGTH))
-    orders = []
-    for seed in range(3):
-        twins = dataclasses.replace(twins, seed=seed, image_batch=17, text_batch=17)
-        [batch] = take(twins.training(), 1)
-        orders += [tuple(batch["image_labels"]), tuple(batch["token_ids"][:, 0])]
-    assert len(set(orders)) == 6
-    assert {tuple(sorted(order)) for order in orders} == {(*range(17),)}
-
-
 @pytest.mark.parametrize(
     "replicas",
     [slow(1), slow(2), 4],
@@ -277,21 +262,7 @@ def test_one_modality_alone_is_the_same_as_with_the_other(stream, whole, kept):
     assert (alone.tokens_per_step > 0) == (kept == "texts")
 
 
-@pytest.mark.slow  # the sources have quick tests of it
-def test_the_global_seed_changes_nothing(stream, whole):
-    try:
-        tf.random.set_seed(11)
-        assert_equal(take(stream.training(), 3), whole[:3])
-    finally:
-        tf.random.set_seed(None)
-
-
 def test_the_seed_changes_everything(stream, whole):
     other = joined(take(dataclasses.replace(stream, seed=2).training(), 3))
     for name in ("images", "image_labels", "token_ids"):
         assert not np.array_equal(other[name], joined(whole[:3])[name])
-
-
-def test_replicas_that_do_not_divide_the_batch_are_refused(stream):
-    with pytest.raises(ValueError, match="divisible"):
-        stream.training(0, context(replicas=3))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.shards import shard_files
-from pipelines.shards.records import RecordFiles, Run, scan
+from pipelines.shards.records import RecordFiles, scan
 from pipelines.shards.shard_files import RecordFile, write_shards
 
 COUNT = 23
@@ -246,10 +246,3 @@ def test_a_changed_byte_of_a_length_loses_the_rest(
         assert damage.records == len(sizes) - hit
     else:
         assert damage.records == 1
-
-
-def test_a_part_of_a_run_keeps_the_place_before_it():
-    run = Run("x", 4, 20, ((4, 0), (10, 600), (17, 1300)))
-    part = run.part(12, 20)
-    assert (part.first, part.count, part.index) == (12, 8, ((10, 600), (17, 1300)))
-    assert run.part(4, 10).index == ((4, 0),)

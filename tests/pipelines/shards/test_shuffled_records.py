@@ -167,14 +167,6 @@ def test_hosts_divide_the_stream(files, whole, host, hosts):
     assert read(files, len(wanted), start=31, shard=(hosts, host)) == wanted
 
 
-@pytest.mark.slow
-def test_three_hosts_in_two_epochs_see_each_record_twice(files):
-    elements = 2 * COUNT // 3
-    hosts = [read(files, elements + 1, shard=(3, host)) for host in range(3)]
-    seen = collections.Counter(r for host in hosts for n, r in host if n < 2 * COUNT)
-    assert seen == dict.fromkeys(map(content, range(COUNT)), 2)
-
-
 @pytest.mark.parametrize("hosts", [2])
 def test_hosts_open_their_own_parts_of_the_files(files, hosts):
     """The lanes of different hosts are disjoint in every epoch, and together they are the set."""

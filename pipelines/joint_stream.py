@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.cores import available_cores
 from pipelines.images.image_records import ImageStream
-from pipelines.shards.host_shares import host_stream, one_pass, shard, share
+from pipelines.shards.streams import host_stream, one_pass, shard, share
 from pipelines.text_stream import TextStream, packed
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.cores import available_cores
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.shards.streams import ShuffledRecords
 from pipelines.text.masking import Masking
 from pipelines.text.wordpiece import vocabulary_hash
 

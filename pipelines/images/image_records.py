@@ -12,7 +12,7 @@ from pipelines.images import image_decoding, jpeg
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import Damage, RecordFiles, first_damage
 from pipelines.shards.shard_files import to_example, write_shards
-from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.shards.streams import ShuffledRecords
 
 LABEL_OFFSET = 1  # classes of ImageNet's files begin at 1: 0 is background
 

@@ -13,10 +13,15 @@ takes the elements `n = h (mod H)`, so the content of the stream does not depend
 hosts. If `H` divides `L`, a host reads `L / H` lanes, the same share of the files in every epoch.
 Besides these it reads only the last records of an epoch. With other numbers of hosts, a host also
 reads records that it skips.
+
+How the hosts and replicas of a run share a stream follows from their `tf.distribute.InputContext`,
+or None where one replica takes everything.
 """
 
 import copy
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +33,9 @@ LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share 
 BLOCK_BYTES = 1 << 20
 _READERS = 16  # the fewest blocks that are read at once: remote storage answers slowly
 MIN_BLOCK = 8  # records: fewer would always come in the same window together
+
+
+Context = tf.distribute.InputContext | None
 
 
 class ShuffledRecords:
@@ -144,3 +152,65 @@ def _shuffled(stream, buffer_size, key):
         output_shapes=[()],
     )
     return tf.data.experimental.from_variant(variant, stream.element_spec)
+
+
+def shard(context: Context) -> tuple[int, int]:
+    """The share of a source that a host reads: (number of hosts, index of this one)."""
+    return (1, 0) if context is None else (context.num_input_pipelines, context.input_pipeline_id)
+
+
+def share(global_batch: int, context: Context) -> int:
+    """The size of one replica's batch, of `global_batch` examples over all replicas.
+
+    Raises:
+        ValueError: the replicas cannot share the batch evenly.
+    """
+    return global_batch if context is None else context.get_per_replica_batch_size(global_batch)
+
+
+def one_pass(
+    read: Callable[[int, int], tf.data.Dataset],
+    count: int,
+    batch: int,
+    steps: int,
+    weight_name: str,
+    context: Context,
+    **empties: Any,
+) -> tf.data.Dataset:
+    """A host's share of batches that hold every example once, padded with empty examples.
+
+    Args:
+        read: function of (begin, end) that returns those examples, dicts.
+        count: how many examples there are.
+        batch: examples per step over all replicas.
+        steps: how many batches there are, over all hosts.
+        weight_name: the field for an example's weight: 1.0, or 0.0 if it is empty.
+        **empties: values that an empty example has instead of zeros.
+
+    Returns:
+        Dicts, each a replica's batch.
+    """
+    hosts, host = shard(context)
+    size = steps * batch // hosts
+    begin, end = (min(place * size, count) for place in (host, host + 1))
+    stream = read(begin, end)
+    empty = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in stream.element_spec.items()}
+    for name, value in empties.items():
+        empty[name] = tf.cast(value, empty[name].dtype)
+    filling = tf.data.Dataset.from_tensors({**empty, weight_name: 0.0}).repeat()
+    stream = stream.map(lambda example: {**example, weight_name: 1.0}).concatenate(filling)
+    return stream.take(size).batch(share(batch, context), drop_remainder=True)
+
+
+def host_stream(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """Marks a host's own stream as divided among hosts: TensorFlow must not divide it again.
+
+    It is deterministic and prefetched.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    # Its thread looks for better settings at intervals of up to a minute, and ending the stream may
+    # have to wait for the next one. Maps use all cores without it.
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return stream.with_options(options).prefetch(2)

@@ -18,7 +18,7 @@ from pipelines.images import image_sources, jpeg
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_sources import WHOLE_FILE, ImageList, entry_file, entry_name, read_entry
 from pipelines.images.image_views import ImageViews
-from pipelines.shards.host_shares import host_stream, one_pass, shard, share
+from pipelines.shards.streams import host_stream, one_pass, shard, share
 from pipelines.tasks.labelled_rows import image_columns, numbered, whole_rows
 from pipelines.tasks.tables import Table
 

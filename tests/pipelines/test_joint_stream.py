@@ -12,7 +12,7 @@ from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import to_example, write_shards
-from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.shards.streams import ShuffledRecords
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text_stream import TextStream
 from tests.marks import slow

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.shards import shuffled_records
+from pipelines.shards import streams
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import write_shards
-from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.shards.streams import ShuffledRecords
 from tests.marks import slow
 
 LANES, BLOCK, COUNT = 6, 3, 89  # 4 windows of 18 records, and 17 records that fill none
@@ -25,9 +25,9 @@ RECORD_BYTES = len(content(0)) + 16
 @pytest.fixture(scope="module", autouse=True)
 def small_windows():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffled_records, "LANES", LANES)
-        patch.setattr(shuffled_records, "BLOCK_BYTES", BLOCK * RECORD_BYTES)
-        patch.setattr(shuffled_records, "MIN_BLOCK", 1)
+        patch.setattr(streams, "LANES", LANES)
+        patch.setattr(streams, "BLOCK_BYTES", BLOCK * RECORD_BYTES)
+        patch.setattr(streams, "MIN_BLOCK", 1)
         yield
 
 
@@ -118,7 +118,7 @@ def test_blocks_of_a_lane_are_shuffled_apart(whole, places):
 
 def test_a_small_set_is_shuffled_as_a_whole(files, monkeypatch):
     """Each record comes first about as often: 200 epochs, 89 records."""
-    monkeypatch.setattr(shuffled_records, "BLOCK_BYTES", 1000 * RECORD_BYTES)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 1000 * RECORD_BYTES)
     stream = [record for _, record in read(files, 200 * COUNT)]
     firsts = collections.Counter(stream[::COUNT])
     assert len(firsts) > 65 and max(firsts.values()) < 11  # 2.2 each; 80 of 89 are to be expected
@@ -133,7 +133,7 @@ def from_the_start(files):
     @functools.cache
     def from_the_start(block):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shuffled_records, "BLOCK_BYTES", block * RECORD_BYTES)
+            patch.setattr(streams, "BLOCK_BYTES", block * RECORD_BYTES)
             return read(files, 3 * COUNT + 1, seed=3)
 
     return from_the_start
@@ -156,7 +156,7 @@ def test_a_late_start_equals_the_stream_without_its_beginning(
     files, from_the_start, start, block, monkeypatch
 ):
     whole = from_the_start(block)
-    monkeypatch.setattr(shuffled_records, "BLOCK_BYTES", block * RECORD_BYTES)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", block * RECORD_BYTES)
     assert read(files, 50, seed=3, start=start) == whole[start : start + 50]
 
 

@@ -68,7 +68,7 @@ def write_images(folder: str, count: int) -> str:
     from PIL import Image
 
     from pipelines.package_data import find_package_file
-    from pipelines.shards.tfrecords import to_example, write_shards
+    from pipelines.shards.shard_files import to_example, write_shards
 
     paths = [f"datasets/images/{name}.jpg" for name in ("china", "flower")]
     photographs = [Image.open(find_package_file("sklearn", path)) for path in paths]
@@ -98,7 +98,7 @@ def _streams(pattern):
     import keras_cv
     import tensorflow as tf
 
-    from pipelines.image_stream import ImageStream
+    from pipelines.images.image_records import ImageStream
     from pipelines.images.image_views import ImageViews
     from pipelines.shards.records import RecordFiles
 

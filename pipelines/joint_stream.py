@@ -6,17 +6,13 @@ Both sources are shuffled independently and numbered from 0. Step `n` takes the 
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from pipelines.cores import available_cores
-from pipelines.shards.host_shares import host_stream, one_pass, shard, share
-from pipelines.text.packing import packed
-
-if TYPE_CHECKING:
-    from pipelines.image_stream import ImageStream
-    from pipelines.text_stream import TextStream
+from pipelines.images.image_records import ImageStream
+from pipelines.shards.streams import host_stream, one_pass, shard, share
+from pipelines.text_stream import TextStream, packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,27 +20,23 @@ class JointStream:
     """Images and texts for training and validation; either modality may be absent.
 
     Attributes:
-        images, image_validation: `ImageStream`, or None.
-        texts, text_validation: `TextStream`, or None.
-        image_batch: int, images per step over all replicas.
-        text_batch: int, texts per step over all replicas.
-        seed: int.
-        packed_parts: int, into how many parts a replica's training texts are divided; each part is
-            packed into rows separately, see `pipelines.text.packing`; 0: a row holds one text.
+        image_batch, text_batch: per step over all replicas.
+        packed_parts: into how many parts a replica's training texts are divided; each part is
+            packed into rows separately, see `packed`; 0: a row holds one text.
     """
 
-    images: "ImageStream | None"
-    image_validation: "ImageStream | None"
-    texts: "TextStream | None"
-    text_validation: "TextStream | None"
+    images: ImageStream | None
+    image_validation: ImageStream | None
+    texts: TextStream | None
+    text_validation: TextStream | None
     image_batch: int
     text_batch: int
     seed: int = 0
     packed_parts: int = 0
 
     @property
-    def sources(self):
-        """dict of name to source, of those that are present."""
+    def sources(self) -> dict[str, ImageStream | TextStream]:
+        """The sources that are present, by name."""
         names = ("images", "image_validation", "texts", "text_validation")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
@@ -60,17 +52,13 @@ class JointStream:
         )
         return [modality for modality in every if modality[1] is not None]
 
-    def training(self, step=0, context=None):
-        """Endless dataset of batches from `step` on.
+    def training(
+        self, step: int = 0, context: tf.distribute.InputContext | None = None
+    ) -> tf.data.Dataset:
+        """Endless dataset of batches from `step` on, see `training.joint_trainer.JointTrainer`.
 
-        Args:
-            step: int, the step of the first batch.
-            context: `tf.distribute.InputContext`, as `distribute_datasets_from_function` passes
-                it. Batches are then one replica's share, and a host reads its own share of the
-                files.
-
-        Returns:
-            `tf.data.Dataset` of dicts, see `keras_vitbert.training.joint_trainer.JointTrainer`.
+        With a `context`, as `distribute_datasets_from_function` passes it, batches are one
+        replica's share, and a host reads its own share of the files.
         """
         streams = [
             source.training(seed, step * batch, share(batch, context), shard(context))
@@ -85,31 +73,18 @@ class JointStream:
         # `repeat` shows that the stream is endless: replicas need not consult each other each step.
         return _joined(streams).repeat()
 
-    def batch_records(self, step):
-        """The records of a step's batch.
-
-        Args:
-            step: int.
-
-        Returns:
-            dict of `images` and `texts`, if they are present, to lists of str.
-        """
+    def batch_records(self, step: int) -> dict[str, list[str]]:
+        """The records of a step's batch, of `images` and `texts` if they are present."""
         return {
             f"{name}s": source.names(seed, step * batch, batch)
             for name, source, _, batch, seed in self._modalities
         }
 
-    def validation(self, context=None):
-        """Dataset of a host's share of the validation examples, each once.
+    def validation(self, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        """Batches of a host's share of the validation examples, each once.
 
         The shorter source and the last batches are padded with empty examples. Their
         `image_weights` or `text_weights` are 0, so they do not count.
-
-        Args:
-            context: as in `training`.
-
-        Returns:
-            `tf.data.Dataset` of dicts.
         """
         steps = self.validation_batches
         streams = [
@@ -121,22 +96,22 @@ class JointStream:
         return _joined(streams)
 
     @property
-    def validation_batches(self):
+    def validation_batches(self) -> int:
         """The number of validation steps."""
         return max(-(-source.records.count // batch) for _, _, source, batch, _ in self._modalities)
 
     @property
-    def training_records(self):
-        """dict of a source's name to its number of training records."""
+    def training_records(self) -> dict[str, int]:
+        """How many training records each source has."""
         return {f"{name}s": source.records.count for name, source, *_ in self._modalities}
 
     @property
-    def tokens_per_step(self):
+    def tokens_per_step(self) -> int:
         """Text tokens per step, padding included."""
         return self.text_batch * self.texts.length if self.texts is not None else 0
 
     @property
-    def images_per_step(self):
+    def images_per_step(self) -> int:
         """Images per step."""
         return self.image_batch if self.images is not None else 0
 

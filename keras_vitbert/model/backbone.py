@@ -63,7 +63,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
     - `padding_mask`: `(batch, length)`, true or 1 for real tokens;
     - where rows hold several texts, also `position_ids`: `(batch, length)` integers, which start
       at 0 in each text. `padding_mask` then holds the number of the text, counted from 1, and 0 for
-      padding; tokens attend to tokens of their own text (`pipelines.text.packing`).
+      padding; tokens attend to tokens of their own text (`pipelines.text_stream.packed`).
 
     It returns a dict with `image_sequence` `(batch, prefix_tokens + patches, hidden_dim)`, the
     class token first, and `text_sequence` `(batch, length, hidden_dim)`, each if its inputs are

@@ -52,8 +52,9 @@ class PreTrainingNetwork(BackboneNetwork):
     `(batch, predictions, vocabulary_size)` and `nsp_logits` `(batch, 2)`, where class 1 means that
     segment B is random.
 
-    Where rows hold several texts (`pipelines.text.packing`), `text_starts` `(texts,)` says where
-    each begins, counted over all rows; logits and `masked_positions` are then by text, not by row.
+    Where rows hold several texts (`pipelines.text_stream.packed`), `text_starts` `(texts,)` says
+    where each begins, counted over all rows; logits and `masked_positions` are then by text, not by
+    row.
     """
 
     def __init__(self, backbone, num_classes=None, heads=None, **kwargs):

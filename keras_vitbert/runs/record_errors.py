@@ -5,7 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from pipelines.command_line import say
-from pipelines.shards.damage import first_damage, reason_of
+from pipelines.shards.records import first_damage, reason_of
 
 _ERRORS = (
     tf.errors.InvalidArgumentError,

@@ -2,15 +2,17 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.cores import available_cores
 from pipelines.images import image_decoding, jpeg
-from pipelines.shards import damage, tfrecords
-from pipelines.shards.records import RecordFiles
-from pipelines.shards.shuffled_records import ShuffledRecords
+from pipelines.images.image_views import ImageViews
+from pipelines.shards.records import Damage, RecordFiles, first_damage
+from pipelines.shards.shard_files import to_example, write_shards
+from pipelines.shards.streams import ShuffledRecords
 
 LABEL_OFFSET = 1  # classes of ImageNet's files begin at 1: 0 is background
 
@@ -20,12 +22,13 @@ class ImageRecordFiles:
     """Labelled images in TFRecord files, of ImageNet's usual format by default.
 
     Attributes:
-        records: `RecordFiles`. Images are JPEGs, or other formats that `tf.io.decode_image` reads.
-        num_classes: int.
-        encoded, label: str, the names of the fields.
-        label_offset: int, the label of the first class in the files: 1 in ImageNet's, where 0 is
+        records: JPEGs, or other formats that `tf.io.decode_image` reads.
+        encoded, label: the names of the fields.
+        label_offset: the label of the first class in the files: 1 in ImageNet's, where 0 is
             background.
-        cache: bool, whether training records are kept in memory once they are read.
+
+    Raises:
+        ValueError: the manifest gives another label offset.
     """
 
     records: RecordFiles
@@ -33,94 +36,64 @@ class ImageRecordFiles:
     encoded: str = "image/encoded"
     label: str = "image/class/label"
     label_offset: int = LABEL_OFFSET
-    cache: bool = False
+
+    known_labels = None  # they are in the records
+
+    def __post_init__(self):
+        for path, manifest in self.records.manifests.items():
+            offset = manifest["settings"].get("label_offset", self.label_offset)
+            if offset != self.label_offset:
+                raise ValueError(
+                    f"{path}: the label of the first class is {offset}, data.images.label_offset "
+                    f"is {self.label_offset}"
+                )
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many images there are."""
         return self.records.count
 
     @property
-    def sha256(self):
+    def sha256(self) -> str:
         """Identifies the records, see `RecordFiles.sha256`."""
         return self.records.sha256
 
-    def part(self, ranges):
-        """Some of the images.
-
-        Args:
-            ranges: list of (first, end), ascending indices; `end` is excluded.
-
-        Returns:
-            `ImageRecordFiles`.
-        """
+    def part(self, ranges: list[tuple[int, int]]) -> "ImageRecordFiles":
+        """Some of the images: ascending ranges of indices, their ends excluded."""
         return dataclasses.replace(self, records=self.records.part(ranges))
 
-    def elements(self, seed, start, shard):
-        """The endless shuffled stream of a host.
+    def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
+        """A host's share of the endless shuffled stream: (number, serialized record).
 
         Args:
-            seed: int.
-            start: int, the index of the first element, over all hosts.
+            start: the index of the first element, over all hosts.
             shard: (number of hosts, index of this one).
-
-        Returns:
-            `tf.data.Dataset` of (number, serialized record).
         """
-        return ShuffledRecords(self.records, seed, shard, self.cache).elements(start)
+        return ShuffledRecords(self.records, seed, shard).elements(start)
 
-    def names(self, seed, start, count):
-        """The images behind some elements of the shuffled stream: list of str, FILE:PLACE.
-
-        Args:
-            seed, start, count: int.
-        """
+    def names(self, seed: int, start: int, count: int) -> list[str]:
+        """The images behind some elements of the shuffled stream, FILE:PLACE."""
         return ShuffledRecords(self.records, seed).names(start, count)
 
-    known_labels = None  # they are in the records
-
-    def descriptions(self):
-        """What identifies each image, its place: iterator of dicts of str, FILE:PLACE."""
+    def descriptions(self) -> Iterator[dict[str, str]]:
+        """What identifies each image, its place: FILE:PLACE."""
         places = (self.records.locate(index) for index in range(self.count))
         return ({"record": f"{os.path.basename(file)}:{place}"} for file, place in places)
 
-    def in_order(self, begin=0, end=None):
-        """The records in the order of the files.
-
-        Args:
-            begin, end: int, indices; `end` is excluded, None for all that follow.
-
-        Returns:
-            `tf.data.Dataset` of serialized records.
-        """
+    def in_order(self, begin: int = 0, end: int | None = None) -> tf.data.Dataset:
+        """The serialized records in the order of the files, see `RecordFiles.in_order`."""
         return self.records.in_order(begin, end)
 
-    def read(self, serialized):
-        """Parses a record.
-
-        Args:
-            serialized: string tensor.
-
-        Returns:
-            (encoded image, string tensor, label as it is stored, int64 tensor).
-        """
+    def read(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Parses a record: (encoded image, string, label as it is stored, int64)."""
+        kinds = {self.encoded: tf.string, self.label: tf.int64}
         features = tf.io.parse_single_example(
-            serialized,
-            {
-                self.encoded: tf.io.FixedLenFeature((), tf.string),
-                self.label: tf.io.FixedLenFeature((), tf.int64),
-            },
+            serialized, {name: tf.io.FixedLenFeature((), kind) for name, kind in kinds.items()}
         )
         return features[self.encoded], features[self.label]
 
-    def to_labels(self, stored):
-        """Labels from 0.
-
-        Args:
-            stored: int64 tensor of any shape, labels as they are in the files.
-
-        Returns:
-            int32 tensor of that shape.
+    def to_labels(self, stored: tf.Tensor) -> tf.Tensor:
+        """Labels from 0, int32, of labels as they are in the files, int64 of any shape.
 
         Raises:
             tf.errors.InvalidArgumentError: when run, if a label is out of range. It shows the one
@@ -130,13 +103,17 @@ class ImageRecordFiles:
         least, largest = tf.reduce_min(labels), tf.reduce_max(labels)
         shown = tf.where(least < 0, least, largest)
         in_range = (shown >= 0) & (shown < self.num_classes)
-        message = f"{self.records.pattern}: an image label is out of range (of the stored labels)"
         shown += self.label_offset
+        message = (
+            f"{self.records.pattern}: an image label is out of range, {self.label_offset} to "
+            f"{self.label_offset + self.num_classes - 1} by model.num_classes and "
+            "data.images.label_offset"
+        )
         with tf.control_dependencies([tf.debugging.Assert(in_range, [message, shown])]):
             return tf.cast(labels, tf.int32)  # in which larger values would wrap around
 
-    def probes(self, begin=0):
-        """Dataset with an element for each record; reading that of an unusable record fails."""
+    def probes(self, begin: int = 0) -> tf.data.Dataset:
+        """An element for each record; reading that of an unusable record fails."""
 
         def decoded(serialized):
             encoded, label = self.read(serialized)
@@ -146,63 +123,75 @@ class ImageRecordFiles:
 
         return self.in_order(begin).map(decoded, available_cores(), deterministic=True)
 
-    def first_damage(self):
-        """The first unusable record of the files: `Damage`, or None."""
-        return damage.first_damage(self)
+    def first_damage(self) -> Damage | None:
+        """The first unusable record of the files."""
+        return first_damage(self)
 
 
-def write_image_records(images, labels, prefix, shards, label_offset=LABEL_OFFSET):
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageStream(ImageRecordFiles):
+    """Labelled images in TFRecord files, and the views taken of them; see `ImageViews`."""
+
+    views: ImageViews = dataclasses.field(kw_only=True)
+
+    def training(
+        self, seed: int, start: int, batch: int, shard: tuple[int, int] = (1, 0)
+    ) -> tf.data.Dataset:
+        """Endless batches, see `ImageViews.training`."""
+        return self.views.training(self, seed, start, batch, shard)
+
+    def validation(self, begin: int = 0, end: int | None = None) -> tf.data.Dataset:
+        """Single central views in the order of the files, see `ImageViews.validation`."""
+        return self.views.validation(self, begin, end)
+
+    def labels(self) -> tf.data.Dataset:
+        """The labels alone, from 0, in the order of the files."""
+        return self.in_order().map(lambda serialized: self.to_labels(self.read(serialized)[1]))
+
+
+def write_image_records(
+    images: Iterable[np.ndarray],
+    labels: Iterable[int],
+    prefix: str | os.PathLike,
+    shards: int,
+    label_offset: int = LABEL_OFFSET,
+) -> int:
     """Writes images and their classes to the files `PREFIX-00000-of-00004` and so on.
 
     Args:
-        images: uint8 array `(count, height, width)` grey or `(count, height, width, 3)` RGB, or an
-            iterable of such images, of any sizes.
-        labels: iterable of int, the class of each image, from 0.
-        prefix: str, local or `gs://`.
-        shards: int, how many files.
-        label_offset: int, added to every label.
+        images: uint8, `(height, width)` grey or `(height, width, 3)` RGB, of any sizes.
+        labels: from 0.
+        prefix: local or `gs://`.
+        label_offset: added to every label.
 
     Returns:
-        int, how many images were written.
+        How many images were written.
 
     Raises:
         ValueError: there are more or fewer images than labels.
     """
     examples = (
-        tfrecords.to_example(image_example(image, int(label) + label_offset))
+        to_example(image_example(image, int(label) + label_offset))
         for image, label in zip(images, labels, strict=True)
     )
-    return tfrecords.write_shards(
+    return write_shards(
         examples, os.fspath(prefix), shards, settings={"label_offset": label_offset}
     )
 
 
-def image_example(image, label):
-    """The fields of an ImageNet record of pixels.
-
-    Args:
-        image: uint8 array `(height, width)` grey or `(height, width, 3)` RGB.
-        label: int, stored as it is.
-
-    Returns:
-        Dict of str to bytes, str or int.
-    """
+def image_example(image: np.ndarray, label: int) -> dict[str, bytes | str | int]:
+    """The fields of an ImageNet record of uint8 pixels, grey or RGB; `label` is stored as it is."""
     image = np.asarray(image)
     if image.ndim == 2:
         image = np.repeat(image[..., np.newaxis], 3, axis=-1)
     return jpeg_example(jpeg.RgbJpeg(jpeg.encode(image), *image.shape[:2]), label)
 
 
-def jpeg_example(image, label):
-    """The fields of an ImageNet record of a JPEG.
+def jpeg_example(image: jpeg.RgbJpeg, label: int) -> dict[str, bytes | str | int]:
+    """The fields of an ImageNet record of a JPEG; `label` is stored as it is.
 
-    Args:
-        image: `jpeg.RgbJpeg`.
-        label: int, stored as it is.
-
-    Returns:
-        Dict of str to bytes, str or int. Colour space and channels are those of the image decoded
-        with three channels, even if it is grey, as the usual converters write them.
+    Colour space and channels are those of the image decoded with three channels, even if it is
+    grey, as the usual converters write them.
     """
     return {
         "image/encoded": image.encoded,

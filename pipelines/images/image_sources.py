@@ -214,23 +214,18 @@ def find_images(source, splits, validation_labels=None):
     return lists, classes
 
 
-def check_sources(source, splits, validation_labels=None):
+def check_sources(
+    source: str, splits: dict[str, str], validation_labels: str | None = None
+) -> None:
     """Refuses missing sources before the first one is listed, which may take minutes.
 
-    Args:
-        source, splits, validation_labels: as in `find_images`.
+    Arguments are those of `find_images`.
 
     Raises:
-        ValueError: names the path.
+        OSError: or an error of TensorFlow's, names the path.
     """
-    for path in splits.values():
-        if source == "folder":
-            _check_folder(path)
-        else:
-            with reading(path):
-                pass
-    if validation_labels:
-        _lines(validation_labels)
+    for path in [*splits.values(), *filter(None, [validation_labels])]:
+        tf.io.gfile.stat(path)
 
 
 def find_folders(folder: str) -> dict[str, str]:
@@ -239,7 +234,6 @@ def find_folders(folder: str) -> dict[str, str]:
     Raises:
         ValueError: there are none, or two for one split.
     """
-    _check_folder(folder)
     names = {"train": "train", "val": "validation", "validation": "validation"}
     found = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
     if not found or {"val", "validation"} <= set(found):
@@ -330,18 +324,17 @@ def list_folder(path, classes=None):
         (`ImageList`, list of str with the names of the classes in order).
 
     Raises:
-        ValueError: there are no images, there is a class that is not among `classes`, or a folder
-            cannot be listed.
+        ValueError: there are no images, or there is a class that is not among `classes`.
+        OSError: a folder cannot be listed.
     """
-    found, names_by_class = [], {}
-    _check_folder(path)
+    found = {}
     for folder, folders, files in walk(path):
         folders[:] = sorted(name.rstrip("/") for name in folders if not name.startswith("."))
-        below = os.path.relpath(folder, path) if folder.rstrip("/") != path.rstrip("/") else ""
-        if not below:
-            found = folders[:]
+        if folder.rstrip("/") == path.rstrip("/"):
+            found = {name: [] for name in folders}
             continue
-        names_by_class.setdefault(below.split("/")[0], []).extend(
+        below = os.path.relpath(folder, path)
+        found[below.split("/")[0]] += (
             f"{below}/{name}"
             for name in sorted(files)
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
@@ -349,20 +342,20 @@ def list_folder(path, classes=None):
     if not found:
         raise ValueError(f"{path}: holds no folder; give one that holds one folder per class")
     _check_names(found, path)
-    for name in found:
-        if classes is not None and name not in classes:
+    classes = list(found if classes is None else classes)
+    numbers = {name: label for label, name in enumerate(classes)}
+    for name, files in found.items():
+        if name not in numbers:
             raise ValueError(
                 f"{path}: {name!r} is not one of the {len(classes):,} classes of the training "
                 "images"
             )
-        if not names_by_class.get(name):
+        if not files:
             raise ValueError(f"{path}: the class {name!r} has no image ({', '.join(SUFFIXES)})")
-    classes = found if classes is None else classes
-    numbers = {name: label for label, name in enumerate(classes)}
     images = [
-        (numbers[name], file, 0, WHOLE_FILE) for name in found for file in names_by_class[name]
+        (numbers[name], file, 0, WHOLE_FILE) for name, files in found.items() for file in files
     ]
-    return ImageList.of(path, images), list(classes)
+    return ImageList.of(path, images), classes
 
 
 def _members(path, archive="", start=0, size=None):
@@ -397,11 +390,6 @@ def _members(path, archive="", start=0, size=None):
         name = f"{path}: {archive}" if archive else path
         raise ValueError(f"{name}: is cut short, damaged, or no tar file without compression")
     return members
-
-
-def _check_folder(path):
-    if not tf.io.gfile.isdir(path):
-        raise ValueError(f"{path}: no such folder")
 
 
 def _lines(path):

@@ -75,7 +75,7 @@ class ImageViews:
             number in the stream.
         """
         operations, magnitude = self.randaugment
-        randaugment = RandAugment(operations, magnitude) if operations else None
+        randaugment = RandAugment(self.image_size, operations, magnitude) if operations else None
 
         def example(number, item):
             encoded, label = store.read(item)

@@ -9,7 +9,7 @@ import re
 
 import tensorflow as tf
 
-from pipelines.shards.damage import reason_of
+from pipelines.shards.records import reason_of
 
 QUALITY = 95  # of re-encoded images
 

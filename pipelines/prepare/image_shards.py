@@ -19,7 +19,7 @@ from pipelines.images import jpeg
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
 from pipelines.images.image_sources import StoredList, entry_name, read_entry
 from pipelines.prepare.jobs import ShardJob
-from pipelines.shards import tfrecords
+from pipelines.shards import shard_files
 from pipelines.shards.shard_manifest import IMAGES
 
 SHARDS = {"train": 1024, "validation": 128}  # of ImageNet
@@ -90,7 +90,7 @@ class ImageShardsJob(ShardJob, abc.ABC):
             example = jpeg_example(result, image.label + LABEL_OFFSET)
             example["image/class/synset"] = self.classes[image.label]
             example["image/filename"] = os.fsencode(os.path.basename(image.name))
-            file.write(tfrecords.to_example(example))
+            file.write(shard_files.to_example(example))
             counts["images"] += 1
         return counts, damaged
 

@@ -120,7 +120,7 @@ def _build(folder, settings):
 
 def _build_text(folder, settings):
     from pipelines.prepare import wikipedia
-    from pipelines.shards import tfrecords
+    from pipelines.shards import shard_files
     from pipelines.text import tokenization
     from pipelines.text.bert_examples import encode_examples, make_examples
 
@@ -151,7 +151,7 @@ def _build_text(folder, settings):
         )
         records = [record for fields in batches for record in encode_examples(fields)]
         np.random.default_rng(settings["seed"]).shuffle(records)
-        counts[f"text_{split}"] = tfrecords.write_shards(
+        counts[f"text_{split}"] = shard_files.write_shards(
             records,
             os.path.join(folder, f"text-{split}"),
             shards,

@@ -1,7 +1,11 @@
-"""TFRecord files as one numbered set of records.
+"""TFRecord files as one numbered set of records, and what is damaged in them.
 
 A record is its length, the length's checksum, the payload and the payload's checksum. What follows
 a damaged length cannot be found: the rest of that file is lost.
+
+TensorFlow stops at the first damaged record without naming its file or, if errors are ignored,
+silently drops the rest of the file. So damage is looked for record by record, either to name the
+culprit after a failure, or to leave out exactly the damaged ones.
 """
 
 import bisect
@@ -14,6 +18,9 @@ import hashlib
 import itertools
 import json
 import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -21,29 +28,12 @@ from google.protobuf.message import DecodeError
 from pipelines.command_line import say
 from pipelines.digests import sampled_digest
 from pipelines.files import reading
-from pipelines.shards.shard_files import (
-    CRC,
-    FOOTER_BYTES,
-    HEADER_BYTES,
-    INDEX_BYTES,
-    LENGTH,
-    masked_crc,
-    matching,
-    shard_prefix,
-)
+from pipelines.shards import shard_files
+from pipelines.shards.shard_files import CRC, LENGTH, masked_crc, matching, shard_prefix
 from pipelines.shards.shard_manifest import manifest_path, read_manifest
 
 _FILE_THREADS = 16  # they wait for the disk or the network
 _READ_BUFFER_BYTES = 1 << 18
-BAD_CONTENT = "its content does not match its checksum"
-
-
-class BadRecord(ValueError):
-    """A record of a file that cannot be used; `reason` says why."""
-
-    def __init__(self, file: str, reason: str):
-        super().__init__(f"{file}: {reason}")
-        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +41,12 @@ class Run:
     """Consecutive whole records of one file.
 
     Attributes:
-        file: str.
-        first: int, the index of its first record in the file.
-        count: int, how many records.
-        index: tuple of (record's index in the file, offset in bytes), ascending; begins with the
-            first record or before it.
-        checksums: str, the SHA-256 of the checksums of all whole records of the file; empty if
-            they have not been read.
+        first: the index of its first record in the file.
+        count: how many records.
+        index: pairs of a record's index in the file and its offset in bytes, ascending; begins with
+            the first record or before it.
+        checksums: the SHA-256 of the checksums of all whole records of the file; empty if they have
+            not been read.
     """
 
     file: str
@@ -78,14 +67,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Damage:
-    """Records of a file that cannot be used.
-
-    Attributes:
-        file: str.
-        record: int, the index of the first of them in the file.
-        reason: str.
-        records: int, how many.
-    """
+    """`records` records of a file that cannot be used; `record` is the index of the first."""
 
     file: str
     record: int
@@ -108,30 +90,34 @@ def scan(file: str, records: int | None = None) -> tuple[Run, Damage | None]:
     """
     digest, index = hashlib.sha256(), []
     number = position = 0
-    reason = None
+    reason = ""
     with reading(file) as (stream, size):
-        while position < size and reason is None:
+        while position < size:
             stream.seek(position)
-            header = stream.read(HEADER_BYTES)
-            end = size + 1
-            if len(header) == HEADER_BYTES:
-                end = position + HEADER_BYTES + LENGTH.unpack_from(header)[0] + FOOTER_BYTES
-                if masked_crc(header[: LENGTH.size]) != CRC.unpack_from(header, LENGTH.size)[0]:
-                    reason = "its length is damaged, or this is no TFRecord file"
-            if reason is None and end > size:
+            header = stream.read(shard_files.HEADER_BYTES)
+            if len(header) < shard_files.HEADER_BYTES:
                 reason = "the file is cut short"
-            if reason is None:
-                if not index or position - index[-1][1] >= INDEX_BYTES:
-                    index.append((number, position))
-                stream.seek(end - FOOTER_BYTES)
-                digest.update(stream.read(FOOTER_BYTES))
-                number, position = number + 1, end
-    if records is None:
-        records = number + (reason is not None)
+                break
+            if masked_crc(header[: LENGTH.size]) != CRC.unpack_from(header, LENGTH.size)[0]:
+                reason = "its length is damaged, or this is no TFRecord file"
+                break
+            end = (
+                position
+                + shard_files.HEADER_BYTES
+                + LENGTH.unpack_from(header)[0]
+                + shard_files.FOOTER_BYTES
+            )
+            if end > size:
+                reason = "the file is cut short"
+                break
+            if not index or position - index[-1][1] >= shard_files.INDEX_BYTES:
+                index.append((number, position))
+            stream.seek(end - shard_files.FOOTER_BYTES)
+            digest.update(stream.read(shard_files.FOOTER_BYTES))
+            number, position = number + 1, end
     run = Run(file, 0, number, tuple(index), digest.hexdigest())
-    if number >= records:
-        return run, None
-    return run, Damage(file, number, reason or "the file is cut short", records - number)
+    lost = bool(reason) if records is None else records - number
+    return run, Damage(file, number, reason or "the file is cut short", lost) if lost > 0 else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,12 +125,11 @@ class RecordFiles:
     """The records of a set of files, numbered from 0 file after file, damaged ones left out.
 
     Attributes:
-        pattern: str, the glob pattern they were found by, for messages.
-        runs: tuple of `Run`.
-        bytes: int, of all files.
-        damaged: tuple of `Damage`: what is left out.
-        manifests: dict of a manifest's path to its content; `content_sha256`, a digest of the
-            shards' digests, replaces the shards.
+        pattern: the glob pattern they were found by, for messages.
+        bytes: of all files.
+        damaged: what is left out.
+        manifests: a manifest's path to its content; `content_sha256`, a digest of the shards'
+            digests, replaces the shards.
     """
 
     pattern: str
@@ -176,8 +161,7 @@ class RecordFiles:
             if manifest is None:
                 continue
             entries |= _entries(prefix, manifest, list(group), pattern)
-            digests = json.dumps([entry["sha256"] for entry in manifest["shards"]])
-            content = hashlib.sha256(digests.encode()).hexdigest()
+            content = _digest([entry["sha256"] for entry in manifest["shards"]])
             manifests[path] = {**manifest, "shards": [], "content_sha256": content}
         if skip:
             say(f"{pattern}: looking for damaged records in {len(files)} files")
@@ -192,12 +176,12 @@ class RecordFiles:
         return cls(pattern, runs, sum(size for _, _, size in found), damaged, manifests)
 
     @functools.cached_property
-    def count(self):
+    def count(self) -> int:
         """How many records there are."""
         return sum(run.count for run in self.runs)
 
     @functools.cached_property
-    def sha256(self):
+    def sha256(self) -> str:
         """Identifies the content by each file's records, size and ends.
 
         SHA-256 of these, see `pipelines.digests.sampled_digest`. Names and folders do not count.
@@ -209,37 +193,29 @@ class RecordFiles:
             digests = list(threads.map(sampled_digest, places))
         # For a range from a file's beginning, usually the whole file, only its length counts.
         parts = [of[0][1] if len(of) == 1 and not of[0][0] else of for of in places.values()]
-        files = list(zip(parts, digests, strict=True))
-        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        return _digest(list(zip(parts, digests, strict=True)))
 
     @property
-    def manifest_sha256(self):
+    def manifest_sha256(self) -> str | None:
         """SHA-256 of what the manifests say about the content of all files; None without any."""
         known = [self.manifests[path]["content_sha256"] for path in sorted(self.manifests)]
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest() if known else None
+        return _digest(known) if known else None
 
     @property
-    def checksums_sha256(self):
+    def checksums_sha256(self) -> str | None:
         """SHA-256 of the checksums of all records; None if a manifest has saved reading them."""
         known = {run.file: run.checksums for run in self.runs}
-        if not all(known.values()):
-            return None
-        return hashlib.sha256(json.dumps(list(known.values())).encode()).hexdigest()
+        return _digest(list(known.values())) if all(known.values()) else None
 
     @functools.cached_property
-    def files(self):
+    def files(self) -> tuple[str, ...]:
         """The paths of the files, sorted."""
         return tuple(dict.fromkeys(run.file for run in self.runs))
 
     @functools.cached_property
-    def starts(self):
+    def starts(self) -> tuple[int, ...]:
         """For each run, the index of its first record among all."""
         return tuple(itertools.accumulate((run.count for run in self.runs), initial=0))[:-1]
-
-    @functools.cached_property
-    def memory(self):
-        """The records that `ShuffledRecords` keeps, by (number of hosts, index of the host)."""
-        return {}
 
     def locate(self, number: int) -> tuple[str, int]:
         """The place of record `number` among all: (path of its file, its index there)."""
@@ -247,69 +223,47 @@ class RecordFiles:
         run = self.runs[place]
         return run.file, run.first + number - self.starts[place]
 
-    def without(self, reasons):
-        """The same files without some records.
-
-        Args:
-            reasons: dict of a record's index to why it cannot be used.
-
-        Returns:
-            `RecordFiles`.
-        """
+    def without(self, reasons: dict[int, str]) -> "RecordFiles":
+        """The same files without some records: their indices, and why they cannot be used."""
         bad = sorted(reasons)
-        begins, ends = [0, *(number + 1 for number in bad)], [*bad, self.count]
-        runs = [
-            run for begin, end in zip(begins, ends, strict=True) for run in self._cut(begin, end)
-        ]
+        ranges = zip([0, *(number + 1 for number in bad)], [*bad, self.count], strict=True)
         damaged = [Damage(*self.locate(number), reasons[number]) for number in bad]
         damaged = sorted([*self.damaged, *damaged], key=lambda d: (d.file, d.record))
-        return dataclasses.replace(self, runs=tuple(runs), damaged=tuple(damaged))
+        return dataclasses.replace(self, runs=self._cut(ranges), damaged=tuple(damaged))
 
-    def part(self, ranges):
-        """Some of the records.
-
-        Args:
-            ranges: list of (first, end), ascending indices; `end` is excluded.
-
-        Returns:
-            `RecordFiles`.
-        """
-        runs = tuple(run for begin, end in ranges for run in self._cut(begin, end))
+    def part(self, ranges: Iterable[tuple[int, int]]) -> "RecordFiles":
+        """Some of the records: ascending ranges of indices, their ends excluded."""
+        runs = self._cut(ranges)
         count = sum(run.count for run in runs)
         return dataclasses.replace(self, runs=runs, bytes=max(self.bytes * count // self.count, 1))
 
-    def _cut(self, begin, end):
-        """Yields the runs of the records `begin` to `end` (excluded)."""
-        for start, run in zip(self.starts, self.runs, strict=True):
-            low, high = max(begin - start, 0), min(end - start, run.count)
-            if low < high:
-                yield run.part(run.first + low, run.first + high)
+    def _cut(self, ranges):
+        return tuple(
+            run.part(run.first + max(begin - start, 0), run.first + min(end - start, run.count))
+            for begin, end in ranges
+            for start, run in zip(self.starts, self.runs, strict=True)
+            if max(begin, start) < min(end, start + run.count)
+        )
 
     def first_example(self) -> tf.train.Example:
-        """The first record; a `BadRecord` if it cannot be read or is not such a message."""
-        run = self.runs[0]
-        first = tf.data.TFRecordDataset(run.file).skip(run.first).take(1)
-        try:
-            [record] = first.as_numpy_iterator()
-            return tf.train.Example.FromString(record)
-        except tf.errors.DataLossError as error:
-            raise BadRecord(run.file, f"the first record is damaged: {BAD_CONTENT}") from error
-        except DecodeError as error:
-            raise BadRecord(run.file, f"its first record is no example ({error})") from error
+        """The first whole record, such a message; a `ValueError` if the first 100 are not."""
+        for number in range(min(self.count, 100)):
+            try:
+                [record] = self.in_order(number, number + 1).as_numpy_iterator()
+                return tf.train.Example.FromString(record)
+            except (tf.errors.DataLossError, DecodeError):
+                continue
+        raise ValueError(f"{self.pattern}: the first records are damaged, or no examples")
 
-    def in_order(self, begin=0, end=None):
-        """The records, file after file.
+    def in_order(self, begin: Any = 0, end: Any = None) -> tf.data.Dataset:
+        """The serialized records from index `begin` to `end` (excluded; None for all that follow).
 
-        Args:
-            begin, end: int or int64 tensor, indices; `end` is excluded, None for all that follow.
-
-        Returns:
-            `tf.data.Dataset` of serialized records.
+        Indices may be int64 tensors.
         """
         return self.reader(begin, (self.count if end is None else end) - begin)
 
     @functools.cached_property
-    def reader(self):
+    def reader(self) -> Callable[[Any, Any], tf.data.Dataset]:
         """A function of (index of the first record, how many) that returns a dataset of them.
 
         It may be called inside a dataset's function, with tensors. It uses the manifest's index to
@@ -349,6 +303,74 @@ class RecordFiles:
             return runs.flat_map(lambda run: read_run(run, begin, end))
 
         return read
+
+
+def open_without_damaged(pattern: str, open_source: Callable, limit: int) -> Any:
+    """The source that `open_source` makes from the `RecordFiles` of a pattern, less the damaged.
+
+    Raises:
+        ValueError: more than `limit` are damaged.
+    """
+    source = open_source(RecordFiles.find(pattern, skip=True))
+    records = source.records
+    check_limit(records.damaged, limit)  # before every record is read
+    room = limit - sum(damage.records for damage in records.damaged)
+    records = records.without(dict(itertools.islice(_unusable(source), room + 1)))
+    check_limit(records.damaged, limit)
+    return dataclasses.replace(source, records=records)
+
+
+def check_limit(damaged: Iterable[Damage], limit: int) -> None:
+    """Refuses more damaged records than `limit`; names the first."""
+    lost = sum(damage.records for damage in damaged)
+    if lost > limit:
+        raise ValueError(
+            f"{next(iter(damaged))}; {lost} or more are damaged, skip_damaged allows {limit}"
+        )
+
+
+def left_out(stream: Any) -> list[Damage]:
+    """The damaged records that a `JointStream`, or an object with its sources, leaves out."""
+    sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
+    return [damage for source in sources if source for damage in source.records.damaged]
+
+
+def first_damage(source: Any) -> Damage | None:
+    """The first damage in files of a source, which has left out none."""
+    records = RecordFiles.find(source.records.pattern, skip=True)
+    if not records.damaged:
+        unusable = _unusable(dataclasses.replace(source, records=records))
+        records = records.without(dict(itertools.islice(unusable, 1)))
+    return next(iter(records.damaged), None)
+
+
+def reason_of(error: tf.errors.OpError) -> str:
+    """The message of an error in one line, without the names of operations."""
+    asserted = re.search(r"assertion failed: \[(.*?)\] \[(.*?)\]", error.message, re.DOTALL)
+    if asserted:
+        return f"{asserted[1]}: {asserted[2]}"
+    text = re.split(r"\[\[\{\{|\[Op:", error.message)[0]
+    text = re.sub(r"\{\{.*?\}\} ?|.*Iterator::\S+ ", "", text).strip()
+    return text.splitlines()[-1] if text else type(error).__name__
+
+
+def _unusable(source) -> Iterator[tuple[int, str]]:
+    """Yields the index of each record that the source cannot decode, and the reason."""
+    records = iter(source.probes())
+    for number in itertools.count():
+        try:
+            next(records)
+        except StopIteration:
+            return
+        except tf.errors.InvalidArgumentError as error:
+            yield number, reason_of(error)  # the dataset continues with the next record
+        except tf.errors.DataLossError:  # it does not
+            yield number, "its content does not match its checksum"
+            records = iter(source.probes(number + 1))
+
+
+def _digest(values):
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _entries(prefix, manifest, files, pattern):

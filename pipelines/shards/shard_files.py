@@ -1,17 +1,22 @@
-"""One file of a sharded data set: written under a temporary name, and described for the manifest.
+"""Files of a sharded data set: written under temporary names, and described for the manifest.
 
 A data set is the files `PREFIX-00000-of-00004` and so on. A file gets its name once it is complete,
 so that a killed run leaves no half-written file under a name that readers look for.
 """
 
+import contextlib
 import hashlib
+import itertools
 import os
 import re
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 import google_crc32c
 
 from pipelines.files import require_end, written_whole
+from pipelines.shards.shard_manifest import IMAGES, write_manifest
 
 # A record of a TFRecord file is its length, the length's CRC, the payload, and the payload's CRC.
 LENGTH = struct.Struct("<Q")
@@ -22,29 +27,13 @@ INDEX_BYTES = 1 << 20  # the index holds one offset per this many bytes, roughly
 _SHARD = re.compile(r"(?P<prefix>.+)-\d{5,}-of-(?P<shards>\d{5,})")
 
 
-def shard_path(prefix, shard, shards):
-    """The path of a shard.
-
-    Args:
-        prefix: str, local or `gs://`.
-        shard: int, from 0.
-        shards: int, how many there are.
-
-    Returns:
-        str, such as `PREFIX-00003-of-00016`.
-    """
+def shard_path(prefix: str, shard: int, shards: int) -> str:
+    """The path of a shard, such as `PREFIX-00003-of-00016`."""
     return f"{prefix}-{shard:05d}-of-{shards:05d}"
 
 
-def shard_prefix(path):
-    """The prefix of a shard's path.
-
-    Args:
-        path: str or path-like.
-
-    Returns:
-        str; the path itself if it is not named like a shard.
-    """
+def shard_prefix(path: str | os.PathLike) -> str:
+    """The prefix of a shard's path; the path itself if it is not named like a shard."""
     match = _SHARD.fullmatch(os.fspath(path))
     return match["prefix"] if match else os.fspath(path)
 
@@ -69,29 +58,22 @@ def matching(pattern: str) -> list[str]:
     return files
 
 
-def masked_crc(data):
-    """The checksum of TFRecord files: a CRC-32C, masked as the format requires.
-
-    Args:
-        data: bytes.
-
-    Returns:
-        int, 32 bits.
-    """
+def masked_crc(data: bytes) -> int:
+    """The checksum of TFRecord files: a CRC-32C, masked as the format requires."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-class _ShardFile:
-    """A context manager around one file, local or `gs://`.
+class LineFile:
+    """A new file with one record per line: JSON, or other bytes without line breaks.
 
-    If the block ends without an error, the file gets its name; otherwise it is removed.
+    If its block ends without an error, the file gets its name; otherwise it is removed.
 
     Args:
-        path: str; its folder must exist.
+        path: local or `gs://`; its folder must exist.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
         self._file = written_whole(self.path)
         self._digest = hashlib.sha256()
@@ -105,8 +87,8 @@ class _ShardFile:
     def __exit__(self, *error):
         return self._file.__exit__(*error)
 
-    def write(self, *records):
-        """Appends records, each bytes; many small ones are written faster in one call."""
+    def write(self, *records: bytes) -> None:
+        """Appends records; many small ones are written faster in one call."""
         data = bytearray()
         for record in records:
             begin = self._bytes + len(data)
@@ -119,12 +101,12 @@ class _ShardFile:
         self._bytes += len(data)
 
     @property
-    def entry(self):
+    def entry(self) -> dict:
         """The file's entry in the manifest.
 
-        A dict of `name` (without the folder), `records`, `bytes`, `sha256` of the whole file, and
-        `index`: pairs of a record's index and its offset in bytes, one about every MiB, the first
-        of them (0, 0).
+        `name` (without the folder), `records`, `bytes`, `sha256` of the whole file, and `index`:
+        pairs of a record's index and its offset in bytes, one about every MiB, the first of them
+        (0, 0).
         """
         return {
             "name": os.path.basename(self.path),
@@ -134,19 +116,77 @@ class _ShardFile:
             "index": self._index or [[0, 0]],
         }
 
+    def _framed(self, record):
+        return record + b"\n"
 
-class RecordFile(_ShardFile):
-    """A TFRecord file."""
+
+class RecordFile(LineFile):
+    """A new TFRecord file."""
 
     def _framed(self, record):
         length = LENGTH.pack(len(record))
-        return b"".join(
-            [length, CRC.pack(masked_crc(length)), record, CRC.pack(masked_crc(record))]
-        )
+        crcs = CRC.pack(masked_crc(length)), CRC.pack(masked_crc(record))
+        return b"".join([length, crcs[0], record, crcs[1]])
 
 
-class LineFile(_ShardFile):
-    """A file with one record per line: JSON, or other bytes without line breaks."""
+def to_example(features: dict[str, Any]) -> bytes:
+    """Serializes a `tf.train.Example`; equal features give equal bytes.
 
-    def _framed(self, record):
-        return record + b"\n"
+    Args:
+        features: bytes, str, or a number or array of integers, booleans or floats. Arrays are
+            flattened; integers and booleans are stored as int64, floats as float32.
+
+    Raises:
+        TypeError: a value is of another kind.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    for name, value in features.items():
+        feature = example.features.feature[name]
+        if isinstance(value, str | bytes):
+            feature.bytes_list.value.append(value.encode() if isinstance(value, str) else value)
+            continue
+        array = np.ravel(value)
+        if array.dtype.kind in "iub":
+            feature.int64_list.value.extend(array.astype(np.int64).tolist())
+        else:
+            feature.float_list.value.extend(array.tolist())
+    # Without this the order of a map's entries would be undefined.
+    return example.SerializePartialToString(deterministic=True)
+
+
+def write_shards(
+    serialized: Iterable[bytes],
+    prefix: str,
+    shards: int,
+    kind: str = IMAGES,
+    settings: dict | None = None,
+    **manifest: Any,
+) -> int:
+    """Writes examples to the files `PREFIX-00000-of-00004` and so on, one to each in turn.
+
+    The files get their names when all of them are whole, and the manifest comes last: a killed run
+    leaves nothing that looks finished.
+
+    Args:
+        prefix: local or `gs://`; its folder is made.
+        kind, settings, **manifest: what the manifest says, see `shard_manifest.write_manifest`.
+
+    Returns:
+        How many examples were written.
+    """
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(os.path.dirname(prefix) or ".")
+    with contextlib.ExitStack() as stack:
+        files = [
+            stack.enter_context(RecordFile(shard_path(prefix, shard, shards)))
+            for shard in range(shards)
+        ]
+        for record, file in zip(serialized, itertools.cycle(files), strict=False):
+            file.write(record)
+    entries = [file.entry for file in files]
+    write_manifest(prefix, kind, entries, settings or {}, **manifest)
+    return sum(entry["records"] for entry in entries)

@@ -9,35 +9,30 @@ from pipelines.command_line import say
 from pipelines.tasks.tables import Row, Table
 
 # The usual names of columns, GLUE's first; compared without regard to case.
-LABELS = tuple(
-    (name,)
+LABELS = [
+    [name]
     for name in (
-        *("label", "gold_label", "is_duplicate", "Quality"),
-        *("labels", "class", "category", "target", "sentiment", "intent", "topic", "rating"),
-    )
-)
-SENTENCES = (
-    ("sentence1", "sentence2"),
-    ("question", "sentence"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-    ("#1 String", "#2 String"),
-    *(
-        (name,)
-        for name in (
-            *("sentence", "text", "review", "comment", "tweet", "message", "content", "body"),
-            *("utterance", "question", "title"),
-        )
-    ),
-)
+        "label gold_label is_duplicate Quality labels class category target sentiment intent topic "
+        "rating"
+    ).split()
+]
+_TEXTS = "sentence text review comment tweet message content body utterance question title".split()
+SENTENCES = [
+    ["sentence1", "sentence2"],
+    ["question", "sentence"],
+    ["question1", "question2"],
+    ["premise", "hypothesis"],
+    ["#1 String", "#2 String"],
+    *([name] for name in _TEXTS),
+]
 # Columns of images: their bytes, or their paths.
-IMAGES = tuple(
-    (name,)
+IMAGES = [
+    [name]
     for name in (
-        *("image", "img", "image_path", "img_path", "image_file", "image_name", "path"),
-        *("file_path", "filepath", "file", "file_name", "filename"),
-    )
-)
+        "image img image_path img_path image_file image_name path file_path filepath file "
+        "file_name filename"
+    ).split()
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,8 +192,8 @@ def _text_columns(table, sentence_columns=(), label_column=""):
     rest = [name for name in columns if [name] != label]
     sentences = list(sentence_columns) or usual_columns(rest, SENTENCES)
     if len(columns) == 2 and bool(label) != bool(sentences) and len(sentences) < 2:
-        [other] = [name for name in columns if name not in (label or sentences)][:1] or [""]
-        label, sentences = label or [other], sentences or [other]
+        other = [name for name in columns if name not in (label or sentences)][:1]
+        label, sentences = label or other, sentences or other
     [label] = find_columns(table, label, LABELS, "data.label_column")
     sentences = find_columns(table, sentences, SENTENCES, "data.sentence_columns")
     if label in sentences:
@@ -212,7 +207,7 @@ def image_columns(table: Table, image_column: str = "", label_column: str = "") 
     Raises:
         ValueError: a column is missing.
     """
-    usual = [(name,) for name in table.image_columns] or IMAGES
+    usual = [[name] for name in table.image_columns] or IMAGES
     wanted = [image_column] if image_column else []
     [image] = find_columns(table, wanted, usual, "data.image_column")
     rest = [name for name in table.columns if name != image]
@@ -221,7 +216,7 @@ def image_columns(table: Table, image_column: str = "", label_column: str = "") 
 
 
 def find_columns(
-    table: Table, wanted: Sequence[str], usual: Iterable[tuple[str, ...]], setting: str
+    table: Table, wanted: Sequence[str], usual: Iterable[Sequence[str]], setting: str
 ) -> list[str]:
     """The wanted columns, or if none is named the first usual ones that are all present.
 
@@ -242,7 +237,7 @@ def find_columns(
     return found
 
 
-def usual_columns(columns: Sequence[str], usual: Iterable[tuple[str, ...]]) -> list[str]:
+def usual_columns(columns: Sequence[str], usual: Iterable[Sequence[str]]) -> list[str]:
     """The first usual columns that are all present, spelled as in `columns`; else empty."""
     written = {name.strip().lower(): name for name in reversed(columns)}
     for names in usual:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.cores import available_cores
-from pipelines.shards.host_shares import host_stream, shard, share
+from pipelines.shards.streams import host_stream, shard, share
 from pipelines.tasks.labelled_rows import LabelledRows
 from pipelines.text.wordpiece import PAD
 

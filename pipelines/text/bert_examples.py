@@ -258,7 +258,7 @@ def lay_out(pairs, tokens, vocabulary, max_length):
 
 
 def encode_examples(fields: dict[str, np.ndarray]) -> list[bytes]:
-    """Serializes examples, each to what `tfrecords.to_example` makes of its rows.
+    """Serializes examples, each to what `shard_files.to_example` makes of its rows.
 
     Args:
         fields: arrays `(count, values)` of int32, none of them negative, or of float32; with at

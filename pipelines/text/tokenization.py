@@ -17,8 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.text import tf_text
-from pipelines.text.documents import Document
-from pipelines.text.sentences import split_sentences
+from pipelines.text.documents import Document, split_sentences
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
 
 _SENTENCES_PER_CALL = 4096

@@ -22,7 +22,6 @@ _COMMAND_LINES = {
     "--varient=bert": "varient",
     "--variant=vitbertt": "vitbertt",
     "bert": "bert",
-    "--cache=perhaps": "cache",
     "--wait_seconds=-1": "wait_seconds",
     "--profile=5": "profile",
     "--config=sampel": "sampel",

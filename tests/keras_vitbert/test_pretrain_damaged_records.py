@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.shards.tfrecords import write_shards
+from pipelines.shards.shard_files import write_shards
 from tests.keras_vitbert.tiny_runs import assert_same_values, checkpoint_values, pretrain
 
 
@@ -112,14 +112,6 @@ def test_a_run_goes_on_without_the_records_it_began_without(damaged, tmp_path, c
     (run / "summary.json").unlink()
     assert pretrain(damaged, run, "--variant=vit") == 2
     assert "other images" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_cache_changes_nothing(sources, finished, tmp_path):
-    assert pretrain(sources, tmp_path, "--variant=joint", "--cache") == 0
-    plain = finished("joint")
-    assert_same_values(checkpoint_values(plain), checkpoint_values(tmp_path))
-    assert summary(plain)["validation"] == summary(tmp_path)["validation"]
 
 
 @pytest.mark.slow

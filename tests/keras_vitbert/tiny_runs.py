@@ -67,8 +67,8 @@ def get_config():
 def write_sources(folder, seed=0):
     """Writes TFRecords of both modalities, `vocab.txt`, `classes.txt` and `config.py`."""
     from pipelines.images.image_records import write_image_records
+    from pipelines.shards.shard_files import to_example, write_shards
     from pipelines.shards.shard_manifest import TEXT_EXAMPLES
-    from pipelines.shards.tfrecords import to_example, write_shards
     from pipelines.text.wordpiece import write_vocabulary
     from tests.pipelines.text.token_lists import build_examples, tokenized
 

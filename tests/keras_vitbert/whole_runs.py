@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.runs import checkpoints
-from pipelines.image_stream import ImageStream
+from pipelines.images.image_records import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from tests.keras_vitbert.tiny_runs import (

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.image_stream import ImageStream
-from pipelines.images.image_records import image_example, write_image_records
+from pipelines.images.image_records import ImageStream, image_example, write_image_records
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.shuffled_records import ShuffledRecords
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
+from pipelines.shards.streams import ShuffledRecords
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text_stream import TextStream
 from tests.marks import slow
@@ -51,7 +50,7 @@ def stream(tmp_path_factory):
             return RecordFiles.find(f"{folder}/{kind}-{split}-*")
 
         sources[split] = (
-            ImageStream(find("image"), images, views=ImageViews(SIZE, (0.3, 1.0))).check(),
+            ImageStream(find("image"), images, views=ImageViews(SIZE, (0.3, 1.0))),
             TextStream.open(find("text"), VOCABULARY, 20, LENGTH),
         )
     (images, texts), (image_validation, text_validation) = sources.values()
@@ -138,21 +137,6 @@ def test_no_two_sources_have_the_same_seed(stream):
         twins = dataclasses.replace(stream, images=source, texts=source, seed=seed)
         seeds += itertools.chain(*twins.batch_records(0).values())
     assert len(set(seeds)) == len(seeds) == 6
-
-
-@pytest.mark.slow
-def test_the_sources_are_shuffled_apart(stream, tmp_path):
-    """Texts in as many records and files as the images come in another order, for any seeds."""
-    write_shards((to_example(text(n)) for n in range(17)), str(tmp_path / "text"), 3)
-    records = RecordFiles.find(str(tmp_path / "*"))
-    twins = dataclasses.replace(stream, texts=TextStream.open(records, VOCABULARY, 20, LENGTH))
-    orders = []
-    for seed in range(3):
-        twins = dataclasses.replace(twins, seed=seed, image_batch=17, text_batch=17)
-        [batch] = take(twins.training(), 1)
-        orders += [tuple(batch["image_labels"]), tuple(batch["token_ids"][:, 0])]
-    assert len(set(orders)) == 6
-    assert {tuple(sorted(order)) for order in orders} == {(*range(17),)}
 
 
 @pytest.mark.parametrize(
@@ -278,21 +262,7 @@ def test_one_modality_alone_is_the_same_as_with_the_other(stream, whole, kept):
     assert (alone.tokens_per_step > 0) == (kept == "texts")
 
 
-@pytest.mark.slow  # the sources have quick tests of it
-def test_the_global_seed_changes_nothing(stream, whole):
-    try:
-        tf.random.set_seed(11)
-        assert_equal(take(stream.training(), 3), whole[:3])
-    finally:
-        tf.random.set_seed(None)
-
-
 def test_the_seed_changes_everything(stream, whole):
     other = joined(take(dataclasses.replace(stream, seed=2).training(), 3))
     for name in ("images", "image_labels", "token_ids"):
         assert not np.array_equal(other[name], joined(whole[:3])[name])
-
-
-def test_replicas_that_do_not_divide_the_batch_are_refused(stream):
-    with pytest.raises(ValueError, match="divisible"):
-        stream.training(0, context(replicas=3))

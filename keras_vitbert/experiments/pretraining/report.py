@@ -8,7 +8,7 @@ from keras_vitbert.inspection.values import read_values, stored_steps
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.origin import accepted_lines
 from keras_vitbert.runs.progress import shares_line
-from pipelines.shards.damage import left_out
+from pipelines.shards.records import left_out
 
 _MEASURES = (
     ("image accuracy", "image_accuracy", "image_majority_accuracy"),

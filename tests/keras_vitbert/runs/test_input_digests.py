@@ -12,7 +12,7 @@ from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.runs.input_digests import data_digest, model_digest, weights_sha256
 from keras_vitbert.training.distillation import Teacher
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import write_shards
+from pipelines.shards.shard_files import write_shards
 
 
 def test_weights_are_told_apart_by_their_values_alone():

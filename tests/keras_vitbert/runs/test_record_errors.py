@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.runs.record_errors import reading, reading_images
-from pipelines.image_stream import ImageStream
+from pipelines.images.image_records import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import write_shards
+from pipelines.shards.shard_files import write_shards
 from tests.keras_vitbert.tiny_runs import CLASSES, IMAGE_SIZE
 
 NOTHING = types.SimpleNamespace(

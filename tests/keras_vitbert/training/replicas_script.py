@@ -21,7 +21,7 @@ from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import SGD, build_optimizer
-from pipelines.text.packing import packed
+from pipelines.text_stream import packed
 
 GLOBAL_BATCH = 8
 STEPS = 10

@@ -6,7 +6,7 @@ import pytest
 from keras_vitbert.configs import merges
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import text_inputs
-from pipelines.text.packing import packed
+from pipelines.text_stream import packed
 from tests.keras_vitbert.training.joint_steps import (
     RATIO,
     TEMPERATURE,

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
 
 
 def png(value):
@@ -59,8 +59,8 @@ def test_of_labels_out_of_range_one_is_shown(store, stored, shown):
     assert store.to_labels(tf.constant([1, 6], tf.int64)).numpy().tolist() == [0, 5]
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         store.to_labels(tf.constant(stored, tf.int64))
-    message = f"{store.records.pattern}: an image label is out of range (of the stored labels)"
-    assert str(caught.value).endswith(f"{message}'\n{shown}")
+    assert f"{store.records.pattern}: an image label is out of range, 1 to 6" in str(caught.value)
+    assert str(caught.value).endswith(f"\n{shown}")
 
 
 def test_damage_is_found_by_file_and_record(store, tmp_path):

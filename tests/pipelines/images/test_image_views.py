@@ -1,10 +1,10 @@
-import collections
 import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.images.image_decoding import central_crop, random_crop
 from pipelines.images.image_views import ImageViews
 from pipelines.images.randaugment import RandAugment
 from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow, smooth
@@ -55,21 +55,6 @@ def validation(views, files):
     return np.stack([example["images"] for example in found]) / 255
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "size"), [(30, 30, 30), (47, 31, 16), (20, 33, 24), (9, 9, 18)]
-)
-def test_validation_is_the_central_square(height, width, size):
-    # One hue: a decoder that leaves the surroundings out smooths hues otherwise at the edge.
-    encoded = jpeg(smooth(height, width, one_hue=True))
-    for central_crop in (1.0, 0.875, 0.5):
-        side = round(min(height, width) * central_crop)
-        left, top = (width - side) // 2, (height - side) // 2
-        expected = pillow(encoded, size, (left, top, left + side, top + side))
-        found = validation(ImageViews(size, central_crop=central_crop), [encoded])
-        assert found.shape == (1, size, size, 3)
-        np.testing.assert_allclose(found[0], expected, atol=PILLOWS_ROUNDING)
-
-
 def test_training_without_crop_and_flip_is_the_whole_image():
     files = [jpeg(smooth(12, 16, seed)) for seed in range(3)]  # 4:3, the widest a crop may be
     expected = [pillow(encoded, 16) for encoded in files]
@@ -78,35 +63,18 @@ def test_training_without_crop_and_flip_is_the_whole_image():
     np.testing.assert_allclose(found["images"], expected * 3, atol=PILLOWS_ROUNDING)
 
 
-def test_half_of_the_images_are_mirrored():
-    files = [jpeg(smooth(16, 16))]
-    [straight] = training(WHOLE, files, 1)["images"]
-    kinds = collections.Counter()
-    for image in training(dataclasses.replace(WHOLE, flip=True), files, 200)["images"]:
-        kind = "straight" if np.array_equal(image, straight) else "mirrored"
-        if kind == "mirrored":
-            np.testing.assert_array_equal(image, straight[:, ::-1])
-        kinds[kind] += 1
-    assert 70 < kinds["mirrored"] < 130  # 100, standard deviation 7
-
-
-def test_crops_keep_within_the_area_and_differ():
-    """The image's colours are its coordinates, so that the corners tell where a crop lies."""
-    height, width, size = 120, 160, 16
-    y, x = np.mgrid[:height, :width]
-    image = np.stack([x * 1.5, y * 2, np.full_like(x, 100)], -1).astype(np.uint8)
-    views = ImageViews(size, crop_area=(0.2, 0.6), flip=False)
-    areas, boxes = [], set()
-    for crop in training(views, [jpeg(image)], 200, seed=4)["images"]:
-        red, green = crop[..., 0] * 255 / 1.5, crop[..., 1] * 255 / 2
-        # From the first to the last pixel's centre it is (size - 1) / size of the window.
-        window_width = (red[:, -1] - red[:, 0]).mean() * size / (size - 1)
-        window_height = (green[-1] - green[0]).mean() * size / (size - 1)
-        areas.append(window_width * window_height / (height * width))
-        assert 0.7 < window_width / window_height < 1.43  # 3:4 to 4:3
-        boxes.add((round(red[:, 0].mean()), round(green[0].mean()), round(window_width)))
-    assert 0.18 < min(areas) < 0.27 and 0.53 < max(areas) < 0.63
-    assert len(boxes) > 190
+def test_views_are_the_crops_of_the_example_and_the_central_square():
+    """What these are is tested with them."""
+    files = [jpeg(smooth(30, 40, seed)) for seed in range(3)]
+    views = ImageViews(16, crop_area=(0.2, 0.6), flip=True, central_crop=0.5)
+    keys = [tf.constant([4, 7 + n], tf.int64) for n in range(6)]
+    crops = [
+        random_crop(files[(7 + n) % 3], key, 16, (0.2, 0.6), True) for n, key in enumerate(keys)
+    ]
+    found = training(views, files, 6, start=7, seed=4)["images"]
+    np.testing.assert_array_equal(np.rint(found * 255), crops)
+    squares = [central_crop(file, 16, 0.5) for file in files]
+    np.testing.assert_array_equal(np.rint(validation(views, files) * 255), squares)
 
 
 @pytest.mark.slow
@@ -117,7 +85,7 @@ def test_randaugment_is_applied_by_the_number_of_the_example():
     assert found["image_labels"].tolist() == plain["image_labels"].tolist()
     differences = np.abs(plain["images"] - found["images"]).max((1, 2, 3))
     assert (differences > 2 / 255).sum() > 14
-    augment = RandAugment(2, 9)
+    augment = RandAugment(WHOLE.image_size, 2, 9)
     for place in (0, 5, 6, 19):
         image = tf.constant(np.rint(plain["images"][place] * 255).astype(np.uint8))
         expected = augment(image, tf.constant([2, 7 + place], tf.int64))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.images.randaugment import RandAugment
+from pipelines.images.randaugment import RandAugment, operations
 from tests.pipelines.image_fixtures import textured
 
 SIZE = 40
@@ -20,11 +20,11 @@ def choices(augment, numbers, seed=0):
 
 @pytest.fixture(scope="module")
 def augment():
-    return RandAugment(3, 12)
+    return RandAugment(SIZE, 3, 12)
 
 
 def test_an_image_gets_the_operations_that_were_chosen_one_after_the_other(augment):
-    functions = [function for pair in augment.operations(SIZE).values() for function in pair]
+    functions = [function for pair in operations(SIZE, 12).values() for function in pair]
     for number, places in enumerate(choices(augment, range(24), seed=5)):
         image = tf.constant(textured(number))
         expected = image
@@ -36,7 +36,7 @@ def test_an_image_gets_the_operations_that_were_chosen_one_after_the_other(augme
 
 def test_operations_and_signs_are_chosen_evenly_and_independently():
     count = 3000
-    chosen = choices(RandAugment(2), range(count))
+    chosen = choices(RandAugment(SIZE, 2), range(count))
     assert chosen.min() == 0 and chosen.max() == 27
     expected = count / 28
     for places in chosen.T:
@@ -58,7 +58,7 @@ def test_equal_keys_give_equal_images_eager_compiled_or_in_a_stream(augment):
     compiled = [function(image, key).numpy() for image, key in zip(images, keys, strict=True)]
     stream = tf.data.Dataset.from_tensor_slices((images, tf.stack(keys)))
     streamed = list(stream.map(augment, 2).as_numpy_iterator())
-    again = RandAugment(3, 12)
+    again = RandAugment(SIZE, 3, 12)
     late = [again(images[n], keys[n]).numpy() for n in (7, 8)]
     np.testing.assert_array_equal(eager, compiled)
     np.testing.assert_array_equal(eager, streamed)
@@ -69,4 +69,4 @@ def test_equal_keys_give_equal_images_eager_compiled_or_in_a_stream(augment):
 
 def test_no_operations_leave_the_image():
     image = tf.constant(textured())
-    np.testing.assert_array_equal(RandAugment(0)(image, tf.constant([0, 0], tf.int64)), image)
+    np.testing.assert_array_equal(RandAugment(SIZE, 0)(image, tf.constant([0, 0], tf.int64)), image)

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.image_stream import ImageStream
-from pipelines.images.image_records import image_example
+from pipelines.images.image_records import ImageStream, image_example
 from pipelines.images.image_views import ImageViews
-from pipelines.shards import damage
-from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.records import RecordFiles, first_damage, open_without_damaged
+from pipelines.shards.shard_files import to_example, write_shards
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text_stream import TextStream
 
@@ -93,7 +91,7 @@ def images(write):
 
 
 def test_exactly_the_damaged_images_are_left_out(images):
-    source = damage.open_without_damaged(images, open_images, COUNT)
+    source = open_without_damaged(images, open_images, COUNT)
     found = lost(source)
     bad = {0, 3, 8, 11, 12, 14, 17, 20, 22, 23}
     assert set(found) == {(n % 2, n // 2) for n in bad}
@@ -115,8 +113,8 @@ def test_exactly_the_damaged_images_are_left_out(images):
 def test_more_damage_than_allowed_is_refused_with_the_first(images):
     for limit in (0, 9):
         with pytest.raises(ValueError, match="x-0000.-of-00002: record .*skip_damaged"):
-            damage.open_without_damaged(images, open_images, limit)
-    assert len(lost(damage.open_without_damaged(images, open_images, 10))) == 10
+            open_without_damaged(images, open_images, limit)
+    assert len(lost(open_without_damaged(images, open_images, 10))) == 10
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -131,7 +129,7 @@ def test_exactly_the_damaged_texts_are_left_out(write, masked):
     if masked:
         examples[13]["masked_lm_positions"] = [6]
         expected |= {(1, 6)}
-    source = damage.open_without_damaged(write(examples, [(1, 10, 20)]), open_texts, 9)
+    source = open_without_damaged(write(examples, [(1, 10, 20)]), open_texts, 9)
     assert set(lost(source)) == expected
     assert "input_ids" in lost(source)[0, 1]
     assert len(list(source.validation())) == COUNT - len(expected)
@@ -142,7 +140,7 @@ def test_the_first_damage_is_found_in_files_that_were_not_searched(write):
     examples[9]["image/encoded"] = b"no image"
 
     def first(flips=()):
-        return damage.first_damage(open_images(RecordFiles.find(write(examples, flips))))
+        return first_damage(open_images(RecordFiles.find(write(examples, flips))))
 
     found = first()
     assert found.file.endswith("x-00001-of-00002") and found.record == 4
@@ -171,6 +169,6 @@ def test_every_flipped_byte_of_a_file_is_noticed(write, tmp_path):
         lost = 1 if position - begins[hit] >= 12 else 3 - hit
         places.append((str(folder / name), hit, lost))
         kept += [record for n, record in enumerate(records) if not hit <= n < hit + lost]
-    source = damage.open_without_damaged(f"{tmp_path}/*/{name}", open_images, 99).records
+    source = open_without_damaged(f"{tmp_path}/*/{name}", open_images, 99).records
     assert [(d.file, d.record, d.records) for d in source.damaged] == places
     assert [record.numpy() for record in source.in_order()] == kept

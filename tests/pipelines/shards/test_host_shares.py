@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.shards.host_shares import host_stream, one_pass, shard, share
+from pipelines.shards.streams import host_stream, one_pass, shard, share
 
 
 @pytest.mark.parametrize(("hosts", "replicas"), [(1, 1), (1, 4), (2, 4), (4, 4)])

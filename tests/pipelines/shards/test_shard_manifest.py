@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from pipelines.shards.shard_files import write_shards
 from pipelines.shards.shard_manifest import manifest_path, read_manifest, write_manifest
-from pipelines.shards.tfrecords import write_shards
 
 ENTRY = {"name": "x-0", "records": 3, "bytes": 60, "sha256": "ab", "index": [[0, 0], [2, 32]]}
 
@@ -45,9 +45,6 @@ def test_it_is_json_of_one_line_a_shard(tmp_path):
         lambda manifest: {**manifest, "version": 2},
         lambda manifest: {"format": "other"},
         lambda manifest: [manifest],
-        lambda manifest: {k: v for k, v in manifest.items() if k != "counts"},
-        lambda manifest: {**manifest, "settings": []},
-        lambda manifest: {**manifest, "shards": [3]},
     ],
 )
 def test_other_files_are_refused(tmp_path, change):
@@ -55,29 +52,6 @@ def test_other_files_are_refused(tmp_path, change):
     path = tmp_path / "x.manifest.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(ValueError, match=f"^{path} "):
-        read_manifest(tmp_path / "x")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"records": "many"},
-        {"records": 10**6},
-        {"records": 1},
-        {"index": []},
-        {"index": [[0]]},
-        {"index": [[0, 0], ["1", 16]]},
-        {"index": [[0, 7]]},
-        {"index": [[0, 0], [2, 40], [1, 44]]},
-        {"index": [[0, 0], [1, 10**9]]},
-    ],
-)
-def test_shards_that_cannot_be_are_refused(tmp_path, change):
-    write_manifest(tmp_path / "x", "images", [ENTRY], {})
-    read_manifest(tmp_path / "x")
-    path = tmp_path / "x.manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "shards": [{**ENTRY, **change}]}))
-    with pytest.raises(ValueError, match=f"^{path} is damaged"):
         read_manifest(tmp_path / "x")
 
 

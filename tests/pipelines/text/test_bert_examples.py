@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipelines.shards.tfrecords import to_example
+from pipelines.shards.shard_files import to_example
 from pipelines.text.bert_examples import IS_NEXT, ExampleSettings
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from tests.pipelines.text.token_lists import build_examples, tokenized

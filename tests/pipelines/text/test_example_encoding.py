@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.shards.tfrecords import to_example
+from pipelines.shards.shard_files import to_example
 from pipelines.text.bert_examples import encode_examples
 
 BORDERS = [0, 1, 127, 128, 2**14 - 1, 2**14, 2**21 - 1, 2**21, 2**28 - 1, 2**28, 2**31 - 1]

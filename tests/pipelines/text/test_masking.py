@@ -120,17 +120,6 @@ def test_shares_are_rounded_as_tensorflow_does():
     assert fields["masked_lm_weights"].sum() == tf.round(0.15 * tf.constant(190.0)) == 29
 
 
-def test_dtypes_and_shapes():
-    ids, input_mask = batch([([6, 7], [8])] * 3)
-    fields = Masking(VOCABULARY, 4, 0.15).static(ids, input_mask, np.random.default_rng(0))
-    assert {name: (value.shape, value.dtype) for name, value in fields.items()} == {
-        "input_ids": (ids.shape, np.int32),
-        "masked_lm_positions": ((3, 4), np.int32),
-        "masked_lm_ids": ((3, 4), np.int32),
-        "masked_lm_weights": ((3, 4), np.float32),
-    }
-
-
 def test_what_is_put_in_place():
     ids, input_mask = batch([([6] * 100, [7] * 97)] * 300)
     fields = Masking(VOCABULARY, 40, 0.15).static(ids, input_mask, np.random.default_rng(0))

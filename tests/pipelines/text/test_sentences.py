@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import sentences as sentences_module
-from pipelines.text.sentences import split_sentences
+from pipelines.text import documents
+from pipelines.text.documents import split_sentences
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_a_run_of_stops_is_one(text):
     )
     found, expected = (
         [(match.span(), match.groups()) for match in pattern.finditer(text)]
-        for pattern in (sentences_module._CANDIDATE, simple)
+        for pattern in (documents._CANDIDATE, simple)
     )
     assert found == expected

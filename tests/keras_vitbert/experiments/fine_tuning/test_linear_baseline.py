@@ -11,7 +11,7 @@ from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 from keras_vitbert.experiments.fine_tuning import linear_baseline as baseline
 from keras_vitbert.experiments.fine_tuning.report import table
 from pipelines.images.image_views import ImageViews
-from pipelines.tasks.labelled_images import ImageFiles, LabelledImages
+from pipelines.tasks.labelled_images import LabelledImages, ListedImages
 from pipelines.tasks.labelled_rows import LabelledRows
 from pipelines.tasks.labelled_texts import LabelledTexts
 from tests.keras_vitbert.tiny_runs import VOCABULARY
@@ -38,7 +38,7 @@ def _images(folder, count, seed):
         pixels = random.integers(0, 200, (40, 40, 3)).astype(np.uint8)
         pixels[: 13 * (number % 3 + 1), :, 0] += 12  # a weak sign
         Image.fromarray(pixels).save(path)
-    store, _ = ImageFiles.find(str(folder))
+    store, _ = ListedImages.find(str(folder))
     views = ImageViews(40, central_crop=1.0)
     return LabelledImages(store, views)
 

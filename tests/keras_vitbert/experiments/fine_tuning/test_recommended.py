@@ -6,7 +6,7 @@ import pytest
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.experiments.fine_tuning import recommended
-from pipelines.tasks.labelled_images import ImageFiles
+from pipelines.tasks.labelled_images import ListedImages
 from tests.keras_vitbert.tiny_tasks import IMAGES, write_images
 
 SAMPLE = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}
@@ -69,7 +69,7 @@ def test_what_is_given_and_what_was_recorded_stays():
 
 
 def test_images_are_looked_at(tmp_path):
-    store, _ = ImageFiles.find(str(write_images(tmp_path) / "train"))
+    store, _ = ListedImages.find(str(write_images(tmp_path) / "train"))
     pictures = recommended.look_at(store)
     assert pictures.sizes.tolist() == [[14, 16]] * IMAGES["train"] and pictures.side == 14
     assert set(pictures.channels) == {3}

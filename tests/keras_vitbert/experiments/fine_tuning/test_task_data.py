@@ -17,7 +17,7 @@ from pipelines import imagenet
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.tfrecords import to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
 from pipelines.tasks.labelled_images import LabelledImages
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, write_images, write_texts
@@ -257,7 +257,7 @@ def test_flowers_have_a_split_to_pick_on(tmp_path, monkeypatch):
     write_images(tmp_path, counts={"train": 9, "validation": 6, "test": 5})
     stores = {}
     for split in ("train", "validation", "test"):
-        stores[split], classes = task_data.ImageFiles.find(str(tmp_path / split))
+        stores[split], classes = task_data.ListedImages.find(str(tmp_path / split))
     monkeypatch.setattr(task_data.tfds_data, "open_builder", lambda *_: None)
     monkeypatch.setattr(task_data.tfds_data, "class_names", lambda _: classes)
     monkeypatch.setattr(task_data.tfds_data, "read_images", lambda _, split: stores[split])

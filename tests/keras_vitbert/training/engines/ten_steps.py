@@ -19,7 +19,7 @@ from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
-from pipelines.shards.host_shares import shard, share
+from pipelines.shards.streams import shard, share
 from tests.keras_vitbert.training.replicas_script import (
     ADAMW,
     CLIP_NORM,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.text.packing import packed
+from pipelines.text_stream import packed
 
 LENGTH, PREDICTIONS = 16, 3
 

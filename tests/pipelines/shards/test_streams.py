@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.shards import shuffled_records
+from pipelines.shards import streams
 from pipelines.shards.records import RecordFiles
-from pipelines.shards.shuffled_records import ShuffledRecords
-from pipelines.shards.tfrecords import write_shards
+from pipelines.shards.shard_files import write_shards
+from pipelines.shards.streams import ShuffledRecords
 from tests.marks import slow
 
 LANES, BLOCK, COUNT = 6, 3, 89  # 4 windows of 18 records, and 17 records that fill none
@@ -25,9 +25,9 @@ RECORD_BYTES = len(content(0)) + 16
 @pytest.fixture(scope="module", autouse=True)
 def small_windows():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffled_records, "LANES", LANES)
-        patch.setattr(shuffled_records, "BLOCK_BYTES", BLOCK * RECORD_BYTES)
-        patch.setattr(shuffled_records, "MIN_BLOCK", 1)
+        patch.setattr(streams, "LANES", LANES)
+        patch.setattr(streams, "BLOCK_BYTES", BLOCK * RECORD_BYTES)
+        patch.setattr(streams, "MIN_BLOCK", 1)
         yield
 
 
@@ -39,9 +39,9 @@ def files(tmp_path_factory):
     return RecordFiles.find(f"{prefix}-*")
 
 
-def read(records, count, seed=1, start=0, shard=(1, 0), cache=False):
+def read(records, count, seed=1, start=0, shard=(1, 0)):
     """The first `(number, record)` pairs of a stream."""
-    return first(ShuffledRecords(records, seed, shard, cache).elements(start), count)
+    return first(ShuffledRecords(records, seed, shard).elements(start), count)
 
 
 def first(stream, count):
@@ -118,7 +118,7 @@ def test_blocks_of_a_lane_are_shuffled_apart(whole, places):
 
 def test_a_small_set_is_shuffled_as_a_whole(files, monkeypatch):
     """Each record comes first about as often: 200 epochs, 89 records."""
-    monkeypatch.setattr(shuffled_records, "BLOCK_BYTES", 1000 * RECORD_BYTES)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 1000 * RECORD_BYTES)
     stream = [record for _, record in read(files, 200 * COUNT)]
     firsts = collections.Counter(stream[::COUNT])
     assert len(firsts) > 65 and max(firsts.values()) < 11  # 2.2 each; 80 of 89 are to be expected
@@ -133,7 +133,7 @@ def from_the_start(files):
     @functools.cache
     def from_the_start(block):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shuffled_records, "BLOCK_BYTES", block * RECORD_BYTES)
+            patch.setattr(streams, "BLOCK_BYTES", block * RECORD_BYTES)
             return read(files, 3 * COUNT + 1, seed=3)
 
     return from_the_start
@@ -156,38 +156,15 @@ def test_a_late_start_equals_the_stream_without_its_beginning(
     files, from_the_start, start, block, monkeypatch
 ):
     whole = from_the_start(block)
-    monkeypatch.setattr(shuffled_records, "BLOCK_BYTES", block * RECORD_BYTES)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", block * RECORD_BYTES)
     assert read(files, 50, seed=3, start=start) == whole[start : start + 50]
 
 
-@pytest.mark.parametrize(
-    ("host", "hosts", "cache"),
-    [
-        slow(0, 2, False),
-        (1, 2, False),
-        slow(0, 2, True),
-        slow(1, 2, True),
-        slow(0, 4, True),
-        slow(1, 4, True),
-        (3, 4, True),
-        slow(0, 5, False),
-        slow(1, 5, False),
-        slow(4, 5, False),
-    ],
-)
-def test_hosts_divide_the_stream(files, whole, host, hosts, cache):
+@pytest.mark.parametrize(("host", "hosts"), [(1, 2), slow(1, 4), (3, 4), slow(4, 5)])
+def test_hosts_divide_the_stream(files, whole, host, hosts):
     """2 divides the lanes, 4 in part, 5 not at all."""
     wanted = [element for element in whole[31 : 2 * COUNT] if element[0] % hosts == host]
-    found = read(files, len(wanted), start=31, shard=(hosts, host), cache=cache)
-    assert found == wanted
-
-
-@pytest.mark.slow
-def test_three_hosts_in_two_epochs_see_each_record_twice(files):
-    elements = 2 * COUNT // 3
-    hosts = [read(files, elements + 1, shard=(3, host)) for host in range(3)]
-    seen = collections.Counter(r for host in hosts for n, r in host if n < 2 * COUNT)
-    assert seen == dict.fromkeys(map(content, range(COUNT)), 2)
+    assert read(files, len(wanted), start=31, shard=(hosts, host)) == wanted
 
 
 @pytest.mark.parametrize("hosts", [2])
@@ -237,22 +214,3 @@ def test_sets_of_any_size(tmp_path, count):
         part = elements[epoch * count : (epoch + 1) * count]
         assert sorted(record for _, record in part) == [*map(content, range(count))]
     assert read(records, count, start=count + count // 2) == elements[count + count // 2 :][:count]
-
-
-def test_the_cache_reads_once_and_from_its_own_lanes(files, tmp_path):
-    write_shards(map(content, range(COUNT)), str(tmp_path / "x"), 2)
-    records = RecordFiles.find(str(tmp_path / "x-*"))
-    expected = read(records, 40, shard=(2, 1))
-    cached = ShuffledRecords(records, 1, (2, 1), cache=True)
-    for path in tmp_path.glob("x-0*"):
-        path.unlink()
-    assert first(cached.elements(), 40) == expected
-    assert len(records.memory[2, 1]) == 4 * BLOCK * LANES // 2 + 17
-    assert read(records, 40, shard=(2, 1), cache=True) == expected  # read again: from memory
-
-
-def test_a_cache_without_room_is_refused(files, monkeypatch):
-    monkeypatch.setattr(shuffled_records, "available_memory", lambda: 1000)
-    fresh = RecordFiles.find(files.pattern)
-    with pytest.raises(ValueError, match="train-.*: a cache needs .* GB"):
-        ShuffledRecords(fresh, 1, cache=True)

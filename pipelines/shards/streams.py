@@ -13,16 +13,21 @@ takes the elements `n = h (mod H)`, so the content of the stream does not depend
 hosts. If `H` divides `L`, a host reads `L / H` lanes, the same share of the files in every epoch.
 Besides these it reads only the last records of an epoch. With other numbers of hosts, a host also
 reads records that it skips.
+
+How the hosts and replicas of a run share a stream follows from their `tf.distribute.InputContext`,
+or None where one replica takes everything.
 """
 
 import copy
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.cores import available_cores
-from pipelines.memory import available_memory
+from pipelines.shards.records import RecordFiles
 
 LANES = 192  # 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96 and 192 hosts share them evenly
 BLOCK_BYTES = 1 << 20
@@ -30,21 +35,13 @@ _READERS = 16  # the fewest blocks that are read at once: remote storage answers
 MIN_BLOCK = 8  # records: fewer would always come in the same window together
 
 
+Context = tf.distribute.InputContext | None
+
+
 class ShuffledRecords:
-    """The elements of one host.
+    """The elements of one host; `shard` is the number of hosts and the index of this one."""
 
-    Args:
-        records: `RecordFiles`.
-        seed: int.
-        shard: (number of hosts, index of this one).
-        cache: bool, whether the records that this host reads are kept in memory, as they are
-            stored in the files.
-
-    Raises:
-        ValueError: there is not enough memory for `cache`.
-    """
-
-    def __init__(self, records, seed, shard=(1, 0), cache=False):
+    def __init__(self, records: RecordFiles, seed: int, shard: tuple[int, int] = (1, 0)):
         self._records, self._count, self._seed = records, records.count, seed
         self._hosts, self._host = shard
         self._step = math.gcd(self._hosts, LANES)  # from one lane of this host to its next
@@ -52,19 +49,12 @@ class ShuffledRecords:
         self._block = max(BLOCK_BYTES * records.count // records.bytes, MIN_BLOCK)
         self._windows = records.count // (LANES * self._block)  # in an epoch
         self._read = records.reader
-        if cache:
-            if shard not in records.memory:
-                records.memory[shard] = self._loaded(records)
-            self._read = self._memory_reader(records.memory[shard])
 
-    def elements(self, start=0):
-        """The host's share of the endless stream.
+    def elements(self, start: int = 0) -> tf.data.Dataset:
+        """The host's share of the endless stream: (number of the element, serialized record).
 
         Args:
-            start: int, the first element, counted over all hosts and epochs.
-
-        Returns:
-            `tf.data.Dataset` of (number of the element, serialized record).
+            start: the first element, counted over all hosts and epochs.
         """
         first_epoch, offset = divmod(start, self._count)
         first_window = min(offset // (LANES * self._block), self._windows)
@@ -95,15 +85,10 @@ class ShuffledRecords:
         # While a window is used, the next one is read.
         return stream.prefetch(min(self._row * self._block, self._count))
 
-    def names(self, start, count):
-        """Identifies the records behind some elements, without reading them.
+    def names(self, start: int, count: int) -> list[str]:
+        """The file and the place in it of the records behind some elements, without reading them.
 
-        Args:
-            start: int, the first element, counted over all hosts and epochs.
-            count: int.
-
-        Returns:
-            list of str: a record's file and its place in it, as in `train-00000-of-00004:17`.
+        Each such as `train-00000-of-00004:17`; `start` is counted as in `elements`.
         """
         order = copy.copy(self)
         order._read = lambda begin, count: tf.data.Dataset.range(begin, begin + count)
@@ -144,31 +129,6 @@ class ShuffledRecords:
         records = _shuffled(self._read(begin, count), count, _key(self._seed, epoch, LANES))
         return records.skip(passed).enumerate(epoch * self._count + begin + passed)
 
-    def _loaded(self, records):
-        """The records of this host's blocks, and those that fill no window, as one tensor."""
-        block, blocks = self._block, self._windows * LANES
-        count = blocks // self._step * block + self._count - blocks * block
-        needed = records.bytes * count // self._count
-        if needed > available_memory():
-            raise ValueError(
-                f"{records.pattern}: a cache needs {needed / 1e9:.1f} GB of memory, "
-                f"{available_memory() / 1e9:.1f} GB are free"
-            )
-        own = tf.data.Dataset.range(self._host % self._step, blocks, self._step)
-        stream = own.flat_map(lambda index: records.reader(index * block, block))
-        stream = stream.concatenate(records.reader(blocks * block, self._count - blocks * block))
-        return stream.batch(count).get_single_element()
-
-    def _memory_reader(self, memory):
-        """Like `RecordFiles.reader`, for one block or for what follows the last block."""
-        block, blocks = self._block, self._windows * LANES
-
-        def read(begin, count):
-            own = tf.minimum(tf.cast(begin, tf.int64) // block, blocks) // self._step * block
-            return tf.data.Dataset.from_tensor_slices(memory[own : own + count])
-
-        return read
-
 
 def _key(seed, epoch, lane):
     """Two independent random numbers for a lane of an epoch."""
@@ -192,3 +152,65 @@ def _shuffled(stream, buffer_size, key):
         output_shapes=[()],
     )
     return tf.data.experimental.from_variant(variant, stream.element_spec)
+
+
+def shard(context: Context) -> tuple[int, int]:
+    """The share of a source that a host reads: (number of hosts, index of this one)."""
+    return (1, 0) if context is None else (context.num_input_pipelines, context.input_pipeline_id)
+
+
+def share(global_batch: int, context: Context) -> int:
+    """The size of one replica's batch, of `global_batch` examples over all replicas.
+
+    Raises:
+        ValueError: the replicas cannot share the batch evenly.
+    """
+    return global_batch if context is None else context.get_per_replica_batch_size(global_batch)
+
+
+def one_pass(
+    read: Callable[[int, int], tf.data.Dataset],
+    count: int,
+    batch: int,
+    steps: int,
+    weight_name: str,
+    context: Context,
+    **empties: Any,
+) -> tf.data.Dataset:
+    """A host's share of batches that hold every example once, padded with empty examples.
+
+    Args:
+        read: function of (begin, end) that returns those examples, dicts.
+        count: how many examples there are.
+        batch: examples per step over all replicas.
+        steps: how many batches there are, over all hosts.
+        weight_name: the field for an example's weight: 1.0, or 0.0 if it is empty.
+        **empties: values that an empty example has instead of zeros.
+
+    Returns:
+        Dicts, each a replica's batch.
+    """
+    hosts, host = shard(context)
+    size = steps * batch // hosts
+    begin, end = (min(place * size, count) for place in (host, host + 1))
+    stream = read(begin, end)
+    empty = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in stream.element_spec.items()}
+    for name, value in empties.items():
+        empty[name] = tf.cast(value, empty[name].dtype)
+    filling = tf.data.Dataset.from_tensors({**empty, weight_name: 0.0}).repeat()
+    stream = stream.map(lambda example: {**example, weight_name: 1.0}).concatenate(filling)
+    return stream.take(size).batch(share(batch, context), drop_remainder=True)
+
+
+def host_stream(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """Marks a host's own stream as divided among hosts: TensorFlow must not divide it again.
+
+    It is deterministic and prefetched.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    # Its thread looks for better settings at intervals of up to a minute, and ending the stream may
+    # have to wait for the next one. Maps use all cores without it.
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return stream.with_options(options).prefetch(2)

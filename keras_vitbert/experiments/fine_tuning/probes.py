@@ -1,6 +1,5 @@
 """Probes on a downstream task: features of its splits, and simple classifiers on top of them."""
 
-import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_vitbert.configs.fine_tuning import FineTuning
-from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator
+from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator, Split
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
 from keras_vitbert.runs.machine import Machine
@@ -17,14 +16,12 @@ from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.weight_names import require_finite
 from pipelines.command_line import say
 from pipelines.status import doing
-from pipelines.tasks.labelled_images import LabelledImages
-from pipelines.tasks.labelled_texts import LabelledTexts
 
 
 class FeatureReader(Evaluator):
     """Runs the encoder of a classifier over splits; its head is not used. See `Evaluator`."""
 
-    def predict_step(self, batch):
+    def predict_step(self, batch: dict[str, Any]) -> tuple[Any, Any]:
         """The step of one replica.
 
         Args:
@@ -37,59 +34,58 @@ class FeatureReader(Evaluator):
         numbers = ops.stack([batch["numbers"], batch["labels"]], axis=1)
         return numbers, ops.cast(self.network.features(batch)[:, 0], "float32")
 
-    def features(self, split: LabelledImages | LabelledTexts) -> Features:
+    def features(self, split: Split) -> Features:
         """The features of a split, each example once, in the order of the split."""
         numbers, values = self.rows(split)
         require_finite({"features": values}, self.network.name)
         return Features(values, numbers[:, 1])
 
 
-@dataclasses.dataclass(frozen=True)
-class Probe:
-    """A frozen encoder beside the data of a task."""
+def run_probe(
+    config: FineTuning,
+    machine: Machine,
+    inputs: Inputs,
+    shots: Sequence[int],
+    draws: int = 1,
+    given: Collection[str] = (),
+) -> dict[str, Any]:
+    """Measures linear and nearest-neighbour classifiers on the features of a frozen encoder.
 
-    config: FineTuning
-    given: Collection[str]  # fields that somebody set
-    machine: Machine
-    inputs: Inputs
+    Args:
+        config: of the task.
+        shots, draws: see `probe_splits`.
+        given: fields that somebody set; without `image_size`, it is the checkpoint's.
 
-    def run(self, shots: Sequence[int], draws: int = 1) -> dict[str, Any]:
-        """Measures linear and nearest-neighbour classifiers on the encoder's features.
+    Returns:
+        The content of `summary.json`; `splits` is what `probe_splits` returns.
 
-        Args:
-            shots, draws: see `probe_splits`.
-
-        Returns:
-            The content of `summary.json`; `splits` is what `probe_splits` returns.
-
-        Raises:
-            ValueError: the checkpoint or the data are missing, damaged or do not fit.
-        """
-        config, strategy = self.config.for_devices(self.machine.devices), self.machine.strategy
-        pretrained, config = self.inputs.pretrained(config)
-        if config.kind == "images" and "image_size" not in self.given:
-            config = config.with_values({"image_size": pretrained.model["image_size"]})
-        data = self.inputs.open(config, pretrained.vocabulary, pretrained.max_length(config))
-        keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
-        with strategy.scope():
-            classifier, _ = pretrained.classifier(config.kind, len(data.classes), config)
-        reader = FeatureReader(classifier, strategy, config.evaluation_batch)
-        with reading_images([data.train, *data.tests.values()]):
-            found = probe_splits(reader, data.train, data.tests, shots, draws, config.seed)
-        return {
-            "task": config.task,
-            "checkpoint": pretrained.name,
-            "checkpoint_step": pretrained.step,
-            "training_examples": data.train.count,
-            "examples": {name: split.count for name, split in data.tests.items()},
-            "splits": found,
-        }
+    Raises:
+        ValueError: the checkpoint or the data are missing, damaged or do not fit.
+    """
+    pretrained, config = inputs.pretrained(config.for_devices(machine.devices))
+    if config.kind == "images" and "image_size" not in given:
+        config = config.with_values({"image_size": pretrained.model["image_size"]})
+    data = inputs.open(config, pretrained.vocabulary, pretrained.max_length(config))
+    keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
+    with machine.strategy.scope():
+        classifier, _ = pretrained.classifier(config, len(data.classes))
+    reader = FeatureReader(classifier, machine.strategy, config.evaluation_batch)
+    with reading_images([data.train, *data.tests.values()]):
+        found = probe_splits(reader, data.train, data.tests, shots, draws, config.seed)
+    return {
+        "task": config.task,
+        "checkpoint": pretrained.name,
+        "checkpoint_step": pretrained.step,
+        "training_examples": data.train.count,
+        "examples": {name: split.count for name, split in data.tests.items()},
+        "splits": found,
+    }
 
 
 def probe_splits(
     reader: FeatureReader,
-    train: LabelledImages | LabelledTexts,
-    tests: dict[str, LabelledImages | LabelledTexts],
+    train: Split,
+    tests: dict[str, Split],
     shots: Iterable[int],
     draws: int,
     seed: int,
@@ -127,10 +123,8 @@ def probe_splits(
         found[name] = {}
         for count in shots:
             with doing(f"probing {name} with {count or 'all'} examples of each class"):
-                every = [
-                    probe(known.shots(count, seed + draw), asked)
-                    for draw in range(draws if count else 1)
-                ]
+                seeds = range(seed, seed + (draws if count else 1))
+                every = [probe(known.shots(count, one), asked) for one in seeds]
             found[name][count] = {
                 kind: [accuracies[kind] for accuracies in every] for kind in (RIDGE, NEAREST)
             }

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from keras_vitbert.experiments.fine_tuning.prediction_files import FILE, described
+from keras_vitbert.experiments.fine_tuning.predictions import FILE, described
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.qualitative_values import (

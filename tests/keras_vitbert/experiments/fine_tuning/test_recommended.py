@@ -1,5 +1,7 @@
 """What is chosen for a user's own data, and what is told of it."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -17,8 +19,10 @@ def chosen(model, side, count=1_000, changes=(), **more):
     config = fine_tuning.get_config("images", "images").with_values(dict(changes))
     pictures = recommended.Pictures(np.array([[side, side + 9]]), np.array([3]))
     choice = recommended.Chosen(config, model, **more)
-    config = choice.for_images(count, pictures)
-    assert not config.open_fields()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(recommended, "look_at", lambda store: pictures)
+        config = choice.for_images(types.SimpleNamespace(count=count))
+    assert not config.open_fields() and config is choice.config
     return config, choice.fields
 
 
@@ -71,7 +75,7 @@ def test_what_is_given_and_what_was_recorded_stays():
 def test_images_are_looked_at(tmp_path):
     store, _ = ImageFiles.find(str(write_images(tmp_path) / "train"))
     pictures = recommended.look_at(store)
-    assert pictures.sizes.tolist() == [[14, 16]] * IMAGES["train"] and pictures.side == 14
+    assert pictures.sizes.tolist() == [[14, 16]] * IMAGES["train"]
     assert set(pictures.channels) == {3}
 
 

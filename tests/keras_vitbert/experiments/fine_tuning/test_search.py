@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.devices import Devices
-from keras_vitbert.experiments.fine_tuning import prediction_files, report, search
+from keras_vitbert.experiments.fine_tuning import report, search
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.experiments.fine_tuning.search import FineTuningRun
@@ -168,7 +168,7 @@ def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_pat
     assert [row["split"] for row in results(tmp_path)] == ["validation"] * len(reached)
 
     path = tmp_path / "all.csv"
-    prediction_files.collect(str(path), str(tmp_path / "run"), summary)
+    search.collect(str(path), str(tmp_path / "run"), summary)
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
     assert [row["seed"] for row in rows] == [row["prediction"] for row in rows]
     assert [int(row["seed"]) for row in rows] == summary["seeds"] == list(range(len(reached)))

@@ -91,20 +91,6 @@ def test_a_missing_label_is_no_class(tmp_path, label, capsys):
     assert data.classes == ["no", "yes"] and data.train.count == 2
 
 
-@pytest.mark.parametrize(
-    ("names", "alike"),
-    [(("caf\u00e9", "cafe\u0301"), True), (("cafe", "caf\u00e9"), False), (("a", "A"), False)],
-)
-def test_classes_that_look_alike_are_told(tmp_path, names, alike, capsys):
-    rows = [f"word{n}\t{name}" for n, name in enumerate((*names, "tea") * 3)]
-    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
-    data = open_data("texts", tmp_path)
-    assert sorted(data.classes) == sorted([*names, "tea"])
-    told = [line for line in capsys.readouterr().err.splitlines() if "look alike" in line]
-    assert len(told) == alike
-    assert not alike or all(ascii(name) in told[0] for name in names)
-
-
 @pytest.mark.slow
 def test_image_records_of_our_own(tmp_path):
     source, output = write_images(tmp_path / "folders"), tmp_path / "records"
@@ -132,7 +118,8 @@ def test_all_splits_are_reported_the_test_split_first(tmp_path):
 def test_a_test_split_without_labels_is_left_out(tmp_path, capsys):
     write_texts(tmp_path, counts={"train": 12, "dev": 5})
     (tmp_path / "test.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
-    assert list(open_data("texts", tmp_path).tests) == ["validation"]
+    data = open_data("texts", tmp_path)
+    assert list(data.tests) == ["validation"] and data.selection is None
     assert "test.tsv" in capsys.readouterr().err
     with pytest.raises(ValueError, match="test.tsv"):
         open_data("texts", tmp_path, files={"test": str(tmp_path / "test.tsv")})
@@ -234,13 +221,13 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
 
 
 def test_splits_that_are_reported_in_part(tmp_path, capsys):
-    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 12}))
+    folder = write_texts(tmp_path, counts={"train": 40, "dev": 12})
     for count in (0, 12, 99):
-        assert data.tested_on(count).tests["validation"] is data.tests["validation"]
-    assert capsys.readouterr().err == ""
-    part = data.tested_on(5)
-    assert part.tests["validation"].count == 5 and part.train is data.train
-    assert part.tests["validation"].sha256 == data.tested_on(5).tests["validation"].sha256
+        assert open_data("texts", folder, test_examples=count).tests["validation"].count == 12
+    assert "reported" not in capsys.readouterr().err
+    part, again = (open_data("texts", folder, test_examples=5) for _ in range(2))
+    assert (part.tests["validation"].count, part.train.count) == (5, 40)
+    assert part.tests["validation"].sha256 == again.tests["validation"].sha256
     assert "validation: 5 of its 12" in capsys.readouterr().err
 
 

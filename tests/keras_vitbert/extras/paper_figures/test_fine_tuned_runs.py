@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import get_config
-from keras_vitbert.experiments.fine_tuning.prediction_files import described
+from keras_vitbert.experiments.fine_tuning.predictions import described
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.figures import qualitative_figure

@@ -46,15 +46,6 @@ class Predictions:
         return self.ranked[:, 0]
 
     @property
-    def probabilities(self) -> np.ndarray | None:
-        """Class probabilities: float32 `(examples, num_classes)`; None if not all are kept."""
-        if self.ranked.shape[1] < self.num_classes:
-            return None
-        in_order = np.empty_like(self.ranked_probabilities)
-        np.put_along_axis(in_order, self.ranked, self.ranked_probabilities, axis=1)
-        return in_order
-
-    @property
     def confusion(self) -> np.ndarray:
         """Counts of labels (rows) by predictions: int64 `(num_classes, num_classes)`."""
         pairs = self.labels.astype(np.int64) * self.num_classes + self.predictions

@@ -29,7 +29,7 @@ from keras_vitbert.experiments.fine_tuning.evaluation import (
 from keras_vitbert.inspection.drawing import confusion_figure, image_grid, picture, style
 from keras_vitbert.runs.callbacks import tensorboard_tag
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.files import natural, printable
+from pipelines.files import natural
 from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.text_tables import markdown_table
 
@@ -39,25 +39,16 @@ _LETTERS = 400  # characters of a text, at most
 _MOST_ROWS = 200  # classes of a table
 
 
-def described(split: Split) -> list[dict[str, str]]:
-    """What identifies each example of a split, see above."""
-    examples = list(split.descriptions())
-    if isinstance(split, LabelledImages):
-        return [{key: printable(name) for key, name in about.items()} for about in examples]
-    return examples
-
-
 def prediction_rows(
     predictions: dict[str, Predictions], splits: dict[str, Split], classes: list[str]
 ) -> list[dict[str, Any]]:
     """The rows of a file of predictions, by column; predictions and splits by name."""
     rows = []
     for name, found in predictions.items():
-        examples = described(splits[name])
+        examples = list(splits[name].descriptions())
         order = range(len(examples))
         if {"path", "line", "row"} & set(examples[0]):
             order = sorted(order, key=lambda index: natural(next(iter(examples[index].values()))))
-        every = found.probabilities
         for index in order:
             row = {
                 "split": name,
@@ -65,14 +56,12 @@ def prediction_rows(
                 "label": classes[found.labels[index]],
                 "prediction": classes[found.predictions[index]],
             }
-            if every is not None:
-                for label, probability in zip(classes, every[index], strict=True):
-                    row[f"probability_{label}"] = f"{probability:.6g}"
+            ranked = list(zip(found.ranked[index], found.ranked_probabilities[index], strict=True))
+            if len(ranked) == len(classes):
+                row |= {f"probability_{classes[label]}": f"{p:.6g}" for label, p in sorted(ranked)}
             else:
-                pairs = zip(found.ranked[index], found.ranked_probabilities[index], strict=True)
-                for rank, (label, probability) in enumerate(pairs, 1):
-                    row[f"top_{rank}"] = classes[label]
-                    row[f"probability_{rank}"] = f"{probability:.6g}"
+                for rank, (label, p) in enumerate(ranked, 1):
+                    row |= {f"top_{rank}": classes[label], f"probability_{rank}": f"{p:.6g}"}
             rows.append(row)
     return rows
 
@@ -150,7 +139,7 @@ def wrong_images(
     ascending = sorted(wrong)
     part = split.part([(index, index + 1) for index in ascending])
     found = [image for batch in part.evaluation(len(wrong)) for image in batch["images"].numpy()]
-    names = [next(iter(about.values()), "") for about in described(part)]
+    names = [next(iter(about.values()), "") for about in part.descriptions()]
     places = [ascending.index(index) for index in wrong]
     captions = [
         [f"is {label}", f"not {prediction}", f"{mine}, {its}", names[place]]

@@ -45,6 +45,7 @@ from pipelines.status import doing, times
 from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.text_tables import csv_text
 
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One training's purpose, learning rate and seed."""

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from keras_vitbert.experiments.fine_tuning.predictions import FILE, described
+from keras_vitbert.experiments.fine_tuning.predictions import FILE
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.qualitative_values import (
@@ -84,7 +84,7 @@ class FineTunedRun:
         Raises:
             ValueError: the data hold no such image, or several of its name.
         """
-        names = described(self._split)
+        names = list(self._split.descriptions())
         wanted = {key: row.get(key) for key in names[0]}
         places = [number for number, about in enumerate(names) if about == wanted]
         if len(places) != 1:

@@ -43,7 +43,8 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
         }
         expected.append(np.asarray(network(inputs), np.float64)[0])
     labels, probabilities = found.labels, softmax(expected)
-    np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
+    ranked = np.take_along_axis(probabilities, found.ranked, axis=1)
+    np.testing.assert_allclose(found.ranked_probabilities, ranked, atol=1e-6)
     losses = -np.log(probabilities[np.arange(13), labels])
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5, atol=1e-6)
     expected = np.argmax(expected, axis=1).tolist()
@@ -51,6 +52,8 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
     rows = prediction_rows({"dev": found}, {"dev": split}, ["no", "yes"])
     assert [(row["split"], row["line"]) for row in rows] == [("dev", str(n + 2)) for n in range(13)]
     assert [row["prediction"] for row in rows] == [["no", "yes"][n] for n in expected]
+    shares = [[float(row["probability_no"]), float(row["probability_yes"])] for row in rows]
+    np.testing.assert_allclose(shares, probabilities, atol=1e-5)
 
 
 def softmax(logits):
@@ -69,6 +72,9 @@ class Logits:
 
     def __call__(self, batch, training):
         return batch["logits"]
+
+    def descriptions(self):
+        return [{}] * self.count
 
     def evaluation(self, batch, context):
         logits, labels = self.rows
@@ -102,10 +108,13 @@ def test_probabilities_and_measures_as_in_float64(num_classes):
     np.testing.assert_array_equal(found.ranked, order)
     best = np.take_along_axis(probabilities, order, axis=1)
     np.testing.assert_allclose(found.ranked_probabilities, best, atol=1e-6)
+    row = prediction_rows({"x": found}, {"x": split}, [f"c{n}" for n in range(num_classes)])[0]
     if num_classes <= 20:
-        np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
+        assert list(row)[3:] == [f"probability_c{n}" for n in range(num_classes)]
     else:
-        assert found.probabilities is None
+        assert [row[f"top_{n + 1}"] for n in range(5)] == [f"c{n}" for n in order[0]]
+        shown = [float(row[f"probability_{n + 1}"]) for n in range(5)]
+        np.testing.assert_allclose(shown, best[0], rtol=1e-4)
     measures = found.measures()
     assert measures["log_loss"] == pytest.approx(losses.mean(), rel=1e-5)
     assert measures["accuracy"] == np.mean(np.argmax(wide, axis=1) == labels)

@@ -23,7 +23,6 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import Locked, held
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import Diverged
-from pipelines.files import check_output_file
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 from tests.keras_vitbert.tiny_tasks import TEXTS
 
@@ -241,14 +240,3 @@ def test_the_table(tune):
     assert ["validation", "13", "f1", "0.4000", "0.4000", "0.4000"] in cells
     assert ["validation", "majority", "0.6000"] in cells
     assert "  over 3 seeds" in lines
-
-
-def test_files_of_predictions_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("here")
-    check_output_file(str(tmp_path / "new" / "x.csv"))
-    assert (tmp_path / "new").is_dir()
-    for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
-        with pytest.raises(ValueError, match=str(tmp_path)):
-            check_output_file(str(path))
-    with pytest.raises(ValueError, match=str(tmp_path / "file")):
-        check_output_file(str(tmp_path / "file" / "x.csv"))

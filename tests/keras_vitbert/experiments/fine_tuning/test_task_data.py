@@ -51,13 +51,6 @@ def test_text_of_tfds(name, folder, tmp_path):
     assert len(data.classes) == 2 and data.train.buckets == (12,)
 
 
-def test_numbers_are_classes_in_their_order(tmp_path):
-    lines = [f"word{n % 9}\t{n - 2}" for n in range(13)]
-    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
-    data = open_data("texts", tmp_path)
-    assert data.classes == [str(n - 2) for n in range(13)]
-
-
 def test_damaged_lines_may_be_left_out(tmp_path, capsys):
     write_texts(tmp_path, counts={"train": 12, "dev": 5})
     for name in ("train", "dev"):

@@ -142,13 +142,6 @@ def test_scikit_learn_finds_the_same_in_the_predictions(run):
             assert shares[row["prediction"]] == max(shares.values())
 
 
-def test_predictions_name_their_files_and_texts(request, text_run, text_task):
-    lines = [line.split("\t") for line in (text_task / "dev.tsv").read_text().splitlines()[1:]]
-    wanted = [(str(n), *line[1:]) for n, line in enumerate(lines, 2)]
-    rows = [row for row in rows_of(text_run.parent / "all.csv") if row["seed"] == "0"]
-    assert [tuple(r[c] for c in ("line", "text", "text_pair", "label")) for r in rows] == wanted
-
-
 @pytest.mark.slow
 def test_predictions_are_in_the_natural_order_of_files(swept, image_task):
     folder = image_task / "validation"

@@ -85,35 +85,3 @@ def test_many_examples_are_a_drawn_part(monkeypatch):
     monkeypatch.setitem(report._MOST, "TF-IDF", 20)
     found = report.linear_baseline(_texts(40, 0), _texts(31, 1))
     assert found["training_examples"] == 20
-
-
-@pytest.mark.parametrize(("accuracy", "is_said"), [(0.9, True), (0.61, False), (0.3, False)])
-def test_the_report_says_that_the_linear_model_is_better(accuracy, is_said):
-    three = dict.fromkeys(("median", "minimum", "maximum"), 0.6)
-    summary = {
-        "task": "texts",
-        "checkpoint": "x",
-        "steps": 9,
-        "learning_rate": 1e-3,
-        "sweep": {},
-        "learning_rate_picked_on": "given",
-        "metric": "accuracy",
-        "split": "test",
-        "seeds": [0],
-        "training_examples": 50,
-        "splits": {
-            "test": {
-                "examples": 100,
-                "majority_accuracy": 0.5,
-                **dict.fromkeys(("accuracy", "f1", "mcc", "log_loss", "ece"), three),
-            }
-        },
-        "time": {},
-        "accepted_changes": [],
-        "linear": {"accuracy": accuracy, "inputs": "pixels", "training_examples": 50},
-    }
-    lines = report.table(summary, "x").splitlines()
-    assert any("linear" in line and f"{accuracy:.4f}" in line for line in lines)
-    said = [line.split() for line in lines if "better" in line]
-    # The error of 0.9 and 0.6 on 100 examples is the root of (0.09 + 0.24) / 100.
-    assert [line[1:4] for line in said] == [["0.3000", "+-", "0.0574"]] * is_said

@@ -1,8 +1,5 @@
 """The splits of a task from each kind of data."""
 
-import json
-import math
-
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -62,26 +59,6 @@ def test_damaged_lines_may_be_left_out(tmp_path, capsys):
     data = open_task(task, config, VOCABULARY, 12, str(tmp_path), skip_damaged=2)
     assert (data.train.count, data.tests["validation"].count) == (12, 5)
     assert capsys.readouterr().err.count("left out: ") == 3
-
-
-def test_classes_that_are_nearly_numbers(tmp_path):
-    names = ["b", "10", "01", "--1", "\u00b2", "9", "1", "-3", "a"]
-    lines = [f"word{n}\t{name}" for n, name in enumerate(names * 2)]
-    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
-    wanted = ["-3", "01", "1", "9", "10", "--1", "a", "b", "\u00b2"]
-    assert open_data("texts", tmp_path).classes == wanted
-
-
-@pytest.mark.parametrize("label", [None, math.nan])
-def test_a_missing_label_is_no_class(tmp_path, label, capsys):
-    labels = ["yes", "no", label, "yes"]
-    rows = [{"text": f"word{n}", "label": name} for n, name in enumerate(labels)]
-    path = tmp_path / "train.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    with pytest.raises(ValueError, match="train.jsonl, line 3"):
-        open_data("texts", tmp_path)
-    data = open_data("texts", tmp_path, skip_damaged=1, selection_part=0.3)
-    assert data.classes == ["no", "yes"] and data.train.count == 2
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from keras_vitbert.configs.fine_tuning import FineTuning, get_config
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
-from keras_vitbert.experiments.fine_tuning.inputs import Inputs, SavedModel
-from keras_vitbert.experiments.fine_tuning.probes import run_probe
+from keras_vitbert.experiments.fine_tuning.inputs import Inputs
+from keras_vitbert.experiments.fine_tuning.measuring import SavedModel, run_probe
 from keras_vitbert.experiments.fine_tuning.search import open_fine_tuning
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.pretraining.opening import open_pretraining
@@ -79,7 +79,7 @@ def probe_task(
     given: Collection[str] = (),
     **named: Any,
 ) -> dict[str, Any]:
-    """Probes a checkpoint on a task, see `probes.run_probe`; for `named`, see `open_run`."""
+    """Probes a checkpoint on a task, see `measuring.run_probe`; for `named`, see `open_run`."""
     return run_probe(config, _machine(config, named), _inputs(named), shots, draws, given)
 
 

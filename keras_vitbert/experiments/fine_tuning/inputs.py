@@ -4,22 +4,12 @@ import dataclasses
 from typing import Any
 
 from keras_vitbert.configs.fine_tuning import FineTuning
-from keras_vitbert.experiments.fine_tuning.evaluation import MEASURES, Evaluator
-from keras_vitbert.experiments.fine_tuning.predictions import prediction_rows
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained, open_pretrained
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData, open_task
 from keras_vitbert.experiments.fine_tuning.tasks import find_task
-from keras_vitbert.runs.identity import config_of
-from keras_vitbert.runs.machine import Machine
-from keras_vitbert.runs.record_errors import reading_images
-from keras_vitbert.trained.finding import FINE_TUNED, find
-from keras_vitbert.trained.loading import open_source
-from keras_vitbert.trained.weight_names import require_finite
-from pipelines.files import check_output_file, write_atomically
 from pipelines.status import doing
 from pipelines.tasks import own_data
-from pipelines.text.casing import case_name, case_of
-from pipelines.text_tables import csv_text
+from pipelines.text.casing import case_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,74 +59,3 @@ class Inputs:
                 files=self.files,
                 **options,
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class SavedModel:
-    """The model of a finished run beside data to evaluate it on."""
-
-    # Of the run's task, with changes of its evaluation and of the columns of its data.
-    config: FineTuning
-    machine: Machine
-    inputs: Inputs  # the checkpoint is the run's folder
-    predictions: str = ""  # a CSV file to write all predictions to; "" for none
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """Evaluates all splits but that of training, and prints the measures of each.
-
-        Returns:
-            The measures by split, see `evaluation.Predictions.measures`.
-
-        Raises:
-            ValueError: there is no such run, another field of the config is changed, the classes of
-                the data differ, or the file of predictions is one of the inputs.
-        """
-        for field in self.config.changed():
-            if field not in ("evaluation_batch", "test_examples") and not field.startswith("data."):
-                raise ValueError(f"{field}: has no effect on an evaluation, which uses the run's")
-        if self.predictions:
-            check_output_file(self.predictions, self.inputs.paths(self.config.task))
-        with self.machine.workers.watched():
-            return self._evaluate()
-
-    def _evaluate(self):
-        given, path, strategy = self.config, self.inputs.checkpoint, self.machine.strategy
-        source = find(path)
-        task = source.config["experiment"]["task"] if source.kind == FINE_TUNED else ""
-        if task != given.task:
-            of = f" of task {task}" if task else ""
-            raise ValueError(f"{path}: is {source.kind}{of}, no fine-tuning of task {given.task}")
-        with strategy.scope(), doing(f"opening {path}"):
-            trained = open_source(source, dtype=None)
-        # Not the run's number of examples: all by default.
-        values = {field: given.value(field) for field in ("evaluation_batch", "test_examples")}
-        values |= {f"data.{name}": value for name, value in vars(given.data).items() if value}
-        if given.kind == "text":
-            case = case_name(trained.lower_case)
-            values["data.case"] = case_of(path, trained.vocabulary, given.data.case, case)
-        data = self.inputs.open(
-            config_of(trained.record).with_values(values),
-            trained.vocabulary,
-            trained.record["model"]["max_sequence_length"],
-            classes=trained.classes,
-            columns=trained.record.get("columns"),
-        )
-        if data.classes != trained.classes:
-            raise ValueError(
-                f"{path}: was trained on the classes {', '.join(trained.classes[:10])}, the data "
-                f"have {', '.join(data.classes[:10])}"
-            )
-        evaluator = Evaluator(trained.network, strategy, given.evaluation_batch)
-        with reading_images(data.tests.values()):
-            found = evaluator.predict_all(data.tests)
-        require_finite({name: one.losses for name, one in found.items()}, f"{path}, losses")
-        results = {name: one.measures() for name, one in found.items()}
-        for split, measures in results.items():
-            shown = (
-                f"{measure} {measures[measure]:.4f}" for measure in (*MEASURES, "majority_accuracy")
-            )
-            print(f"{task}, {split}, {measures['examples']} examples: {'  '.join(shown)}")
-        if self.predictions and self.machine.workers.is_chief:
-            rows = prediction_rows(found, data.tests, data.classes)
-            write_atomically(self.predictions, csv_text(rows))
-        return results

@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.experiments.fine_tuning import report
-from keras_vitbert.experiments.fine_tuning.inputs import Inputs, SavedModel
+from keras_vitbert.experiments.fine_tuning.inputs import Inputs
+from keras_vitbert.experiments.fine_tuning.measuring import SavedModel
 from keras_vitbert.experiments.fine_tuning.predictions import FILE
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.recommended import Chosen, Pictures

@@ -28,8 +28,7 @@ from benchmarks.steps import paper_config
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.model import SIZES
 from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
-from keras_vitbert.experiments.fine_tuning.trainer import build_fine_tuner
-from keras_vitbert.experiments.fine_tuning.trials import TaskStream
+from keras_vitbert.experiments.fine_tuning.trials import TaskStream, build_fine_tuner
 from pipelines import package_data
 from pipelines.prepare import sample, wikipedia
 from pipelines.tasks.labelled_texts import LabelledTexts

@@ -19,13 +19,12 @@ import sys
 
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask, get_config
-from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.experiments.fine_tuning.tasks import find_task
 from keras_vitbert.experiments.flags import (
     PRETRAINING_HELP,
+    choose_pretraining,
     config_label,
-    config_name,
     parse_with_config,
 )
 from keras_vitbert.extras.ahead_of_time import proof
@@ -137,11 +136,11 @@ def _only(values):
     return tuple(filter(None, values.programs.split(",")))
 
 
-def _choose_config(values, for_help):
-    if values.task:
-        task = find_task(values.task)
-        return get_config(task.name, task.kind)
-    return load_config(config_name(values)).with_values({"variant": values.variant})
+def _choose_config(values):
+    if not values.task:
+        return choose_pretraining(values)
+    task = find_task(values.task)
+    return get_config(task.name, task.kind)
 
 
 def _pretraining(config: Pretraining, variant: str, devices: Devices) -> Pretraining:

@@ -43,15 +43,15 @@ def main(argv):
     shots = _shots(values.shots)
     choose_backend(values.backend)
     with quiet_loading():
-        from keras_vitbert.experiments.experiment import open_probe
+        from keras_vitbert.experiments.experiment import probe_task
+        from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 
-    probe = open_probe(config, frozenset(given), **devices_of(values), **inputs_of(values))
-    path = os.path.join(values.output_dir, "summary.json") if values.output_dir else ""
-    if path:
-        check_no_input(path, probe.inputs.paths(config.task))
-    summary = probe.run(shots, values.draws)
+    inputs, path = inputs_of(values), os.path.join(values.output_dir, "summary.json")
+    if values.output_dir:
+        check_no_input(path, Inputs(**inputs).paths(config.task))
+    summary = probe_task(config, shots, values.draws, given, **devices_of(values), **inputs)
     print(_table(summary["splits"]))
-    if path:
+    if values.output_dir:
         make_folder(values.output_dir)
         write_atomically(path, json.dumps(summary, indent=1) + "\n")
     return summary

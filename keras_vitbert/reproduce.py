@@ -52,7 +52,7 @@ def define_flags(values):
 def main(argv):
     """Runs the command."""
 
-    def choose(values, for_help):
+    def choose(values):
         if values.config is not None:
             raise ValueError("--config: a scale has its own config; change its values")
         if values.scale not in SCALES:

@@ -8,22 +8,24 @@
 The commands are flags to this.
 """
 
+import dataclasses
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from keras_vitbert.configs.fine_tuning import FineTuning, get_config
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
-from keras_vitbert.experiments.fine_tuning import opening
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
-from keras_vitbert.experiments.fine_tuning.probes import Probe
-from keras_vitbert.experiments.fine_tuning.saved import SavedModel
+from keras_vitbert.experiments.fine_tuning.measuring import SavedModel, run_probe
+from keras_vitbert.experiments.fine_tuning.search import open_fine_tuning
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.pretraining.opening import open_pretraining
-from keras_vitbert.runs.machine import open_machine
+from keras_vitbert.runs.machine import Machine, open_machine
 from keras_vitbert.runs.run import Run
 
 _DEVICES = ("tpu", "tpu_address", "deterministic", "wait_seconds")
+_INPUTS = tuple(field.name for field in dataclasses.fields(Inputs))
 
 
 def experiment(name: str, **values: Any) -> Experiment:
@@ -50,8 +52,8 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
         config: see `experiment`.
         folder: of the run.
         named: a `machine`, or arguments of `runs.machine.open_machine` (this machine by default);
-            and those of `pretraining.opening.open_pretraining` or
-            `fine_tuning.opening.open_fine_tuning`.
+            and arguments of `pretraining.opening.open_pretraining`, or of
+            `fine_tuning.search.open_fine_tuning` and `fine_tuning.inputs.Inputs`.
 
     Returns:
         A run with `train()`, `evaluate()` and the `step` that it has reached.
@@ -60,33 +62,33 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
         ValueError: names the field, the input or the file that is wrong.
     """
     machine = _machine(config, named)
-    is_pretraining = isinstance(config, Pretraining)
-    open_one = open_pretraining if is_pretraining else opening.open_fine_tuning
-    return open_one(config, folder, machine, **named)
+    if isinstance(config, Pretraining):
+        return open_pretraining(config, folder, machine, **named)
+    return open_fine_tuning(config, folder, machine, _inputs(named), **named)
 
 
-def open_saved(config: FineTuning, **named: Any) -> SavedModel:
-    """Opens the model of a fine-tuned run with data, to `evaluate()` it.
-
-    Args:
-        config: of the run's task, with changes of its evaluation and of the columns of its data.
-        named: see `open_run`, and `fine_tuning.opening.open_saved`.
-    """
-    return opening.open_saved(config, _machine(config, named), **named)
+def open_saved(config: FineTuning, predictions: str = "", **named: Any) -> SavedModel:
+    """The model of a fine-tuned run with data, to `evaluate()` it; for `named`, see `open_run`."""
+    return SavedModel(config, _machine(config, named), _inputs(named), predictions)
 
 
-def open_probe(config: FineTuning, given: frozenset[str] = frozenset(), **named: Any) -> Probe:
-    """Opens a checkpoint with the data of a task, for `Probe.run`.
+def probe_task(
+    config: FineTuning,
+    shots: Sequence[int],
+    draws: int = 1,
+    given: Collection[str] = (),
+    **named: Any,
+) -> dict[str, Any]:
+    """Probes a checkpoint on a task, see `measuring.run_probe`; for `named`, see `open_run`."""
+    return run_probe(config, _machine(config, named), _inputs(named), shots, draws, given)
 
-    Args:
-        config: of the task.
-        given: fields that somebody set; without `image_size`, it is the checkpoint's.
-        named: see `open_run`, and `fine_tuning.inputs.Inputs`.
-    """
-    return Probe(config, given, _machine(config, named), Inputs(**named))
 
-
-def _machine(config, named):
+def _machine(config: Experiment, named: dict[str, Any]) -> Machine:
     """The machine among named arguments, which it takes out; else it opens one."""
     devices = {name: named.pop(name) for name in _DEVICES if name in named}
     return named.pop("machine", None) or open_machine(sharding=config.sharding, **devices)
+
+
+def _inputs(named: dict[str, Any]) -> Inputs:
+    """The inputs of a fine-tuning among named arguments, which it takes out."""
+    return Inputs(**{name: named.pop(name) for name in _INPUTS if name in named})

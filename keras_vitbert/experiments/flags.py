@@ -81,7 +81,6 @@ PRETRAINING_HELP = (
     "sample, small, paper, quick or FILE.py, optionally with :SIZE (sample, tiny, small, base, "
     "large); --config.KEY=VALUE overrides a value"
 )
-_FINE_TUNING = "--config.KEY=VALUE changes a value of the task's config"
 
 
 def parse_pretraining(
@@ -98,12 +97,15 @@ def parse_pretraining(
         ValueError: a flag, a config or a field is wrong.
         SystemExit: `--help` was given.
     """
-
-    def choose(values, for_help):
-        return load_config(config_name(values)).with_values({"variant": values.variant})
-
-    values, config, _ = parse_with_config(argv, define_flags, choose, usage, PRETRAINING_HELP)
+    values, config, _ = parse_with_config(
+        argv, define_flags, choose_pretraining, usage, PRETRAINING_HELP
+    )
     return values, config
+
+
+def choose_pretraining(values: Any) -> Pretraining:
+    """The config that `--config` and `--variant` name."""
+    return load_config(config_name(values)).with_values({"variant": values.variant})
 
 
 def parse_fine_tuning(
@@ -122,29 +124,33 @@ def parse_fine_tuning(
         ValueError: a flag or a field is wrong, the task is unknown, or there is no checkpoint.
         SystemExit: `--help` was given.
     """
-
-    def choose(values, for_help):
-        if values.config is not None:
-            raise ValueError("--config: a task has its own config; change its values")
-        name = values.task or ("cifar10" if for_help else "")
-        if not name and values.checkpoint and getattr(values, "evaluate_only", False):
-            name = _recorded_task(values.checkpoint)
-        task = tasks.choose_task(name, values.data_dir, _files(values))
-        return get_config(task.name, task.kind)
-
-    def listed(values):
-        if values.task:
-            return {"": choose(values, True)}
-        kinds = {task.kind: task for task in tasks.TASKS.values()}
-        return {f"of {kind}: ": get_config(task.name, kind) for kind, task in kinds.items()}
-
+    about = "--config.KEY=VALUE changes a value of the task's config"
     values, config, given = parse_with_config(
-        argv, define_flags, choose, usage, _FINE_TUNING, listed
+        argv, define_flags, _choose_fine_tuning, usage, about, _listed_for_fine_tuning
     )
     if not values.checkpoint:
         raise ValueError("--checkpoint is missing; give a pre-trained model, or rand")
     require_place(values.checkpoint)
     return values, config, given
+
+
+def _choose_fine_tuning(values):
+    """The config of the task that is named, recorded or found."""
+    if values.config is not None:
+        raise ValueError("--config: a task has its own config; change its values")
+    name = values.task
+    if not name and values.checkpoint and getattr(values, "evaluate_only", False):
+        name = _recorded_task(values.checkpoint)
+    task = tasks.choose_task(name, values.data_dir, _files(values))
+    return get_config(task.name, task.kind)
+
+
+def _listed_for_fine_tuning(values):
+    """The configs that `--help` lists, by heading: of the task, else of each kind."""
+    if values.task:
+        return {"": _choose_fine_tuning(values)}
+    kinds = {task.kind: task for task in tasks.TASKS.values()}
+    return {f"of {kind}: ": get_config(task.name, kind) for kind, task in kinds.items()}
 
 
 def config_name(values: Any) -> str:
@@ -180,7 +186,7 @@ def devices_of(values: Any) -> dict[str, Any]:
 
 
 def inputs_of(values: Any) -> dict[str, Any]:
-    """What `INPUT_FLAGS` name: fields of `keras_vitbert.experiments.fine_tuning.opening.Inputs`."""
+    """What `INPUT_FLAGS` name: fields of `keras_vitbert.experiments.fine_tuning.inputs.Inputs`."""
     names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "skip_damaged")
     return {name: values[name].value for name in names} | {"files": _files(values)}
 
@@ -203,7 +209,7 @@ def _recorded_task(folder):
 def parse_with_config(
     argv: list[str],
     define_flags: Callable[[Any], None],
-    choose_config: Callable[[Any, bool], Experiment],
+    choose_config: Callable[[Any], Experiment],
     usage: str,
     config_help: str,
     list_configs: Callable[[Any], dict[str, Experiment]] | None = None,
@@ -212,11 +218,11 @@ def parse_with_config(
 
     Args:
         argv, define_flags, usage: see `parse_pretraining`.
-        choose_config: of (`FlagValues`, whether `--help` was given); returns the config to
-            override. `FlagValues.config` is the NAME of `--config=NAME`, or None.
+        choose_config: of `FlagValues`; returns the config to override. `FlagValues.config` is the
+            NAME of `--config=NAME`, or None.
         config_help: the help text of `--config`.
-        list_configs: of `FlagValues`; returns configs by heading, whose fields `--help` lists;
-            those of the chosen config by default.
+        list_configs: of `FlagValues`; returns configs by heading, whose fields `--help` lists; the
+            chosen one by default.
 
     Returns:
         (`FlagValues`, the config, the fields that were given).
@@ -229,14 +235,14 @@ def parse_with_config(
     define_flags(values)
     flags.define_flags(("config", None, config_help), values=values)
     rest = parse_known_flags(values, argv)
-    for_help = asks_for_help(rest)
-    config = choose_config(values, for_help)
-    if for_help:
-        listed = list_configs(values) if list_configs else {"": config}
+    if asks_for_help(rest):
+        listed = list_configs(values) if list_configs else {"": choose_config(values)}
         values["config"].default_as_str = "; ".join(
             heading + ", ".join(f"{field}={value}" for field, value in flatten(one).items())
             for heading, one in listed.items()
         )
+        parse_flags(values, rest, usage)  # which ends the program
+    config = choose_config(values)
     given, others = _overrides(rest, type(config))
     parse_flags(values, others, usage)
     # An optimiser that is named brings its own usual values.

@@ -68,7 +68,7 @@ def _of_pretraining(run):
 
 def _of_fine_tuning(run):
     config, data = run.config, run.data
-    model = run.pretrained.fine_tuned_model(config.kind, config)
+    model = run.pretrained.fine_tuned_model(config)
     is_images = isinstance(data.train, LabelledImages)
     splits = {"train": data.train, **data.tests}
     counts = ", ".join(f"{name} {split.count:,}" for name, split in splits.items())

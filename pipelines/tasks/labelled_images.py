@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.digests import sampled_digest
+from pipelines.files import printable
 from pipelines.images import image_sources, jpeg
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_sources import WHOLE_FILE, ImageList, entry_file, entry_name, read_entry
@@ -256,8 +257,9 @@ class LabelledImages:
         return None if labels is None else np.bincount(labels, minlength=classes)
 
     def descriptions(self) -> Iterator[dict[str, str]]:
-        """What identifies each image."""
-        return self.store.descriptions()
+        """What identifies each image; bytes of a name that are not UTF-8 are escaped."""
+        for about in self.store.descriptions():
+            yield {key: printable(name) for key, name in about.items()}
 
     def part(self, ranges: list[tuple[int, int]]) -> "LabelledImages":
         """Some of the images: ascending ranges of indices, their ends excluded."""

@@ -1,15 +1,22 @@
-"""Predictions for every example of a split, each exactly once, on any number of replicas."""
+"""Predictions for every example of a split, each exactly once on any number of replicas, and their
+measures, in NumPy."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_vitbert.experiments.fine_tuning import metrics
+from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.whole_batches import on_whole_batches
 from keras_vitbert.training.losses import cross_entropy
 from pipelines.status import counted, doing
+from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.labelled_texts import LabelledTexts
 
+Split = LabelledImages | LabelledTexts
+
+MEASURES = ("accuracy", "f1", "mcc", "log_loss", "ece")
 # With more classes than this, only the most probable are kept: a few numbers per example.
 _ALL_CLASSES, _TOP_CLASSES = 20, 5
 
@@ -34,71 +41,124 @@ class Predictions:
     num_classes: int
 
     @property
-    def predictions(self):
+    def predictions(self) -> np.ndarray:
         """The most probable class: int32 array `(examples,)`."""
         return self.ranked[:, 0]
 
     @property
-    def probabilities(self):
-        """Class probabilities: float32 `(examples, num_classes)`; None if not all are kept."""
-        if self.ranked.shape[1] < self.num_classes:
-            return None
-        in_order = np.empty_like(self.ranked_probabilities)
-        np.put_along_axis(in_order, self.ranked, self.ranked_probabilities, axis=1)
-        return in_order
+    def confusion(self) -> np.ndarray:
+        """Counts of labels (rows) by predictions: int64 `(num_classes, num_classes)`."""
+        pairs = self.labels.astype(np.int64) * self.num_classes + self.predictions
+        counts = np.bincount(pairs, minlength=self.num_classes**2)
+        return counts.reshape(self.num_classes, self.num_classes)
 
-    @property
-    def label_probabilities(self):
-        """The probability of each example's label: float32 array `(examples,)`."""
-        return np.exp(-self.losses)
+    def measures(self) -> dict[str, Any]:
+        """`examples`, `MEASURES`, and `majority_accuracy`, that of always the commonest class.
 
-    @property
-    def confusion(self):
-        """See `metrics.confusion_matrix`."""
-        return metrics.confusion_matrix(self.labels, self.predictions, self.num_classes)
-
-    def measures(self):
-        """The result of `metrics.measures`, `log_loss` and `ece`: dict of name to number.
-
-        `log_loss` is the mean of `losses`; for `ece` see `metrics.calibration_error`.
+        `f1` is that of class 1 for two classes, as in GLUE, else the unweighted mean over classes;
+        `mcc` is Matthews' correlation for any number of classes (Gorodkin 2004), 0 if all labels or
+        all predictions are of one class; `log_loss` is the mean of `losses`; for `ece` see
+        `calibration_error`.
         """
+        confusion = self.confusion
+        counts, total = confusion.sum(axis=1), confusion.sum()
+        f1 = np.nan_to_num(_by_class(confusion)["f1"])  # 0 where neither present nor predicted
         right = self.predictions == self.labels
         return {
-            **metrics.measures(self.confusion),
+            "examples": int(total),
+            "accuracy": float(np.trace(confusion) / total),
+            "f1": float(f1[1] if len(f1) == 2 else f1.mean()),
+            "mcc": _mcc(confusion.astype(np.float64)),
+            "majority_accuracy": float(counts.max() / total),
             "log_loss": float(self.losses.mean(dtype=np.float64)),
-            "ece": metrics.calibration_error(right, self.ranked_probabilities[:, 0]),
+            "ece": calibration_error(right, self.ranked_probabilities[:, 0]),
         }
+
+
+def logged(measures: dict[str, Any]) -> dict[str, float]:
+    """The measures of a split that are logged during training."""
+    return {"loss": measures["log_loss"], **{n: measures[n] for n in MEASURES if n != "log_loss"}}
+
+
+def class_measures(confusion: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """How well each class is predicted.
+
+    Args:
+        confusion: see `Predictions.confusion`.
+        classes: their names.
+
+    Returns:
+        In the order of the classes: `name`, `examples`, `recall` (the accuracy within the class),
+        `precision` and `f1`; None where there is nothing to divide by.
+    """
+    shares = {
+        measure: [None if np.isnan(value) else float(value) for value in values]
+        for measure, values in _by_class(confusion).items()
+    }
+    return [
+        {"name": name, "examples": int(count), **{m: each[place] for m, each in shares.items()}}
+        for place, (name, count) in enumerate(zip(classes, confusion.sum(axis=1), strict=True))
+    ]
+
+
+def _by_class(confusion):
+    """Recall, precision and F1 of each class; NaN where there is nothing to divide by."""
+    right, counts, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return {
+            "recall": right / counts,
+            "precision": right / predicted,
+            "f1": 2 * right / (counts + predicted),
+        }
+
+
+def _mcc(confusion):
+    total, right = confusion.sum(), np.trace(confusion)
+    of_class, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    covariance = right * total - of_class @ predicted
+    spread = (total**2 - predicted @ predicted) * (total**2 - of_class @ of_class)
+    return float(covariance / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def calibration_error(right: np.ndarray, confidences: np.ndarray, bins: int = 15) -> float:
+    """The expected calibration error (Guo et al. 2017, eq. 3), with bins of equal width.
+
+    Args:
+        right: bool array `(examples,)`, whether the prediction is the label.
+        confidences: float array `(examples,)`, the probability of the prediction.
+        bins: their number; the bin of `p` is `(i / bins, (i + 1) / bins]`.
+
+    Returns:
+        In [0, 1], the mean absolute difference between a bin's accuracy and its mean confidence,
+        weighted by the number of examples in the bin.
+    """
+    confidences = np.asarray(confidences, np.float64)
+    edges = np.arange(1, bins) / bins
+    places = np.searchsorted(edges, confidences, side="left")
+    surplus = np.bincount(places, weights=confidences - right, minlength=bins)
+    return float(np.abs(surplus).sum() / len(confidences))
 
 
 class Evaluator:
     """Runs a classifier over splits; its step is traced once for splits of one kind.
 
     Args:
-        network: `Classifier`.
+        network: what is evaluated.
         strategy: the strategy `network` was built under, see `tpu.strategy.get_strategy`.
-        batch: int, examples per step over all replicas; rounded up to a multiple of their number.
+        batch: examples per step over all replicas; rounded up to a multiple of their number.
     """
 
-    def __init__(self, network, strategy, batch):
-        self.network = network
-        self.strategy = strategy
+    def __init__(self, network: Classifier, strategy: Any, batch: int):
+        self.network, self.strategy = network, strategy
         replicas = strategy.num_replicas_in_sync
         self.batch = -(-batch // replicas) * replicas
-        self._steps = {}
+        self._steps = {}  # by the spec of batches: other lengths need no new trace
 
-    def _step(self, spec):
-        """The compiled step for batches of a spec; other lengths need no new trace."""
-        key = repr(spec)
-        if key not in self._steps:
-            of_share, model = self.predict_step, self.network
-            self._steps[key] = on_whole_batches(of_share, model, self.strategy, spec=spec)
-        return self._steps[key]
-
-    def predict_step(self, batch):
+    def predict_step(self, batch: dict[str, Any]) -> tuple[Any, Any]:
         """The step of one replica.
 
         Args:
-            batch: dict of a replica's inputs, with `numbers` and `labels`, int32 `(examples,)`.
+            batch: a replica's inputs, with `numbers` and `labels`, int32 `(examples,)`.
 
         Returns:
             (int32 `(examples, 2 + kept)`, the index and label of each example and its most
@@ -118,15 +178,8 @@ class Evaluator:
             ops.concatenate([losses[:, None], probabilities], axis=1),
         )
 
-    def rows(self, split):
-        """The outputs of `predict_step` for a split.
-
-        Args:
-            split: `LabelledImages` or `LabelledTexts`.
-
-        Returns:
-            (int32 array `(examples, 2 or more)`, float32 array `(examples, columns)`), in the order
-            of the split.
+    def rows(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """The outputs of `predict_step` for all examples, in the order of the split.
 
         Raises:
             RuntimeError: an example was missed, or seen twice.
@@ -134,9 +187,13 @@ class Evaluator:
         dataset = self.strategy.distribute_datasets_from_function(
             lambda context: split.evaluation(self.batch, context)
         )
-        step = self._step(dataset.element_spec)
+        spec = dataset.element_spec
+        if repr(spec) not in self._steps:
+            of_share, model = self.predict_step, self.network
+            self._steps[repr(spec)] = on_whole_batches(of_share, model, self.strategy, spec=spec)
         batches = counted(dataset, -(-split.count // self.batch))
-        rows, floats = map(np.concatenate, zip(*map(step, batches), strict=True))
+        found = map(self._steps[repr(spec)], batches)
+        rows, floats = map(np.concatenate, zip(*found, strict=True))
         order = np.argsort(rows[:, 0])
         order = order[rows[order, 0] >= 0]
         rows, floats = rows[order], floats[order]
@@ -144,18 +201,8 @@ class Evaluator:
             raise RuntimeError(f"{len(rows)} predictions for {split.count} examples")
         return rows, floats
 
-    def predict(self, split):
-        """Predicts the classes of a split, with their probabilities.
-
-        Args:
-            split: `LabelledImages` or `LabelledTexts`.
-
-        Returns:
-            `Predictions`.
-
-        Raises:
-            RuntimeError: see `rows`.
-        """
+    def predict(self, split: Split) -> Predictions:
+        """Predicts the classes of a split, with their probabilities."""
         rows, floats = self.rows(split)
         return Predictions(
             labels=rows[:, 1],
@@ -165,15 +212,8 @@ class Evaluator:
             num_classes=self.network.num_classes,
         )
 
-    def predict_all(self, splits):
-        """Predicts the classes of several splits, and reports which one is in progress.
-
-        Args:
-            splits: dict of a name to a split.
-
-        Returns:
-            dict of the same names to `Predictions`.
-        """
+    def predict_all(self, splits: dict[str, Split]) -> dict[str, Predictions]:
+        """Predicts the classes of several splits by name, and tells which one is in progress."""
         found = {}
         for name, split in splits.items():
             with doing(f"evaluating on {name} ({split.count:,} examples)", "validation"):

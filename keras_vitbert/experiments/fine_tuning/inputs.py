@@ -6,8 +6,9 @@ from typing import Any
 from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained, open_pretrained
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData, open_task
-from keras_vitbert.experiments.fine_tuning.tasks import find_task, inputs_of
+from keras_vitbert.experiments.fine_tuning.tasks import find_task
 from pipelines.status import doing
+from pipelines.tasks import own_data
 from pipelines.text.casing import case_of
 
 
@@ -25,8 +26,13 @@ class Inputs:
 
     def paths(self, task: str) -> list[str]:
         """Everything that is read, for outputs that must not be one of them."""
-        named = [self.checkpoint, self.architecture, self.vocabulary]
-        return [*named, *inputs_of(find_task(task), self.data_dir, self.files)]
+        named = [self.checkpoint, self.architecture, self.vocabulary, *self.files.values()]
+        if find_task(task).tfds:
+            return [*named, self.data_dir]
+        for place in own_data.find_splits(self.data_dir, self.files).values():
+            # Those of records are patterns; a folder of tables holds other files, too.
+            named += [self.data_dir] if place.form == own_data.RECORDS else place.paths
+        return named
 
     def pretrained(self, config: FineTuning) -> tuple[Pretrained, FineTuning]:
         """Opens the checkpoint; the config gets the case of its texts."""
@@ -43,13 +49,7 @@ class Inputs:
     def open(
         self, config: FineTuning, vocabulary: list[str] | None, max_length: int, **options: Any
     ) -> TaskData:
-        """Opens the data.
-
-        Args:
-            config: of the task.
-            vocabulary, max_length: for texts.
-            options: further arguments of `open_task`.
-        """
+        """Opens the data; `options` are further arguments of `open_task`."""
         with doing("opening the data"):
             return open_task(
                 *(find_task(config.task), config, vocabulary, max_length),

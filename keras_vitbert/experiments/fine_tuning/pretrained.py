@@ -3,21 +3,20 @@
 import dataclasses
 import hashlib
 import json
-import os
 from typing import Any
 
 import keras
 
+from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.configs.loading import CONFIGS, load_config
 from keras_vitbert.configs.model import RATES
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.classifier import Classifier, build_classifier
 from keras_vitbert.model.transfer import transfer
 from keras_vitbert.runs.input_digests import model_digest
 from keras_vitbert.runs.origin import origin_of
-from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.trained.finding import FINE_TUNED, RUN, find, own_models
-from keras_vitbert.trained.loading import open_source, vocabulary_of
+from keras_vitbert.trained.finding import RUN, find
+from keras_vitbert.trained.loading import open_source
 from pipelines.text.casing import AUTO, case_name
 from pipelines.text.wordpiece import read_vocabulary
 
@@ -28,51 +27,32 @@ _PATCHES = 14  # along a side of an image, as in the paper, for a checkpoint tha
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A backbone to start from.
+    """A backbone to start from."""
 
-    Attributes:
-        name: str, the folder, or `rand`.
-        architecture: str, of random weights; else empty.
-        step: int, of the checkpoint; 0 for random weights and presets.
-        sha256: str, of the content; the folder may hold another checkpoint later.
-        model: dict, the `model` section of the config that it was made with. For images it has an
-            `image_size`, even if the checkpoint is of texts alone.
-        backbone: `ViTBertBackbone`, or None for random weights.
-        vocabulary: list of str, or None.
-        case: str, the case of its texts, see `pipelines.text.casing`; None if it is not recorded.
-        pooler: `keras.layers.Dense` of a BERT, which initialises a head of that kind; or None.
-        origin: dict, of `keras_vitbert.runs.origin.origin_of`; empty for random weights.
-    """
-
-    name: str
-    architecture: str
-    step: int
-    sha256: str
+    name: str  # the folder, or `rand`
+    architecture: str  # of random weights; else empty
+    step: int  # of the checkpoint; 0 for random weights and presets
+    sha256: str  # of the content; the folder may hold another checkpoint later
+    # The `model` section of the config that it was made with; for images, it has an `image_size`.
     model: dict[str, Any]
-    backbone: ViTBertBackbone | None
+    backbone: ViTBertBackbone | None  # None for random weights
     vocabulary: list[str] | None
-    case: str | None = None
-    pooler: keras.layers.Layer | None = None
-    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+    case: str | None = None  # of its texts, see `pipelines.text.casing`; None if not recorded
+    pooler: keras.layers.Layer | None = None  # a BERT's, which initialises a head of that kind
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # see `runs.origin.origin_of`
 
     @property
-    def has_read(self):
+    def has_read(self) -> bool:
         """Whether the weights were trained on text."""
         return self.backbone is not None and self.backbone.vocabulary_size is not None
 
-    def classifier(self, kind, num_classes, config):
-        """Builds a classifier with these weights.
-
-        Args:
-            kind: str, `images` or `text`.
-            num_classes: int.
-            config: `FineTuning`.
+    def classifier(self, config: FineTuning, num_classes: int) -> tuple[Classifier, dict[str, str]]:
+        """A classifier with these weights, and what was done to its parts.
 
         Returns:
-            (`Classifier`, dict of its parts, `encoder`, `embedding` and `head`, to what
-            `keras_vitbert.model.transfer` did).
+            The classifier; by `encoder`, `embedding` and `head`, what `transfer` did.
         """
-        model = self.fine_tuned_model(kind, config)
+        kind, model = config.kind, self.fine_tuned_model(config)
         classifier = build_classifier(model, kind, num_classes, config.dtype, config.head)
         done = {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
         if self.backbone is not None:
@@ -88,76 +68,66 @@ class Pretrained:
             classifier.embedding.trainable = done["embedding"] == "fresh"
         return classifier, done
 
-    def fine_tuned_model(self, kind, config):
+    def fine_tuned_model(self, config: FineTuning) -> dict[str, Any]:
         """The `model` section as a fine-tuning config changes it.
 
-        Args:
-            kind: str, `images` or `text`.
-            config: `FineTuning`.
-
-        Returns:
-            dict.
-
         Raises:
-            ValueError: the patch does not divide the resolution, the head needs a token that the
+            ValueError: the patch does not divide the image size, the head needs a token that the
                 checkpoint lacks, or there are fewer positions than tokens.
         """
         model = {**self.model, **{name: getattr(config, name) for name in RATES}}
-        if kind == "images":
+        if config.kind == "images":
             patch = model["patch_size"]
             if config.image_size % patch:
-                below = config.image_size // patch * patch
-                near = f"{below} or {below + patch}" if below else f"{patch}"
                 raise ValueError(
-                    f"image_size={config.image_size}: must be a multiple of the "
-                    f"checkpoint's patch, {patch} pixels; the nearest are {near}"
+                    f"image_size={config.image_size}: must be a multiple of the checkpoint's patch "
+                    f"of {patch} pixels"
                 )
-            model["image_size"] = config.image_size
             if config.head == "deit" and model.get("prefix_tokens") != 2:
-                raise ValueError(
-                    f"head=deit: needs DeiT's second token, which {self.name} lacks; give vit"
-                )
-        else:
-            longest = model["max_sequence_length"]
-            if self.has_read and config.max_length > longest:
-                raise ValueError(
-                    f"max_length={config.max_length}: the checkpoint has positions for "
-                    f"{longest} tokens; set at most that"
-                )
-            model["max_sequence_length"] = config.max_length or longest
-        return model
+                raise ValueError(f"head=deit: needs DeiT's second token, which {self.name} lacks")
+            return {**model, "image_size": config.image_size}
+        longest = model["max_sequence_length"]
+        if self.has_read and config.max_length > longest:
+            raise ValueError(
+                f"max_length={config.max_length}: the checkpoint has positions for {longest} tokens"
+            )
+        return {**model, "max_sequence_length": config.max_length or longest}
 
-    def max_length(self, config):
-        """Tokens of a text, for a `FineTuning`; 0 for images."""
+    def max_length(self, config: FineTuning) -> int:
+        """Tokens of a text; 0 for images."""
         if config.kind == "images":
             return 0
-        return self.fine_tuned_model("text", config)["max_sequence_length"]
+        return self.fine_tuned_model(config)["max_sequence_length"]
 
 
-def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
-    """Opens what the flags name.
+def open_pretrained(
+    checkpoint: str, architecture: str = "", vocabulary: str = "", kind: str = "images"
+) -> Pretrained:
+    """Opens a checkpoint.
 
     Args:
-        checkpoint: str, what `keras_vitbert.load` takes, or `rand`.
-        architecture: str, for `rand`: anything that `checkpoint` may be except a fine-tuned run,
-            used for its architecture only, or a config of pre-training; `paper` if empty.
-        vocabulary: str, a vocabulary file; the checkpoint's own if empty.
-        kind: str, `images` or `text`, of the task.
+        checkpoint: what `keras_vitbert.load` takes, or `rand`.
+        architecture: for `rand`, another checkpoint whose architecture is used, or a config of
+            pre-training; `paper` if empty.
+        vocabulary: a vocabulary file; the checkpoint's own if empty.
+        kind: `images` or `text`, of the task.
 
     Returns:
-        `Pretrained`; without a vocabulary for images.
+        The backbone; without a vocabulary for images.
 
     Raises:
-        ValueError: there is no such run, or no vocabulary for text.
+        ValueError: there is no such checkpoint, or no vocabulary for text.
     """
-    if checkpoint != RANDOM and architecture:
+    if checkpoint == RANDOM:
+        opened = _open_random(architecture or "paper")
+        if vocabulary:
+            opened = dataclasses.replace(opened, vocabulary=None, case=None)
+    elif architecture:
         raise ValueError(
             f"architecture={architecture}: is for random weights; {checkpoint} has its own"
         )
-    if checkpoint == RANDOM:
-        opened = _open_random(architecture or "paper", kind == "text" and not vocabulary)
     else:
-        opened = _open_trained(find(checkpoint))
+        opened = _open_trained(checkpoint)
     if kind == "images":
         size = opened.model["image_size"] or _PATCHES * opened.model["patch_size"]
         model = {**opened.model, "image_size": size}
@@ -165,19 +135,27 @@ def open_pretrained(checkpoint, architecture="", vocabulary="", kind="images"):
     return _with_vocabulary(opened, vocabulary)
 
 
-def _open_trained(source):
+def _open_trained(path):
+    source = find(path)
     trained = open_source(source)
     if source.kind == RUN:
         model = trained.record["experiment"]["model"]
     else:
         config = trained.backbone.get_config()
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
-    case = None
-    if trained.vocabulary and not (trained.record and _case(trained.record) is None):
-        case = case_name(trained.lower_case)
-    rest = model, trained.backbone, trained.vocabulary, case, _pooler(trained.network)
-    sha256 = model_digest(trained.network)
-    return Pretrained(source.label, "", trained.step, sha256, *rest, origin_of(trained))
+    case = trained.record["experiment"]["data"].get("case", AUTO) if trained.record else ""
+    return Pretrained(
+        name=source.label,
+        architecture="",
+        step=trained.step,
+        sha256=model_digest(trained.network),
+        model=model,
+        backbone=trained.backbone,
+        vocabulary=trained.vocabulary,
+        case=case_name(trained.lower_case) if trained.vocabulary and case != AUTO else None,
+        pooler=_pooler(trained.network),
+        origin=origin_of(trained),
+    )
 
 
 def _pooler(network):
@@ -189,27 +167,15 @@ def _pooler(network):
     return getattr(network, "pooler", None)
 
 
-def _case(record):
-    """The case of texts in a run's record, or None if it has none."""
-    case = record["experiment"]["data"].get("case", AUTO)
-    return None if case == AUTO else case
-
-
-def _open_random(architecture, needs_vocabulary):
-    is_config = architecture.partition(":")[0] in CONFIGS  # also beside a folder of that name
-    is_model = "://" in architecture or os.path.isdir(architecture) or architecture in own_models()
-    source = find(architecture) if is_model and not is_config else None
-    if source is not None and source.kind not in (RUN, FINE_TUNED):
-        like = _open_trained(source)
-        tokens, case = (like.vocabulary, like.case) if needs_vocabulary else (None, None)
-        sha256 = _sha256(like.model)
-        return Pretrained(RANDOM, architecture, 0, sha256, like.model, None, tokens, case)
-    record = RunFolder(source.path).record() if source else None
-    model = dict(_architecture(architecture, record))
-    tokens = case = None
-    if needs_vocabulary and record and "vocabulary" in record["inputs"]:
-        tokens, case = vocabulary_of(source.path, record), _case(record)
-    return Pretrained(RANDOM, architecture, 0, _sha256(model), model, None, tokens, case)
+def _open_random(architecture):
+    name, tokens, case = architecture.partition(":")[0], None, None
+    if name in CONFIGS or name.endswith(".py"):  # also beside a folder of that name
+        model = load_config(architecture).with_sizes().model.to_dict()
+    else:
+        like = _open_trained(architecture)
+        model, tokens, case = like.model, like.vocabulary, like.case
+    sha256 = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
+    return Pretrained(RANDOM, architecture, 0, sha256, model, None, tokens, case)
 
 
 def _with_vocabulary(opened, path):
@@ -222,28 +188,7 @@ def _with_vocabulary(opened, path):
     if not opened.has_read:
         model = {**opened.model, "vocabulary_size": len(tokens)}
         return dataclasses.replace(opened, model=model, vocabulary=tokens)
-    if opened.vocabulary not in (None, tokens):
-        raise ValueError(
-            f"{path}: is not the one that {opened.name} was trained with; leave it out"
-        )
-    if len(tokens) > opened.backbone.vocabulary_size:
-        raise ValueError(
-            f"{path}: has {len(tokens)} tokens, {opened.name} only "
-            f"{opened.backbone.vocabulary_size}; give the one that it was trained with"
-        )
+    too_many = len(tokens) > opened.backbone.vocabulary_size
+    if opened.vocabulary not in (None, tokens) or too_many:
+        raise ValueError(f"{path}: is not the vocabulary that {opened.name} was trained with")
     return dataclasses.replace(opened, vocabulary=tokens)
-
-
-def _architecture(name, record):
-    """The `model` section of a run's record, or of a config of pre-training."""
-    if record is not None:
-        if "variant" not in record["experiment"]:
-            raise ValueError(
-                f"{name}: holds no run of keras_vitbert.pretrain; give a run's folder, or a config"
-            )
-        return record["experiment"]["model"]
-    return load_config(name).with_sizes().model.to_dict()
-
-
-def _sha256(content):
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,7 @@ values chosen for them are recorded, and a resumed run keeps them.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,31 +38,14 @@ _OF_EVALUATION = 0.03  # share of the model's work; under 5 % with decoding and 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """The sizes and channels of some of a store's images.
+    """The sizes and channels of some of a store's images."""
 
-    Attributes:
-        sizes: int array `(images, 2)`, heights and widths in pixels.
-        channels: int array `(images,)`: 1 grey, 2 grey and transparency, 3 colours, 4 colours and
-            transparency.
-    """
-
-    sizes: np.ndarray
-    channels: np.ndarray
-
-    @property
-    def side(self):
-        """The median of the shorter sides, in pixels."""
-        return int(np.median(self.sizes.min(axis=1)))
+    sizes: np.ndarray  # `(images, 2)`, heights and widths in pixels
+    channels: np.ndarray  # 1 grey, 2 grey and transparency, 3 colours, 4 with transparency
 
 
-def look_at(store):
-    """Looks at the first images of a store.
-
-    Args:
-        store: `ListedImages` or `ImageRecordFiles`.
-
-    Returns:
-        `Pictures`.
+def look_at(store: Any) -> Pictures:
+    """Looks at the first images of a `ListedImages` or `ImageRecordFiles`.
 
     Raises:
         ValueError: an image cannot be decoded.
@@ -87,7 +71,9 @@ class Chosen:
         replicas: a batch is a multiple of it.
 
     Attributes:
-        fields: list of str, those that were filled in.
+        fields: those that were open.
+        config: the config, by and by without open fields.
+        pictures: what was looked at to fill them in, or None.
     """
 
     def __init__(
@@ -95,47 +81,46 @@ class Chosen:
     ):
         self.fields = config.open_fields()
         known = flatten(recorded or {})
-        kept = {field: known[field] for field in self.fields if field in known}
-        self._config, self._model, self._replicas = config.with_values(kept), model, replicas
+        self.config = config.with_values({f: known[f] for f in self.fields if f in known})
+        self.pictures: Pictures | None = None
+        self._model, self._replicas = model, replicas
 
-    def for_images(self, count: int, pictures: Pictures) -> FineTuning:
-        """The config for so many training images, of which `pictures` were looked at."""
-        config, values = self._config, {}
-        small = pictures.side < SMALL
-        in_pairs = config.value("images").in_pairs
-        unit = batch_unit(self._replicas, config.accumulation, in_pairs)
-        power = 1 << max(count.bit_length() - 1, 0)
-        values["batch"] = max(min(_BATCH, power) // unit, 1) * unit
-        batch = config.batch or values["batch"]
-        values["steps"] = int(np.clip(round(_PASSES * count / batch), *_STEPS))
-        values["image_size"] = _image_size(self._model, pictures.side)
-        values["images.crop_area"] = (0.8, 1.0) if small else (0.08, 1.0)
-        values["optimizer.learning_rate"] = _rate(_RATE, self._model)
-        return self._filled(values)
+    def for_images(self, store: Any) -> FineTuning:
+        """The config for the training images in a store."""
+        config, model, self.pictures = self.config, self._model, look_at(store)
+        side = int(np.median(self.pictures.sizes.min(axis=1)))  # the shorter one
+        unit = batch_unit(self._replicas, config.accumulation, config.value("images").in_pairs)
+        power = 1 << max(store.count.bit_length() - 1, 0)
+        batch = max(min(_BATCH, power) // unit, 1) * unit
+        # The checkpoint's size, or a larger multiple of its patch if the images are larger.
+        patch, own = model["patch_size"], model["image_size"]
+        larger = -(-min(side, round(own * _FINER)) // patch) * patch
+        return self._fill(
+            {
+                "batch": batch,
+                "steps": int(
+                    np.clip(round(_PASSES * store.count / (config.batch or batch)), *_STEPS)
+                ),
+                "image_size": max(own, larger),
+                "images.crop_area": (0.8, 1.0) if side < SMALL else (0.08, 1.0),
+                "optimizer.learning_rate": _RATE / model["hidden_dim"],
+            }
+        )
 
     def for_texts(self, count: int) -> FineTuning:
         """The config for so many training texts."""
         passes = float(np.clip(round(_TEXTS_READ / count), *_TEXT_PASSES))
-        values = {"epochs": passes, "optimizer.learning_rate": _rate(_TEXT_RATE, self._model)}
-        config = self._filled(values)
+        rate = _TEXT_RATE / self._model["hidden_dim"]
+        config = self._fill({"epochs": passes, "optimizer.learning_rate": rate})
         if config.steps and "epochs" in self.fields:  # then it has no effect
             self.fields.remove("epochs")
         return config
 
-    def _filled(self, values):
-        left = self._config.open_fields()
-        return self._config.with_values({field: values[field] for field in left})
-
-
-def _rate(base, model):
-    return float(f"{base / model['hidden_dim']:.1e}")
-
-
-def _image_size(model, side):
-    """The checkpoint's size, or a larger multiple of its patch if the images are larger."""
-    patch, own = model["patch_size"], model["image_size"]
-    wanted = min(side, round(own * _FINER))
-    return max(own, -(-wanted // patch) * patch)
+    def _fill(self, values):
+        rate = "optimizer.learning_rate"
+        values[rate] = float(f"{values[rate]:.1e}")
+        self.config = self.config.with_values({f: values[f] for f in self.config.open_fields()})
+        return self.config
 
 
 def with_intervals(
@@ -152,11 +137,8 @@ def with_intervals(
         evaluated: examples that are evaluated during training.
         most_executed: see `Devices.most_executed`.
     """
-    steps, interval, epoch = (
-        config.steps_for(count),
-        config.evaluation_interval,
-        config.steps_per_epoch,
-    )
+    steps, interval = config.steps_for(count), config.evaluation_interval
+    epoch = config.steps_per_epoch
     if not epoch:
         executed = max(config.steps_per_execution, 1)
         longest = max(min(steps // _POINTS, _LONGEST_EPOCH), executed)

@@ -1,23 +1,34 @@
-"""The report of a fine-tuning: its `summary.json`, `results.csv`, and what it prints."""
+"""The report of a fine-tuning: its `summary.json`, `results.csv`, and what it prints.
 
+For a user's own data, of which nobody knows what is good, it has a linear model on the inputs
+themselves. That takes seconds and has seen no other data, so a pre-trained encoder that scores
+below it has not paid off, however far it is above the majority class.
+"""
+
+import math
 import os
 import statistics
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.experiments.fine_tuning import metrics
-from keras_vitbert.experiments.fine_tuning.linear_baseline import better_by
-from keras_vitbert.experiments.fine_tuning.trials import Trial, finished_result
+from keras_vitbert.experiments.fine_tuning.evaluation import MEASURES, Split
+from keras_vitbert.experiments.fine_tuning.task_data import cut
+from keras_vitbert.experiments.fine_tuning.trials import Trial
 from keras_vitbert.runs.origin import accepted_lines
 from keras_vitbert.runs.progress import shares_line, summed
 from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.text_tables import csv_text
 
-_MEASURES = (*metrics.METRICS, *metrics.OF_PROBABILITIES)
+_SIDE = 32  # pixels; larger images are shrunk, so that the normal equations stay small
+_MOST = {"pixels": 5_000, "TF-IDF": 20_000}  # training examples, for the same reason
+_BATCH = 256
 
 
-def summarised(run, swept, reported):
-    """What the trials of a `FineTuningRun` have found: dict.
+def summarised(run: Any, swept: list[dict], reported: list[dict]) -> dict[str, Any]:
+    """What the trials of a `FineTuningRun` have found.
 
     Args:
         run: the run.
@@ -27,15 +38,21 @@ def summarised(run, swept, reported):
     splits = {}
     for split in data.tests:
         measures = [trial["splits"][split] for trial in reported]
-        splits[split] = {
-            **{name: measures[0][name] for name in ("examples", "majority_accuracy")},
-            **{name: _spread([m[name] for m in measures]) for name in _MEASURES},
-        }
+        splits[split] = {name: measures[0][name] for name in ("examples", "majority_accuracy")}
+        for name in MEASURES:
+            values = [of_seed[name] for of_seed in measures]
+            splits[split][name] = {
+                "median": statistics.median(values),
+                "minimum": min(values),
+                "maximum": max(values),
+                "values": values,
+            }
     first = next(iter(data.tests))
     spread = splits[first][config.metric]
     # The run's model is that of the median; for an even number of seeds, of the lower median.
     middle = spread["values"].index(statistics.median_low(spread["values"]))
-    folders = [os.path.join("trials", Trial.of(trial).name) for trial in reported]
+    rate, seeds = reported[0]["learning_rate"], [trial["seed"] for trial in reported]
+    folders = [os.path.join("trials", Trial("seed", rate, seed).name) for seed in seeds]
     every = [*swept, *reported]
     return {
         "task": config.task,
@@ -48,7 +65,7 @@ def summarised(run, swept, reported):
         "value": spread["median"],
         "minimum": spread["minimum"],
         "maximum": spread["maximum"],
-        "seeds": [trial["seed"] for trial in reported],
+        "seeds": seeds,
         "splits": splits,
         "classes": reported[middle]["classes"],  # of the run's model
         "steps": reported[0]["steps"],
@@ -58,33 +75,23 @@ def summarised(run, swept, reported):
         "trained_parameters": reported[0]["trained_parameters"],
         "trials": folders,
         "model": folders[middle],
-        "learning_rate": reported[0]["learning_rate"],
+        "learning_rate": rate,
         "sweep": {f"{t['learning_rate']:g}": value_of(t, config.metric) for t in swept},
         "seconds": round(sum(trial["seconds"] for trial in every), 1),
         "time": summed([trial["time"] for trial in every]),
     }
 
 
-def value_of(trial, metric):
+def value_of(trial: dict[str, Any], metric: str) -> float | None:
     """What a trial of a sweep is picked by; None if it diverged."""
     return None if trial["diverged"] else trial["splits"]["selection"][metric]
 
 
-def _spread(values):
-    return {
-        "median": statistics.median(values),
-        "minimum": min(values),
-        "maximum": max(values),
-        "values": values,
-    }
-
-
-def results_csv(output_dir):
+def results_csv(output_dir: str) -> str:
     """A line for each split of each finished trial in a folder, those of earlier commands too."""
-    folder, results = os.path.join(output_dir, "trials"), []
-    for name in tf.io.gfile.listdir(folder):
-        result = finished_result(RunFolder(os.path.join(folder, name.rstrip("/"))))
-        results += [result] if result else []
+    folder = os.path.join(output_dir, "trials")
+    trials = (os.path.join(folder, name.rstrip("/")) for name in tf.io.gfile.listdir(folder))
+    results = [result for trial in trials if (result := RunFolder(trial).result())]
     results.sort(key=lambda r: (r["purpose"] != "sweep", r["learning_rate"], r["seed"]))
     keys = ("purpose", "learning_rate", "seed", "steps", "seconds", "diverged")
     return csv_text(
@@ -96,13 +103,8 @@ def results_csv(output_dir):
     )
 
 
-def table(summary, folder):
-    """A summary as text: str.
-
-    Args:
-        summary: the content of `summary.json`.
-        folder: str, the run's, whose files it names.
-    """
+def table(summary: dict[str, Any], folder: str) -> str:
+    """The content of `summary.json` as text, and where the run's files are."""
     count, metric = len(summary["seeds"]), summary["metric"]
     lines = [
         f"{summary['task']} from {summary['checkpoint']}: {summary['steps']} steps, learning rate "
@@ -112,15 +114,16 @@ def table(summary, folder):
         lines.append(f"  rate {rate:<8}" + ("diverged" if value is None else f"{value:.4f}"))
     lines.append(f"  {'split':<24}{'examples':>9}  {'metric':<9}{'median':>8}{'min':>8}{'max':>8}")
     for split, measures in summary["splits"].items():
-        for name in dict.fromkeys((metric, *_MEASURES)):
+        for name in dict.fromkeys((metric, *MEASURES)):
             three = measures[name]
             lines.append(
                 f"  {split:<24}{measures['examples']:>9}  {name:<9}{three['median']:>8.4f}"
                 f"{three['minimum']:>8.4f}{three['maximum']:>8.4f}"
             )
-        lines.append(f"  {split:<24}{'':>9}  {'majority':<9}{measures['majority_accuracy']:>8.4f}")
+        begin = f"  {split:<24}{'':>9}  "
+        lines.append(f"{begin}{'majority':<9}{measures['majority_accuracy']:>8.4f}")
         if split == summary["split"] and "linear" in summary:
-            lines += [f"  {split:<24}{'':>9}  {line}" for line in _linear(summary)]
+            lines += [begin + line for line in _linear(summary)]
     lines += [f"  over {count} seed{'s' if count > 1 else ''}", f"  {shares_line(summary['time'])}"]
     lines += accepted_lines(summary)
     lines.append(f"  details: {folder}/summary.json; tensorboard --logdir {folder}")
@@ -133,11 +136,67 @@ def _linear(summary):
     text = f"{'linear':<9}{linear['accuracy']:>8.4f}  (ridge regression on {linear['inputs']}"
     if linear["training_examples"] < summary["training_examples"]:
         text += f" of {linear['training_examples']:,} training examples"
-    better = better_by(linear["accuracy"], measures["accuracy"]["median"], measures["examples"])
-    if better is None:
-        return [f"{text})"]
-    difference, error = better
-    return [
-        f"{text})",
-        f"{'':<9}{difference:>8.4f} +- {error:.4f} better than the fine-tuned model",
-    ]
+    lines = [f"{text})"]
+    accuracies = linear["accuracy"], measures["accuracy"]["median"]
+    # As if the examples were independent.
+    error = math.sqrt(sum(p * (1 - p) for p in accuracies) / measures["examples"])
+    if (better := accuracies[0] - accuracies[1]) > error:
+        lines.append(f"{'':<9}{better:>8.4f} +- {error:.4f} better than the fine-tuned model")
+    return lines
+
+
+def linear_baseline(train: Split, test: Split) -> dict[str, Any]:
+    """Ridge regression on pixels, or on the TF-IDF of words and word pairs.
+
+    Returns:
+        `accuracy` on the split that the fine-tuned model is measured on, `inputs` (`pixels` or
+        `TF-IDF`), and `training_examples`, at most some thousand, drawn by `cut`.
+    """
+    inputs = "pixels" if isinstance(train, LabelledImages) else "TF-IDF"
+    most = _MOST[inputs]
+    if train.count > most:
+        _, train = cut(train, most / train.count)
+    accuracy = _on_pixels(train, test) if inputs == "pixels" else _on_words(train, test)
+    return {"accuracy": accuracy, "inputs": inputs, "training_examples": train.count}
+
+
+def _on_pixels(train, test):
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-1, 5, 7)))
+    pixels, labels = (np.concatenate(part) for part in zip(*_pixels(train), strict=True))
+    model.fit(pixels, labels)
+    right = sum(int((model.predict(images) == classes).sum()) for images, classes in _pixels(test))
+    return right / test.count
+
+
+def _pixels(split):
+    """Flat images and labels, batch by batch: as a model is evaluated on them, but smaller."""
+    for batch in split.evaluation(_BATCH):
+        there = batch["weights"].numpy() > 0
+        images = batch["images"]
+        if images.shape[1] > _SIDE:
+            images = tf.image.resize(images, (_SIDE, _SIDE), antialias=True)
+        flat = images.numpy().reshape(len(there), -1)
+        yield flat[there].astype(np.float64), batch["labels"].numpy()[there]
+
+
+def _on_words(train, test):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+
+    # Every character but blanks counts: scikit-learn's own pattern drops "I", "a" and "!", and
+    # fails on texts of nothing else.
+    pattern = r"\w+|[^\w\s]"
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=pattern)
+    model = make_pipeline(words, RidgeClassifier())
+    model.fit(_texts(train), train.labels)
+    return float(model.score(_texts(test), test.labels))
+
+
+def _texts(split):
+    first, second = split.rows.first, split.rows.second
+    return first if second is None else [" ".join(p) for p in zip(first, second, strict=True)]

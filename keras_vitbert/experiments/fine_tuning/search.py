@@ -8,6 +8,7 @@ results.csv   a line for each split of each finished trial
 summary.json  the report of the last command that finished
 """
 
+import csv
 import dataclasses
 import os
 import statistics
@@ -19,26 +20,28 @@ import tensorflow as tf
 from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.experiments.fine_tuning import report
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
-from keras_vitbert.experiments.fine_tuning.linear_baseline import linear_baseline
-from keras_vitbert.experiments.fine_tuning.prediction_files import collect
+from keras_vitbert.experiments.fine_tuning.measuring import SavedModel
+from keras_vitbert.experiments.fine_tuning.predictions import FILE
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
-from keras_vitbert.experiments.fine_tuning.recommended import Pictures
-from keras_vitbert.experiments.fine_tuning.saved import SavedModel
+from keras_vitbert.experiments.fine_tuning.recommended import Chosen, Pictures
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData
-from keras_vitbert.experiments.fine_tuning.trainer import image_layers_of
 from keras_vitbert.experiments.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.identity import FREE_OF_FINE_TUNING, Identity, experiment_dict
 from keras_vitbert.runs.input_digests import data_digest
+from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.overview import overview
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
+from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
 from keras_vitbert.training.example_dropout import drops, generator_of
+from keras_vitbert.training.image_layers import image_layers
 from pipelines.command_line import Diverged, say
-from pipelines.files import check_writable
+from pipelines.files import check_output_file, check_writable, reading, write_atomically
 from pipelines.status import counted, doing, duration
 from pipelines.tasks.labelled_images import LabelledImages, require_batch
+from pipelines.text_tables import csv_reader, csv_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,59 @@ class FineTuningRun(Run):
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Evaluates the model of the finished run again, see `SavedModel.evaluate`."""
         inputs = dataclasses.replace(self.inputs, checkpoint=self.folder.path)
-        return SavedModel(given=self.config, machine=self.machine, inputs=inputs).evaluate()
+        return SavedModel(self.config, self.machine, inputs).evaluate()
+
+
+def open_fine_tuning(
+    config: FineTuning,
+    folder: str,
+    machine: Machine,
+    inputs: Inputs,
+    *,
+    predictions: str = "",
+    writes: bool = True,
+    **options: Any,
+) -> FineTuningRun:
+    """Opens a run, new or to be resumed. Nothing is written.
+
+    Args:
+        config: what the devices, the checkpoint and the data decide is resolved here.
+        folder: of the run.
+        machine: where it computes.
+        inputs: what is read.
+        predictions: see `FineTuningRun`.
+        writes: whether the folder may be written to.
+        options: further fields of `FineTuningRun`.
+
+    Raises:
+        ValueError: the devices cannot do what the config asks for, or the checkpoint or the data
+            are missing, damaged or do not fit.
+    """
+    run_folder = RunFolder(folder, machine.workers.is_chief and writes)
+    if predictions:
+        check_output_file(predictions, inputs.paths(config.task), folder)
+    config = config.for_devices(machine.devices)
+    record = run_folder.record()
+    with machine.workers.watched():
+        pretrained, config = inputs.pretrained(config)
+        recorded = record and record["experiment"]
+        chosen = Chosen(config, pretrained.model, recorded, machine.replicas)
+        length = pretrained.max_length(config)
+        data = inputs.open(config, pretrained.vocabulary, length, choose=chosen.for_images)
+        if config.kind == "text":
+            chosen.for_texts(data.train.count)
+    return FineTuningRun(
+        config=chosen.config,
+        folder=run_folder,
+        machine=machine,
+        data=data,
+        inputs=inputs,
+        pretrained=pretrained,
+        chosen=chosen.fields,
+        pictures=chosen.pictures,
+        predictions=predictions,
+        **options,
+    )
 
 
 def _fine_tune(run, dry_run):
@@ -105,7 +160,8 @@ def _fine_tune(run, dry_run):
     config.check_batch(run.replicas, is_images and config.images.in_pairs)
     if is_images:
         require_batch(data.train, config.batch, config.task)
-        if layers := image_layers_of(config, config.seed):
+        layers = image_layers(config.layers, config.image_size, config.seed, "images.layers")
+        if layers is not None:
             layers.check()
     rest = selection = None
     if run.sweep:
@@ -114,9 +170,9 @@ def _fine_tune(run, dry_run):
         if split is not None:  # its steps must divide into executions
             config.with_values({"steps": config.steps_for(split.count)})
     identity, is_new = _identity(run), folder.record() is None
-    if is_new:
-        tests = [*data.tests.values(), *([selection] if run.sweep else [])]
-        _read_through(tests, config.evaluation_batch)
+    if is_new and is_images:
+        for split in [*data.tests.values(), *([selection] if run.sweep else [])]:
+            _read_through(split, config.evaluation_batch)
     if dry_run:
         if not is_new:
             identity.changes(folder)
@@ -152,55 +208,46 @@ def _trained(run, rest, selection):
             trial = Trial("sweep", candidate, config.seed)
             swept.append(tried(trial, rest, {"selection": selection}))
         rate = _best(swept, config.metric)
-        picked_on = (
-            f"{data.picked_on} split"
-            if data.selection is not None
-            else f"{selection.count} of the {data.train.count} training examples"
-        )
+        picked_on = f"{selection.count} of the {data.train.count} training examples"
+        if data.picked_on:
+            picked_on = f"{data.picked_on} split"
     reported = [
         tried(Trial("seed", rate, config.seed + number), data.train, data.tests)
         for number in range(run.seeds)
     ]
     summary = report.summarised(run, swept, reported) | {"learning_rate_picked_on": picked_on}
     if run.workers.is_chief:
-        if config.is_own:  # nobody knows what is good
-            with (
-                doing("fitting a linear model for comparison"),
-                reading_images([data.train, *data.tests.values()]),
-            ):
-                summary["linear"] = linear_baseline(data.train, data.tests[summary["split"]])
+        if config.is_own:
+            test = data.tests[summary["split"]]
+            with doing("fitting a linear model for comparison"), reading_images([data.train, test]):
+                summary["linear"] = report.linear_baseline(data.train, test)
         folder.write("results.csv", report.results_csv(folder.path))
         folder.finish(summary)
     run.workers.wait()
     return folder.summary()
 
 
-def _read_through(splits, batch):
+def _read_through(images, batch):
     """Reads all images that will be evaluated, to find damaged ones before training."""
-    for split in splits:
-        if isinstance(split, LabelledImages):
-            with (
-                doing(f"reading {split.count:,} images to evaluate on"),
-                reading_images([split]),
-            ):
-                for _ in counted(split.evaluation(batch), split.evaluation_batches(batch)):
-                    pass
+    with doing(f"reading {images.count:,} images to evaluate on"), reading_images([images]):
+        for _ in counted(images.evaluation(batch), images.evaluation_batches(batch)):
+            pass
 
 
 def _identity(run):
-    """What the run is made from: `Identity`."""
-    pretrained, kind, data = run.pretrained, run.config.kind, run.data
+    """What the run is made from."""
+    pretrained, data = run.pretrained, run.data
     splits = {"train": data.train, **data.tests}
     if data.selection is not None:
         splits["selection"] = data.selection
     about = {
         "checkpoint": pretrained.name,
         "checkpoint_origin": pretrained.origin,
-        "model": pretrained.fine_tuned_model(kind, run.config),
+        "model": pretrained.fine_tuned_model(run.config),
         "records": {name: split.count for name, split in splits.items()},
     }
-    if kind == "text" and data.train.rows is not None and data.train.rows.sentence_columns:
-        rows = data.train.rows
+    rows = getattr(data.train, "rows", None)
+    if rows is not None and rows.sentence_columns:
         about["columns"] = {"sentences": list(rows.sentence_columns), "label": rows.label_column}
     digests = {name: data_digest(split) for name, split in splits.items()}
     return Identity(
@@ -226,3 +273,13 @@ def _best(trials, metric):
     if not values:
         raise Diverged("all rates of grid; use smaller ones")
     return -max(values)[1]
+
+
+def collect(path: str, output_dir: str, summary: dict[str, Any]) -> None:
+    """Writes the predictions of the reported trials into one CSV file, with a column `seed`."""
+    rows = []
+    for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
+        with reading(os.path.join(output_dir, trial, FILE)) as (file, _):
+            own = file.read().decode()
+        rows += [{"seed": seed, **row} for row in csv_reader(own, csv.DictReader)]
+    write_atomically(path, csv_text(rows))

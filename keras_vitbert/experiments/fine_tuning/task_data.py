@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
-import unicodedata
 from collections.abc import Callable, Collection
 
 import numpy as np
+import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.experiments.fine_tuning.evaluation import Split
 from keras_vitbert.experiments.fine_tuning.tasks import Task
 from pipelines.command_line import say
 from pipelines.files import reading
@@ -23,51 +24,24 @@ from pipelines.text.casing import is_lower
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
 _STRETCHES = 100  # of record files, see `cut`
 
-Split = LabelledImages | LabelledTexts
-
 
 @dataclasses.dataclass(frozen=True)
 class TaskData:
-    """The splits of a task.
+    """The splits of a task."""
 
-    Attributes:
-        classes: their names, in the order of the labels.
-        train: None where a trained model is only evaluated.
-        tests: the splits that are reported, by name; the first one gives the result.
-        selection: the split that learning rates are picked on, or None to cut one.
-        picked_on: its name.
-    """
-
-    classes: list[str]
-    train: Split | None
-    tests: dict[str, Split]
-    selection: Split | None = None
-    picked_on: str = ""
+    classes: list[str]  # their names, in the order of the labels
+    train: Split | None  # None where a trained model is only evaluated
+    tests: dict[str, Split]  # those that are reported; the first one gives the result
+    selection: Split | None = None  # what learning rates are picked on; None to cut a split
+    picked_on: str = ""  # its name
 
     def without_selection(self, part: float) -> tuple[Split, Split]:
         """The training examples for a sweep, and the examples that pick its learning rate.
 
         Args:
             part: the fraction to cut from the training split if there is no `selection`.
-
-        Raises:
-            ValueError: see `cut`.
         """
-        if self.selection is not None:
-            return self.train, self.selection
-        return cut(self.train, part)
-
-    def tested_on(self, count: int) -> "TaskData":
-        """The same data with smaller splits to report: a fixed part of each, see `cut`.
-
-        Args:
-            count: the most examples of a split; 0 for all.
-        """
-        large = {n: split for n, split in self.tests.items() if 0 < count < split.count}
-        for name, split in large.items():
-            say(f"{name}: {count:,} of its {split.count:,} examples are reported (test_examples)")
-        parts = {name: cut(split, count / split.count)[1] for name, split in large.items()}
-        return dataclasses.replace(self, tests={**self.tests, **parts})
+        return cut(self.train, part) if self.selection is None else (self.train, self.selection)
 
 
 def open_task(
@@ -102,56 +76,50 @@ def open_task(
     Raises:
         ValueError: something is missing, damaged or in an unexpected form.
     """
-    import tensorflow as tf
-
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if places and classes is None and "train" not in places:
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
-    builder = None if places else tfds_data.open_builder(task.tfds, data_dir, download)
-    if task.kind == "images":
-        if places:
+    if places:
+        if task.kind == "images":
             stores, classes = _own_images(places, config, classes, skip_damaged)
             config = config if choose is None else choose(next(iter(stores.values())))
         else:
-            splits = ["train", *task.tests, *([task.selection] if task.selection else [])]
-            classes = tfds_data.class_names(builder)
-            stores = {split: tfds_data.read_images(builder, split) for split in splits}
+            rows = _own_texts(places, config, skip_damaged, files or (), columns)
+    else:
+        builder = tfds_data.open_builder(task.tfds, data_dir, download)
+        classes = tfds_data.class_names(builder)
+        names = filter(None, ["train", *task.tests, task.selection])
+        if task.kind == "images":
+            stores = {split: tfds_data.read_images(builder, split) for split in names}
+        else:
+            rows = {split: tfds_data.read_rows(builder, split, task.columns) for split in names}
+    if task.kind == "images":
         views = ImageViews.from_config(config.image_size, config.images)
         splits = {split: LabelledImages(store, views) for split, store in stores.items()}
     else:
-        if places:
-            rows = _own_texts(places, config, skip_damaged, files or (), columns)
-        else:
-            classes = tfds_data.class_names(builder)
-            rows = {
-                split: tfds_data.read_rows(builder, split, task.columns)
-                for split in ("train", *task.tests)
-            }
         splits = {}
         for split, part in rows.items():
             labels, classes = numbered(part.labels, classes, part.source)
             splits[split] = _encoded(part, labels, vocabulary, config, max_length)
     if len(classes) < 2:
-        raise ValueError(
-            f"{places['train']}: all training examples are of one class, {classes[0]!r}; there is "
-            "nothing to learn: add another class"
-        )
-    _tell_look_alikes(classes)
+        raise ValueError(f"{places['train']}: all training examples are of class {classes[0]!r}")
     train, selection, picked_on = splits.pop("train", None), None, ""
-    if places and {"test", "validation"} <= splits.keys():
-        selection, picked_on = splits["validation"], "validation"
-    elif not places and task.selection:
+    if not places and task.selection:
         selection, picked_on = splits.pop(task.selection), task.selection
+    elif {"test", "validation"} <= splits.keys():  # both are reported
+        selection, picked_on = splits["validation"], "validation"
     if not splits:
-        train, held_out = cut(train, config.selection_part)
-        splits = {HELD_OUT: held_out}
+        train, splits[HELD_OUT] = cut(train, config.selection_part)
         say(
-            f"there are no validation data: {held_out.count} of the training examples are held out "
-            "for validation"
+            f"there are no validation data: {splits[HELD_OUT].count} of the training examples are "
+            "held out for validation"
         )
-    data = TaskData(classes, train, splits, selection, picked_on)
-    return data.tested_on(config.test_examples)
+    for name, split in splits.items():
+        if 0 < config.test_examples < split.count:
+            say(f"{name}: {config.test_examples:,} of its {split.count:,} examples are reported")
+            splits[name] = cut(split, config.test_examples / split.count)[1]
+    return TaskData(classes, train, splits, selection, picked_on)
 
 
 def _own_images(places, config, classes, skip_damaged):
@@ -187,27 +155,25 @@ def _own_texts(
 
     Splits that are `asked_for` must have labels.
     """
-    given = [name for name in config.data.sentence_columns.split(",") if name]
-    known = {"sentences": (), "label": "", **(columns or {})}
-    owner, rows = "the trained model", {}
+    given = tuple(filter(None, config.data.sentence_columns.split(",")))
+    known, rows = columns or {"sentences": (), "label": ""}, {}
     for split, place in places.items():
         tables = place.tables()
-        there = tables[0].columns
+        there = set(tables[0].columns)
         if rows and known["label"] not in there and split not in asked_for and split == "test":
             say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
             continue
-        sentences = given or (known["sentences"] if set(known["sentences"]) <= set(there) else ())
+        sentences = given or (known["sentences"] if there.issuperset(known["sentences"]) else ())
         label = config.data.label_column or (known["label"] if known["label"] in there else "")
         found = read_rows(tables, sentences, label, skip_damaged)
         skip_damaged -= found.left_out
         if len(known["sentences"]) not in (0, len(found.sentence_columns)):
             raise ValueError(
-                f"{found.source}: has a different number of sentence columns from {owner}; name "
-                "them in data.sentence_columns"
+                f"{found.source}: has {len(found.sentence_columns)} columns of sentences, others "
+                f"have {len(known['sentences'])}; name them in data.sentence_columns"
             )
         if not rows:  # the next splits have the columns of the first one, if they are present
             known = {"sentences": found.sentence_columns, "label": found.label_column}
-            owner = found.source
         rows[split] = found
     return rows
 
@@ -220,17 +186,6 @@ def _encoded(rows, labels, vocabulary, config, max_length):
     return dataclasses.replace(texts, rows=rows)
 
 
-def _tell_look_alikes(classes):
-    """Reports classes that differ only in how Unicode spells them, such as a composed `é`."""
-    known = {}
-    for name in classes:
-        other = known.setdefault(unicodedata.normalize("NFKC", name), name)
-        if other != name:
-            say(
-                f"two classes look alike: {other!a} and {name!a}; if they are one, write it one way"
-            )
-
-
 def cut(split: Split, part: float) -> tuple[Split, Split]:
     """Cuts a fixed fraction from a split; it resembles the rest, which comes first.
 
@@ -238,12 +193,11 @@ def cut(split: Split, part: float) -> tuple[Split, Split]:
         ValueError: one of them would be empty.
     """
     size = round(split.count * part)
-    if not 0 < size < split.count:
-        raise ValueError(
-            f"selection_part={part}: splits {split.count} examples into "
-            f"{split.count - size} and {size}; give another part, or a validation split"
-        )
     rest = split.count - size
+    if not size or not rest:
+        raise ValueError(
+            f"selection_part={part}: splits {split.count} examples into {rest} and {size}"
+        )
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)
         return split.part(np.sort(order[:rest])), split.part(np.sort(order[rest:]))

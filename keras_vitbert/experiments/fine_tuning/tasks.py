@@ -9,26 +9,15 @@ from pipelines.tasks import own_data
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A downstream task and where its examples are.
-
-    Attributes:
-        name: str.
-        kind: str, `images` or `text`.
-        tfds: str, the name in TensorFlow Datasets; empty for a user's own data.
-        num_classes: int; 0 for a user's own data.
-        tests: tuple of str, the splits that are reported; the first one gives the result.
-        selection: str, the split that learning rates are picked on; empty for a part cut from the
-            training split.
-        columns: tuple of one or two str, the features that hold the sentences.
-    """
+    """A downstream task and where its examples are."""
 
     name: str
-    kind: str
-    tfds: str = ""
-    num_classes: int = 0
-    tests: tuple[str, ...] = ()
-    selection: str = ""
-    columns: tuple[str, ...] = ()
+    kind: str  # `images` or `text`
+    tfds: str = ""  # the name in TensorFlow Datasets; empty for a user's own data
+    num_classes: int = 0  # 0 for a user's own data
+    tests: tuple[str, ...] = ()  # the splits that are reported; the first one gives the result
+    selection: str = ""  # the split that rates are picked on; empty to cut one from the training
+    columns: tuple[str, ...] = ()  # one or two features that hold the sentences
 
 
 def _glue(name, num_classes, columns, tests=("validation",)):
@@ -79,27 +68,8 @@ def choose_task(name: str, data_dir: str, files: dict[str, str]) -> Task:
         ValueError: there is no such task, or none follows.
     """
     if name:
-        task = find_task(name)
-        if files and task.tfds:
-            raise ValueError(f"{next(iter(files))}: is for own data, not for the task {name}")
-        return task
+        return find_task(name)
     if not data_dir and not files:
         raise ValueError(f"no data and no task: must be own data, or one of {', '.join(TASKS)}")
     places = own_data.find_splits(data_dir, files)
     return TASKS[IMAGES if own_data.kind_of(places) == "images" else TEXTS]
-
-
-def inputs_of(task: Task, data_dir: str, files: dict[str, str]) -> list[str]:
-    """The files and folders of a task's data, for outputs that must not be one of them.
-
-    Raises:
-        ValueError: data are missing or ambiguous.
-    """
-    named = list(files.values())
-    if task.tfds:
-        return [*named, data_dir]
-    places = own_data.find_splits(data_dir, files).values()
-    # A folder of tables holds other files too.
-    if any(place.form in (own_data.RECORDS, own_data.SAVED) for place in places):
-        named.append(data_dir)
-    return [*named, *(path for place in places for path in place.paths)]

@@ -10,22 +10,40 @@ import hashlib
 import math
 import os
 import time
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_vitbert.experiments.fine_tuning import evaluation, metrics, summaries
-from keras_vitbert.experiments.fine_tuning.prediction_files import FILE, prediction_rows
+from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.optimizers import FineTuningOptimizer
+from keras_vitbert.experiments.fine_tuning.evaluation import (
+    Evaluator,
+    Split,
+    class_measures,
+    logged,
+)
+from keras_vitbert.experiments.fine_tuning.predictions import FILE, prediction_rows, write_pages
+from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.recommended import with_intervals
-from keras_vitbert.experiments.fine_tuning.trainer import build_fine_tuner, step_flops
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
+from keras_vitbert.model.classifier import Classifier
+from keras_vitbert.model.flops import TRAINING, classifier_flops
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training.optimizers import WeightAverages, averaged
+from keras_vitbert.training.fine_tuner import FineTuner
+from keras_vitbert.training.image_layers import image_layers
+from keras_vitbert.training.optimizers import (
+    WarmupCosineDecay,
+    WarmupPolynomialDecay,
+    WeightAverages,
+    averaged,
+    with_rate,
+)
 from pipelines.command_line import Diverged, say
 from pipelines.files import printable
 from pipelines.status import doing, times
@@ -41,26 +59,88 @@ class Trial:
     learning_rate: float  # the peak
     seed: int
 
-    @classmethod
-    def of(cls, result):
-        """The trial of a `result.json`."""
-        return cls(*(result[field.name] for field in dataclasses.fields(cls)))
-
     @property
-    def name(self):
+    def name(self) -> str:
         """The name of its folder."""
         return f"{self.purpose}-rate-{self.learning_rate!r}-seed-{self.seed}"
 
 
-class TaskStream:
-    """The training examples of a trial, for `keras_vitbert.runs.loop.fit`.
+# --- what it trains ----------------------------------------------------------------------------
+
+
+def build_fine_tuner(
+    config: FineTuning, pretrained: Pretrained, num_classes: int, seed: int, strategy: Any
+) -> tuple[FineTuner, dict[str, str]]:
+    """Builds and compiles a trainer.
 
     Args:
-        split: `LabelledImages` or `LabelledTexts`.
-        seed, steps, batch: int.
-    """
+        config: as `with_intervals` returns it.
+        strategy: see `tpu.strategy.get_strategy`.
 
-    def __init__(self, split, seed, steps, batch):
+    Returns:
+        (The trainer, what was transferred into it, see `Pretrained.classifier`).
+    """
+    keras.utils.set_random_seed(seed)
+    layers = None
+    if config.kind == "images":
+        layers = image_layers(config.layers, config.image_size, seed, "images.layers")
+    with strategy.scope():
+        classifier, transferred = pretrained.classifier(config, num_classes)
+        trainer = FineTuner(
+            classifier,
+            config.optimizer.clip_norm,
+            config.label_smoothing,
+            seed=seed,
+            image_layers=layers,
+            accumulation=config.accumulation,
+            remat=config.remat,
+        )
+        trainer.compile(
+            optimizer=build_optimizer(config.optimizer, config.steps, classifier),
+            jit_compile=config.jit_compile == "on",
+            steps_per_execution=max(config.steps_per_execution, 1),  # `keras_vitbert.aot` has 0
+        )
+    return trainer, transferred
+
+
+def build_optimizer(
+    config: FineTuningOptimizer, steps: int, network: Classifier
+) -> keras.optimizers.Optimizer:
+    """Builds the optimiser of the trainable variables, with its schedule over all steps."""
+    warmup_steps = min(round(config.warmup * steps), steps - 1)
+    if config.schedule == "cosine":
+        rate = WarmupCosineDecay(config.learning_rate, warmup_steps, steps)
+    else:
+        rate = WarmupPolynomialDecay(config.learning_rate, warmup_steps, steps, config.power)
+    optimizer = with_rate(config, rate, network.trainable_variables)
+    if config.layer_decay != 1:
+        depths = layer_depths(network)
+        top = max(depths)
+        optimizer.scale_rates([config.layer_decay ** (top - depth) for depth in depths])
+    return optimizer
+
+
+def layer_depths(network: Classifier) -> list[int]:
+    """The depth of each trainable variable, for its layer decay.
+
+    It is 0 for the embedding and its norm, 1 for the first block and so on, one more than the last
+    block for the final norm and the head (Clark et al. 2020, as in ELECTRA).
+    """
+    backbone = network.backbone
+    depths = {id(variable): 0 for variable in network.embedding.trainable_variables}
+    if backbone.embedding_norm is not None:
+        depths |= {id(variable): 0 for variable in backbone.embedding_norm.variables}
+    for depth, block in enumerate(backbone.blocks, 1):
+        # All variables: the block's trainable variables leave out those of LoRA.
+        depths |= {id(variable): depth for variable in block.variables}
+    last = len(backbone.blocks) + 1
+    return [depths.get(id(variable), last) for variable in network.trainable_variables]
+
+
+class TaskStream:
+    """The training examples of a trial, for `keras_vitbert.runs.loop.fit`."""
+
+    def __init__(self, split: Split, seed: int, steps: int, batch: int):
         self._split, self._seed, self._batch = split, seed, batch
         self.images_per_step = self.tokens_per_step = 0
         if isinstance(split, LabelledImages):
@@ -69,16 +149,8 @@ class TaskStream:
             self._plan = split.training_plan(seed, steps, batch)
             self.tokens_per_step = round(split.batch_lengths(self._plan).mean() * batch)
 
-    def training(self, step, context):
-        """The batches from a step on.
-
-        Args:
-            step: int.
-            context: `tf.distribute.InputContext`, or None.
-
-        Returns:
-            endless `tf.data.Dataset`.
-        """
+    def training(self, step: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+        """The endless batches from a step on."""
         if self.images_per_step:
             stream = self._split.training(self._seed, step, self._batch, context)
         else:
@@ -86,48 +158,49 @@ class TaskStream:
         # A dataset that may end has no fixed shapes on replicas: its last batch may be smaller.
         return stream.repeat()
 
-    def batch_records(self, step):
-        """The examples of a step's batch.
-
-        Args:
-            step: int.
-
-        Returns:
-            dict of `images` or `texts` to a list of str: names of images, indices of texts.
-        """
+    def batch_records(self, step: int) -> dict[str, list[str]]:
+        """The examples of a step's batch: names of `images`, or indices of `texts`."""
         if self.images_per_step:
             names = self._split.store.names(self._seed, step * self._batch, self._batch)
             return {"images": [printable(name) for name in names]}
         return {"texts": [str(index) for index in self._plan[step]]}
 
 
-def run_trial(run, trial, train, tests, label="", later=0.0):
+# --- train, evaluate ---------------------------------------------------------------------------
+
+
+def run_trial(
+    run: Any,
+    trial: Trial,
+    train: Split,
+    tests: dict[str, Split],
+    label: str = "",
+    later: float = 0.0,
+) -> dict[str, Any]:
     """Trains and evaluates, or reads the result of a finished trial.
 
     Args:
-        run: `keras_vitbert.experiments.fine_tuning.search.FineTuningRun` that the trial belongs to.
-        trial: `Trial`.
+        run: the `FineTuningRun` that the trial belongs to.
         train: the training split.
-        tests: dict of a split's name to a split to evaluate.
-        label: str, its name in progress reports.
-        later: float, seconds that the trials after it take.
+        tests: the splits to evaluate, by name; the first one during training, too.
+        label: its name in progress reports.
+        later: seconds that the trials after it take.
 
     Returns:
-        dict, the content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
-        `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, a dict of a
-        split's name to its `Predictions.measures`, and `classes`, a dict of a split's name to its
-        `metrics.class_measures`.
+        The content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
+        `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, by a split's name
+        its `Predictions.measures`, and `classes`, by a split's name its `class_measures`.
 
     Raises:
         ValueError, Diverged, Stopped: see `pipelines.command_line`. A diverged trial of a sweep
             is a result, not an error.
     """
-    workers, classes = run.workers, run.data.classes
+    workers = run.workers
     folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
-    known = finished_result(folder, tests)
-    if known is not None:
+    known = folder.result()
+    if known and (known["diverged"] or tests.keys() <= known["splits"].keys()):
         return known
-    began = time.time() - _seconds(folder)
+    began = time.time() - float(folder.read("seconds.txt") or 0)  # until it was stopped
     before, own_began = times(), time.monotonic()
     if workers.is_chief:
         tf.io.gfile.makedirs(folder.checkpoints)
@@ -137,39 +210,44 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     config = with_intervals(config, train.count, first.count, most)
     with doing("building the model"):
         trainer, transferred = build_fine_tuner(
-            config, run.pretrained, len(classes), trial.seed, run.strategy
+            config, run.pretrained, len(run.data.classes), trial.seed, run.strategy
         )
+    network = trainer.network
     say(
-        f"{label}: {trainer.network.count_params():,} parameters, {config.steps} steps "
+        f"{label}: {network.count_params():,} parameters, {config.steps} steps "
         f"({passes(config.steps, config.batch, train.count)} passes over {train.count:,} examples)"
     )
-    evaluator = evaluation.Evaluator(trainer.network, run.strategy, config.evaluation_batch)
-    watch = _Evaluation(evaluator, first, config)
     result = {
         **dataclasses.asdict(trial),
         "steps": config.steps,
-        "parameters": trainer.network.count_params(),
-        "trained_parameters": sum(
-            math.prod(variable.shape) for variable in trainer.network.trainable_variables
-        ),
+        "parameters": network.count_params(),
+        "trained_parameters": sum(math.prod(v.shape) for v in network.trainable_variables),
         "transfer": transferred,
         "diverged": False,
         "splits": {},
     }
+    evaluator = Evaluator(network, run.strategy, config.evaluation_batch)
+    stream = TaskStream(train, trial.seed, config.steps, config.batch)
+    about = {"task": config.task, "checkpoint": run.pretrained.name, "purpose": trial.purpose}
+    before_log = [
+        RunTexts(folder, about, config.with_values({"seed": trial.seed})),
+        WeightAverages(config.steps),
+        _Evaluation(evaluator, first, config),
+    ]
+    flops = None
+    if not config.lora_rank:  # all weights are trained; texts have the mean length of all batches
+        length = stream.tokens_per_step / config.batch
+        flops = classifier_flops(network.backbone, network.num_classes, length, network.head_kind)
+        flops *= TRAINING * config.batch
     try:
         with reading_images([train, *tests.values()]):
-            stream = TaskStream(train, trial.seed, config.steps, config.batch)
-            before_log = [_texts(run, trial, config, folder), WeightAverages(config.steps), watch]
             own = dataclasses.replace(run, config=config, folder=folder)
-            flops = None if config.lora_rank else step_flops(trainer.network, stream, config.batch)
-            result["resumed_from_step"] = fit(
-                *(own, trainer, stream, before_log), label, flops, later
-            )
+            result["resumed_from_step"] = fit(own, trainer, stream, before_log, label, flops, later)
             result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
             if result["resumed_from_step"] == config.steps:
                 folder.logged_from = config.steps  # a killed process may have logged it
-            result |= _evaluate(evaluator, tests, classes, folder, trainer.step)
+            result |= _evaluate(evaluator, tests, run.data.classes, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
             raise Diverged(
@@ -191,42 +269,6 @@ def run_trial(run, trial, train, tests, label="", later=0.0):
     return result
 
 
-def finished_result(folder, splits=()):
-    """The result of a finished trial.
-
-    Args:
-        folder: `RunFolder` of the trial.
-        splits: collection of str, the splits that it must have evaluated unless it diverged.
-
-    Returns:
-        dict, or None if the trial is not finished.
-
-    Raises:
-        ValueError: `result.json` is damaged, or belongs to another trial.
-    """
-    result = folder.result()
-    if result is None:
-        return None
-    name, own = Trial.of(result).name, os.path.basename(folder.path)
-    lacking = set() if result["diverged"] else set(splits) - result["splits"].keys()
-    if name != own or lacking:
-        what = f"lacks {', '.join(sorted(lacking))}" if lacking else f"is of {name}"
-        raise ValueError(f"{folder.path}/result.json {what}; remove it to evaluate the trial again")
-    return result
-
-
-def _seconds(folder):
-    """How long a trial had taken when it was stopped."""
-    text = folder.read("seconds.txt") or "0"
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"{folder.path}/seconds.txt is damaged ({text.strip()[:20]!r} is not a number); remove "
-            "it"
-        ) from None
-
-
 class _Evaluation(keras.callbacks.Callback):
     """Evaluates a split at intervals, for the log; `_evaluate` adds the last evaluation."""
 
@@ -238,30 +280,19 @@ class _Evaluation(keras.callbacks.Callback):
         interval, step = self.config.evaluation_interval, self.model.step
         if interval and step % interval == 0 and step < self.config.steps:
             with doing("validating", "validation"), averaged(self.model):
-                logs.update(_logged(self.evaluator.predict(self.split).measures()))
+                logs.update(_columns(self.evaluator.predict(self.split).measures()))
 
 
-def _logged(measures):
+def _columns(measures):
     """The columns of metrics.csv."""
-    return {f"val_{name}": value for name, value in summaries.logged(measures).items()}
-
-
-def _texts(run, trial, config, folder):
-    """The callback that writes the trial's settings and model for TensorBoard."""
-    about = {
-        "task": run.config.task,
-        "checkpoint": run.pretrained.name,
-        "purpose": trial.purpose,
-    }
-    shown = config.with_values({"seed": trial.seed})
-    return RunTexts(folder, about, shown, summaries.COMPARED)
+    return {f"val_{name}": value for name, value in logged(measures).items()}
 
 
 def _evaluate(evaluator, tests, classes, folder, step):
-    """Evaluates all splits; writes predictions.csv, TensorBoard's summaries and the last log row.
+    """Evaluates all splits; writes predictions.csv, TensorBoard's pages and the last log row.
 
     Returns:
-        dict, entries of the trial's result.
+        Entries of the trial's result.
     """
     predictions = evaluator.predict_all(tests)
     results = {name: found.measures() for name, found in predictions.items()}
@@ -270,23 +301,15 @@ def _evaluate(evaluator, tests, classes, folder, step):
         first = next(iter(results))
         with doing("drawing the confusion of classes", "drawing"):
             for name, found in predictions.items():
-                summaries.write_summaries(
-                    folder, name, tests[name], found, classes, step, is_first=name == first
-                )
+                write_pages(folder, name, tests[name], found, classes, step, name == first)
         folder.write(FILE, text)
         log = folder.rows(up_to_step=step)
-        if not log or int(log[-1]["step"]) != step:
-            raise ValueError(
-                f"{folder.path}/metrics.csv is damaged (it lacks step {step}); remove "
-                f"{folder.checkpoints} to train again"
-            )
-        log[-1] |= _logged(results[first])
+        log[-1] |= _columns(results[first])
         folder.write_rows(log)
     return {
         "splits": results,
         "classes": {
-            name: metrics.class_measures(found.confusion, classes)
-            for name, found in predictions.items()
+            name: class_measures(found.confusion, classes) for name, found in predictions.items()
         },
         "predictions_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }

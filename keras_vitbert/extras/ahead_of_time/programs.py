@@ -18,7 +18,7 @@ from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
-from keras_vitbert.experiments.fine_tuning.trainer import build_fine_tuner
+from keras_vitbert.experiments.fine_tuning.trials import build_fine_tuner
 from keras_vitbert.experiments.pretraining.trainer import build_trainer
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
@@ -132,7 +132,7 @@ def fine_tuning_programs(
         training = _images(size, config.image_size, views.in_pairs, "", views.layers)
         evaluated = _images(evaluated_size, config.image_size)
     else:
-        length = pretrained.fine_tuned_model(config.kind, config)["max_sequence_length"]
+        length = pretrained.max_length(config)
         training = {**_texts(size, length), "labels": _numbers(size, tf.int32)}
         evaluated = _texts(evaluated_size, length)
         evaluated["labels"] = _numbers(evaluated_size, tf.int32)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs.merges import blocks_of, has_masks
-from keras_vitbert.experiments.fine_tuning.prediction_files import FILE, described
+from keras_vitbert.experiments.fine_tuning.predictions import FILE
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.pretraining.data import Data, open_data
@@ -201,7 +201,7 @@ class FineTunedRun:
         Raises:
             ValueError: the data hold no such image, or several of its name.
         """
-        names = described(self._examples)
+        names = list(self._examples.descriptions())
         wanted = {key: row.get(key) for key in names[0]}
         places = [number for number, about in enumerate(names) if about == wanted]
         if len(places) != 1:

@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     asked = json.loads(argv[0])
     kind, folder, inputs = asked["kind"], asked["folder"], asked["inputs"]
     with quiet_loading():
-        from keras_vitbert.experiments.experiment import experiment, open_probe, open_run
+        from keras_vitbert.experiments.experiment import experiment, open_run, probe_task
         from keras_vitbert.extras.paper_figures.runs import open_runs
         from keras_vitbert.extras.paper_figures.writing import draw_figures
 
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     config = experiment(asked["experiment"], **asked["values"])
     if kind == "probe":
         make_folder(folder)
-        summary = open_probe(config, tpu=asked["tpu"], **inputs).run((5, 25, 0), draws=3)
+        summary = probe_task(config, (5, 25, 0), draws=3, tpu=asked["tpu"], **inputs)
         write_atomically(os.path.join(folder, "summary.json"), json.dumps(summary, indent=1) + "\n")
     else:
         open_run(config, folder, tpu=asked["tpu"], **inputs).train()

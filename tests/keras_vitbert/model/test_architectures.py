@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_vitbert import ViTBertBackbone
 from keras_vitbert.configs import model
-from keras_vitbert.experiments.fine_tuning.optimizer import layer_depths
+from keras_vitbert.experiments.fine_tuning.trials import layer_depths
 from keras_vitbert.inspection.activations import MeanActivations, look_inside
 from keras_vitbert.model import backbone, encoder_block
 from keras_vitbert.model.classifier import build_classifier

@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator
-from keras_vitbert.experiments.fine_tuning.optimizer import build_optimizer
-from keras_vitbert.experiments.fine_tuning.prediction_files import prediction_rows
+from keras_vitbert.experiments.fine_tuning.predictions import prediction_rows
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.fine_tuning.trials import TaskStream
+from keras_vitbert.experiments.fine_tuning.trials import TaskStream, build_optimizer
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.trained.loading import load
 from keras_vitbert.training.fine_tuner import FineTuner

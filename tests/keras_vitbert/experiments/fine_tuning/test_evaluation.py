@@ -1,14 +1,15 @@
-"""Predictions for every example of a split."""
+"""Predictions for every example of a split, and their measures against scikit-learn."""
 
 import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn import metrics as sklearn_metrics
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.experiments.fine_tuning import evaluation
-from keras_vitbert.experiments.fine_tuning.prediction_files import prediction_rows
+from keras_vitbert.experiments.fine_tuning.predictions import prediction_rows
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.model.classifier import build_classifier
@@ -42,7 +43,8 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
         }
         expected.append(np.asarray(network(inputs), np.float64)[0])
     labels, probabilities = found.labels, softmax(expected)
-    np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
+    ranked = np.take_along_axis(probabilities, found.ranked, axis=1)
+    np.testing.assert_allclose(found.ranked_probabilities, ranked, atol=1e-6)
     losses = -np.log(probabilities[np.arange(13), labels])
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5, atol=1e-6)
     expected = np.argmax(expected, axis=1).tolist()
@@ -50,6 +52,8 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
     rows = prediction_rows({"dev": found}, {"dev": split}, ["no", "yes"])
     assert [(row["split"], row["line"]) for row in rows] == [("dev", str(n + 2)) for n in range(13)]
     assert [row["prediction"] for row in rows] == [["no", "yes"][n] for n in expected]
+    shares = [[float(row["probability_no"]), float(row["probability_yes"])] for row in rows]
+    np.testing.assert_allclose(shares, probabilities, atol=1e-5)
 
 
 def softmax(logits):
@@ -68,6 +72,9 @@ class Logits:
 
     def __call__(self, batch, training):
         return batch["logits"]
+
+    def descriptions(self):
+        return [{}] * self.count
 
     def evaluation(self, batch, context):
         logits, labels = self.rows
@@ -95,16 +102,19 @@ def test_probabilities_and_measures_as_in_float64(num_classes):
     np.testing.assert_array_equal(found.labels, labels)
     np.testing.assert_array_equal(found.predictions, np.argmax(wide, axis=1))
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5, atol=1e-6)
-    assert losses[3] > 150 and found.label_probabilities[3] == 0
+    assert losses[3] > 150
     kept = num_classes if num_classes <= 20 else 5
     order = np.argsort(-wide, axis=1, kind="stable")[:, :kept]
     np.testing.assert_array_equal(found.ranked, order)
     best = np.take_along_axis(probabilities, order, axis=1)
     np.testing.assert_allclose(found.ranked_probabilities, best, atol=1e-6)
+    row = prediction_rows({"x": found}, {"x": split}, [f"c{n}" for n in range(num_classes)])[0]
     if num_classes <= 20:
-        np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
+        assert list(row)[3:] == [f"probability_c{n}" for n in range(num_classes)]
     else:
-        assert found.probabilities is None
+        assert [row[f"top_{n + 1}"] for n in range(5)] == [f"c{n}" for n in order[0]]
+        shown = [float(row[f"probability_{n + 1}"]) for n in range(5)]
+        np.testing.assert_allclose(shown, best[0], rtol=1e-4)
     measures = found.measures()
     assert measures["log_loss"] == pytest.approx(losses.mean(), rel=1e-5)
     assert measures["accuracy"] == np.mean(np.argmax(wide, axis=1) == labels)
@@ -124,3 +134,78 @@ def test_an_example_that_is_missing_or_there_twice_is_an_error(text_task, tiny):
         )
         with pytest.raises(RuntimeError, match="predictions for 13 examples"):
             evaluator.predict(changed)
+
+
+def made_up(labels, predictions, num_classes):
+    """Certain predictions."""
+    ones = np.ones(len(labels), np.float32)
+    return evaluation.Predictions(labels, ones, predictions[:, None], ones[:, None], num_classes)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("kind", ["random", "good", "one prediction", "one label"])
+def test_as_scikit_learn(classes, kind):
+    random = np.random.default_rng(classes)
+    labels = random.integers(0, classes, 60)
+    predictions = random.integers(0, classes, 60)
+    if kind == "good":
+        predictions = np.where(random.random(60) < 0.8, labels, predictions)
+    if kind == "one prediction":
+        predictions[:] = classes - 1
+    if kind == "one label":
+        labels[:] = 0
+    every, predicted = list(range(classes)), made_up(labels, predictions, classes)
+    np.testing.assert_array_equal(
+        predicted.confusion, sklearn_metrics.confusion_matrix(labels, predictions, labels=every)
+    )
+    found = predicted.measures()
+    assert found["examples"] == 60
+    assert found["accuracy"] == sklearn_metrics.accuracy_score(labels, predictions)
+    assert found["mcc"] == pytest.approx(
+        sklearn_metrics.matthews_corrcoef(labels, predictions), abs=1e-12
+    )
+    options = {"average": "binary"} if classes == 2 else {"average": "macro", "labels": every}
+    expected = sklearn_metrics.f1_score(labels, predictions, zero_division=0, **options)
+    assert found["f1"] == pytest.approx(expected, abs=1e-12)
+    assert found["majority_accuracy"] == np.bincount(labels).max() / 60
+
+
+def test_classes_as_scikit_learn():
+    """Class 3 is never predicted, 4 never right, 5 neither there nor predicted."""
+    random = np.random.default_rng(0)
+    labels, predictions = random.integers(0, 5, 80), random.integers(0, 3, 80)
+    predictions[labels == 0] = 4
+    confusion = made_up(labels, predictions, 6).confusion
+    found = evaluation.class_measures(confusion, list("abcdef"))
+    expected = sklearn_metrics.precision_recall_fscore_support(
+        labels, predictions, labels=range(6), zero_division=np.nan
+    )
+    for name, values in zip(("precision", "recall", "f1", "examples"), expected, strict=True):
+        ours = [np.nan if row[name] is None else row[name] for row in found]
+        np.testing.assert_allclose(ours, values, atol=1e-12, err_msg=name)
+    assert [row["name"] for row in found] == list("abcdef")
+    assert found[5] == {"name": "f", "examples": 0, "recall": None, "precision": None, "f1": None}
+
+
+@pytest.mark.parametrize("kind", ["random", "calibrated", "on the edges", "certain"])
+def test_calibration_error_by_brute_force(kind):
+    random = np.random.default_rng(1)
+    confidences = random.uniform(0.2, 1, 500)
+    if kind == "on the edges":
+        confidences = random.integers(1, 16, 500) / 15
+    if kind == "certain":
+        confidences = np.ones(500)
+    right = random.random(500) < confidences * (1 if kind == "calibrated" else 0.6)
+    expected = 0
+    for number in range(15):
+        inside = [number / 15 < p <= (number + 1) / 15 for p in confidences]
+        if any(inside):
+            gap = np.mean(right[inside]) - np.mean(confidences[inside])
+            expected += np.mean(inside) * abs(gap)
+    found = evaluation.calibration_error(right, confidences)
+    assert found == pytest.approx(expected, abs=1e-12) and (found < 0.1) == (kind == "calibrated")
+
+
+def test_an_edge_belongs_to_the_bin_below():
+    found = evaluation.calibration_error([True, False], [14 / 15, 1.0])
+    assert found == pytest.approx((1 / 15 + 1) / 2)

@@ -36,7 +36,7 @@ def test_fine_tuning_begins_with_a_preset_as_with_the_run(finished, tmp_path):
         for checkpoint in (source, folder):
             pretrained = open_pretrained(checkpoint, kind=kind)
             keras.utils.set_random_seed(0)
-            classifiers.append(pretrained.classifier(kind, 2, config_of(kind, **sizes[kind])))
+            classifiers.append(pretrained.classifier(config_of(kind, **sizes[kind]), 2))
             assert pretrained.vocabulary == (None if kind == "images" else tiny_runs.VOCABULARY)
         (ours, done), (theirs, wanted) = classifiers
         assert done == wanted and done["embedding"] != "fresh"
@@ -60,9 +60,8 @@ def test_fine_tuning_begins_with_a_model_of_another_project(kind, name):
     pretrained, backbone = open_pretrained(path, kind=kind), load(path).backbone
     assert pretrained.step == 0
     assert pretrained.vocabulary == (None if kind == "images" else TOKENS)
-    classifier, done = pretrained.classifier(
-        kind, 2, config_of(kind, **({"image_size": 9} if kind == "images" else {"max_length": 19}))
-    )
+    size = {"image_size": 9} if kind == "images" else {"max_length": 19}
+    classifier, done = pretrained.classifier(config_of(kind, **size), 2)
     assert (done["encoder"], done["embedding"]) == ("kept", "kept")
     for ours in (pretrained.backbone, classifier.backbone):
         assert ours.norm == backbone.norm and ours.layer_norm_epsilon == backbone.layer_norm_epsilon
@@ -87,10 +86,8 @@ def test_a_fine_tuned_run_is_a_checkpoint_too(kind):
     path = str(pathlib.Path(__file__).parents[2] / "trained" / "saved" / name)
     opened, trained = open_pretrained(path, kind=kind), load(path)
     assert opened.case is None  # the record of an older version leaves that open
-    size = opened.model["image_size"] if kind == "images" else 0
-    classifier, done = opened.classifier(
-        kind, 5, config_of(kind, **({"image_size": size} if kind == "images" else {}))
-    )
+    size = {"image_size": opened.model["image_size"]} if kind == "images" else {}
+    classifier, done = opened.classifier(config_of(kind, **size), 5)
     assert done == {"encoder": "kept", "embedding": "kept", "head": "fresh"}
     ours, theirs = ({v.path: v for v in b.weights} for b in (classifier.backbone, trained.backbone))
     assert ours.keys() == theirs.keys()

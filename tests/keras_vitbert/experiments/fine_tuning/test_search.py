@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.devices import Devices
-from keras_vitbert.experiments.fine_tuning import prediction_files, report, search
+from keras_vitbert.experiments.fine_tuning import report, search
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.experiments.fine_tuning.search import FineTuningRun
@@ -23,7 +23,6 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import Locked, held
 from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import Diverged
-from pipelines.files import check_output_file
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 from tests.keras_vitbert.tiny_tasks import TEXTS
 
@@ -168,7 +167,7 @@ def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_pat
     assert [row["split"] for row in results(tmp_path)] == ["validation"] * len(reached)
 
     path = tmp_path / "all.csv"
-    prediction_files.collect(str(path), str(tmp_path / "run"), summary)
+    search.collect(str(path), str(tmp_path / "run"), summary)
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
     assert [row["seed"] for row in rows] == [row["prediction"] for row in rows]
     assert [int(row["seed"]) for row in rows] == summary["seeds"] == list(range(len(reached)))
@@ -224,31 +223,23 @@ def test_a_sweep_of_which_nothing_is_left(tune):
         tune({("sweep", rate): [None] for rate in RATES})
 
 
-def test_the_table(tune):
+@pytest.mark.parametrize(("accuracy", "better"), [(0.9, ["0.4000", "+-", "0.0583"]), (0.51, None)])
+def test_the_table(tune, accuracy, better):
     values = {("sweep", 0.1): [0.25], ("sweep", 0.01): [None], ("sweep", 0.001): [0.125]}
     summary, _ = tune({**values, ("seed", 0.1): [0.75, 0.25, 0.5]}, seeds=3)
-    lines = report.table(summary, "x").splitlines()
-    rate = "learning rate 0.1 (3 of the 30 training examples)"
-    assert lines[0] == f"texts from rand: 4 steps, {rate}"
-    assert [line.split() for line in lines[1:4]] == [
+    summary["linear"] = {"accuracy": accuracy, "inputs": "TF-IDF", "training_examples": 30}
+    summary["splits"]["validation"]["examples"] = 100
+    cells = [line.split() for line in report.table(summary, "x").splitlines()]
+    for row in (
         ["rate", "0.1", "0.2500"],
         ["rate", "0.01", "diverged"],
-        ["rate", "0.001", "0.1250"],
-    ]
-    cells = [line.split() for line in lines[4:]]
-    assert cells[0] == ["split", "examples", "metric", "median", "min", "max"]
-    assert ["validation", "13", "accuracy", "0.5000", "0.2500", "0.7500"] in cells
-    assert ["validation", "13", "f1", "0.4000", "0.4000", "0.4000"] in cells
-    assert ["validation", "majority", "0.6000"] in cells
-    assert "  over 3 seeds" in lines
-
-
-def test_files_of_predictions_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("here")
-    check_output_file(str(tmp_path / "new" / "x.csv"))
-    assert (tmp_path / "new").is_dir()
-    for path in (tmp_path, f"{tmp_path}/", f"{tmp_path}/other/"):
-        with pytest.raises(ValueError, match=str(tmp_path)):
-            check_output_file(str(path))
-    with pytest.raises(ValueError, match=str(tmp_path / "file")):
-        check_output_file(str(tmp_path / "file" / "x.csv"))
+        ["split", "examples", "metric", "median", "min", "max"],
+        ["validation", "100", "accuracy", "0.5000", "0.2500", "0.7500"],
+        ["validation", "100", "f1", "0.4000", "0.4000", "0.4000"],
+        ["validation", "majority", "0.6000"],
+        ["over", "3", "seeds"],
+    ):
+        assert row in cells
+    assert [row[2] for row in cells if "linear" in row[:2]] == [f"{accuracy:.4f}"]
+    # The error of the two accuracies is the root of (0.09 + 0.25) / 100.
+    assert [row[1:4] for row in cells if "better" in row] == ([better] if better else [])

@@ -1,8 +1,5 @@
 """The splits of a task from each kind of data."""
 
-import json
-import math
-
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -51,13 +48,6 @@ def test_text_of_tfds(name, folder, tmp_path):
     assert len(data.classes) == 2 and data.train.buckets == (12,)
 
 
-def test_numbers_are_classes_in_their_order(tmp_path):
-    lines = [f"word{n % 9}\t{n - 2}" for n in range(13)]
-    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
-    data = open_data("texts", tmp_path)
-    assert data.classes == [str(n - 2) for n in range(13)]
-
-
 def test_damaged_lines_may_be_left_out(tmp_path, capsys):
     write_texts(tmp_path, counts={"train": 12, "dev": 5})
     for name in ("train", "dev"):
@@ -69,40 +59,6 @@ def test_damaged_lines_may_be_left_out(tmp_path, capsys):
     data = open_task(task, config, VOCABULARY, 12, str(tmp_path), skip_damaged=2)
     assert (data.train.count, data.tests["validation"].count) == (12, 5)
     assert capsys.readouterr().err.count("left out: ") == 3
-
-
-def test_classes_that_are_nearly_numbers(tmp_path):
-    names = ["b", "10", "01", "--1", "\u00b2", "9", "1", "-3", "a"]
-    lines = [f"word{n}\t{name}" for n, name in enumerate(names * 2)]
-    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
-    wanted = ["-3", "01", "1", "9", "10", "--1", "a", "b", "\u00b2"]
-    assert open_data("texts", tmp_path).classes == wanted
-
-
-@pytest.mark.parametrize("label", [None, math.nan])
-def test_a_missing_label_is_no_class(tmp_path, label, capsys):
-    labels = ["yes", "no", label, "yes"]
-    rows = [{"text": f"word{n}", "label": name} for n, name in enumerate(labels)]
-    path = tmp_path / "train.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    with pytest.raises(ValueError, match="train.jsonl, line 3"):
-        open_data("texts", tmp_path)
-    data = open_data("texts", tmp_path, skip_damaged=1, selection_part=0.3)
-    assert data.classes == ["no", "yes"] and data.train.count == 2
-
-
-@pytest.mark.parametrize(
-    ("names", "alike"),
-    [(("caf\u00e9", "cafe\u0301"), True), (("cafe", "caf\u00e9"), False), (("a", "A"), False)],
-)
-def test_classes_that_look_alike_are_told(tmp_path, names, alike, capsys):
-    rows = [f"word{n}\t{name}" for n, name in enumerate((*names, "tea") * 3)]
-    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
-    data = open_data("texts", tmp_path)
-    assert sorted(data.classes) == sorted([*names, "tea"])
-    told = [line for line in capsys.readouterr().err.splitlines() if "look alike" in line]
-    assert len(told) == alike
-    assert not alike or all(ascii(name) in told[0] for name in names)
 
 
 @pytest.mark.slow
@@ -132,7 +88,8 @@ def test_all_splits_are_reported_the_test_split_first(tmp_path):
 def test_a_test_split_without_labels_is_left_out(tmp_path, capsys):
     write_texts(tmp_path, counts={"train": 12, "dev": 5})
     (tmp_path / "test.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
-    assert list(open_data("texts", tmp_path).tests) == ["validation"]
+    data = open_data("texts", tmp_path)
+    assert list(data.tests) == ["validation"] and data.selection is None
     assert "test.tsv" in capsys.readouterr().err
     with pytest.raises(ValueError, match="test.tsv"):
         open_data("texts", tmp_path, files={"test": str(tmp_path / "test.tsv")})
@@ -234,13 +191,13 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
 
 
 def test_splits_that_are_reported_in_part(tmp_path, capsys):
-    data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 12}))
+    folder = write_texts(tmp_path, counts={"train": 40, "dev": 12})
     for count in (0, 12, 99):
-        assert data.tested_on(count).tests["validation"] is data.tests["validation"]
-    assert capsys.readouterr().err == ""
-    part = data.tested_on(5)
-    assert part.tests["validation"].count == 5 and part.train is data.train
-    assert part.tests["validation"].sha256 == data.tested_on(5).tests["validation"].sha256
+        assert open_data("texts", folder, test_examples=count).tests["validation"].count == 12
+    assert "reported" not in capsys.readouterr().err
+    part, again = (open_data("texts", folder, test_examples=5) for _ in range(2))
+    assert (part.tests["validation"].count, part.train.count) == (5, 40)
+    assert part.tests["validation"].sha256 == again.tests["validation"].sha256
     assert "validation: 5 of its 12" in capsys.readouterr().err
 
 

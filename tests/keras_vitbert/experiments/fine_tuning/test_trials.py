@@ -1,6 +1,5 @@
-"""A trial: its folder, the stream of its examples, and its initial weights."""
+"""A trial: its folder, the stream of its examples, its initial weights, which of them move."""
 
-import hashlib
 import itertools
 import json
 import pathlib
@@ -11,12 +10,16 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.experiments.fine_tuning.prediction_files import collect
 from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.fine_tuning.trainer import build_fine_tuner
-from keras_vitbert.experiments.fine_tuning.trials import TaskStream, Trial, run_trial
+from keras_vitbert.experiments.fine_tuning.trials import (
+    TaskStream,
+    Trial,
+    build_fine_tuner,
+    layer_depths,
+    run_trial,
+)
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training import pass_scope
 from keras_vitbert.training.engines import tensorflow as engine
@@ -54,14 +57,6 @@ def test_what_is_finished_is_not_trained_again(tmp_path):
         folder=RunFolder(str(tmp_path)),
     )
     assert run_trial(run, trial, None, {"validation": None}) == result
-    for change in ({"splits": {}}, {"seed": 3}):
-        (folder / "result.json").write_text(json.dumps(result | change))
-        with pytest.raises(ValueError, match="result.json"):
-            run_trial(run, trial, None, {"validation": None})
-    (folder / "result.json").unlink()
-    (folder / "seconds.txt").write_text("3.x")
-    with pytest.raises(ValueError, match="seconds.txt"):
-        run_trial(run, trial, None, {"validation": None})
 
 
 def batches(split, step, count):
@@ -139,25 +134,47 @@ def test_a_seed_is_the_same_weights(tiny, kind):
     assert all(not np.array_equal(first[n], other[n]) for n in random)
 
 
-def test_predictions_that_are_not_the_trial_s_are_refused(tmp_path):
-    trial = RunFolder(str(tmp_path / "trials" / SAVED.name))
-    tf.io.gfile.makedirs(trial.path)
-    text = "split,index\nvalidation,0\n"
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    trial.write_json(
-        "result.json", content_of(SAVED / "result.json") | {"predictions_sha256": digest}
-    )
-    summary = {"trials": [f"trials/{SAVED.name}"], "seeds": [0]}
-    path = tmp_path / "all.csv"
-    trial.write("predictions.csv", text)
-    collect(str(path), str(tmp_path), summary)
-    assert path.read_text() == "seed,split,index\n0,validation,0\n"
-    path.unlink()
-    for damaged in (text.replace("0", "1"), "", None):
-        if damaged is None:
-            (tmp_path / "trials" / SAVED.name / "predictions.csv").unlink()
-        else:
-            trial.write("predictions.csv", damaged)
-        with pytest.raises(ValueError, match="predictions.csv"):
-            collect(str(path), str(tmp_path), summary)
-        assert not path.exists()
+def values(tuner):
+    return [np.asarray(v.value, np.float64) for v in tuner.network.trainable_variables]
+
+
+def run_step(tuner, batch):
+    return tuner.train_step({name: tf.constant(value) for name, value in batch.items()})
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_lower_layers_are_trained_less(make_tuner, labelled_batches, name):
+    """One step of each: every variable moves by its part, weight decay included."""
+    options = {"name": name, "learning_rate": 0.01, "warmup": 0, "weight_decay": 0.1}
+    moved = []
+    for layer_decay in (1.0, 0.5):
+        tuner = make_tuner("text", layer_decay=layer_decay, **options)
+        before = values(tuner)
+        run_step(tuner, labelled_batches[0])
+        moved.append([new - old for new, old in zip(values(tuner), before, strict=True)])
+    paths = [variable.path for variable in tuner.network.trainable_variables]
+    depth = {"text_embedding": 0, "block_0": 1, "block_1": 2, "final_norm": 3, "head": 3}
+    for path, all_of_it, part in zip(paths, *moved, strict=True):
+        scale = 0.5 ** (3 - depth[path.split("/")[0]])
+        np.testing.assert_allclose(part, scale * all_of_it, rtol=1e-3, atol=2e-7, err_msg=path)
+    assert layer_depths(tuner.network) == [depth[path.split("/")[0]] for path in paths]
+
+
+def test_low_rank_updates_leave_the_encoder_alone(make_tuner, labelled_batches):
+    tuner = make_tuner("text", lora_rank=2, warmup=0, learning_rate=0.1)
+    trained = {v.path for v in tuner.network.trainable_variables}
+    # A and B of query and value in both blocks, and the biases of these; the head.
+    inner = sorted(path.split("/")[-1] for path in trained if not path.startswith("head/"))
+    assert inner == ["bias"] * 4 + ["lora_kernel_a"] * 4 + ["lora_kernel_b"] * 4
+    assert len(trained) == 12 + 4
+    depths = [v.path.split("/")[0] for v in tuner.network.trainable_variables]
+    wanted = {"block_0": 1, "block_1": 2, "head": 3}
+    assert layer_depths(tuner.network) == [wanted[part] for part in depths]
+    frozen = {v.path: np.asarray(v.value) for v in tuner.network.non_trainable_variables}
+    before = np.asarray(tuner.network(labelled_batches[0]))
+    for batch in labelled_batches:
+        run_step(tuner, batch)
+    for variable in tuner.network.non_trainable_variables:
+        if not variable.path.startswith("dropout"):
+            np.testing.assert_array_equal(np.asarray(variable.value), frozen[variable.path])
+    assert np.abs(np.asarray(tuner.network(labelled_batches[0])) - before).max() > 0.01

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import get_config
-from keras_vitbert.experiments.fine_tuning.prediction_files import described
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.examples import examples_of, predicted
@@ -58,7 +57,7 @@ def test_images_are_those_of_the_rows(tmp_path):
     write_images(tmp_path / "task")
     config = get_config("images", "images").with_values({"image_size": 12})
     task = TASKS["images"], config, None, 0, str(tmp_path / "task")
-    names = described(open_task(*task).tests["validation"])
+    names = list(open_task(*task).tests["validation"].descriptions())
     rows = [{"split": "validation", **about, "label": "red"} for about in names]
     run = tmp_path / "run"
     (run / "model").mkdir(parents=True)

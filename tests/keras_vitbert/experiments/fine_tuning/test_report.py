@@ -1,6 +1,4 @@
-"""The linear model beside a fine-tuned one, against scikit-learn on the same files."""
-
-import math
+"""The linear model in a report, against scikit-learn on the same files."""
 
 import numpy as np
 import pytest
@@ -8,8 +6,7 @@ from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 
-from keras_vitbert.experiments.fine_tuning import linear_baseline as baseline
-from keras_vitbert.experiments.fine_tuning.report import table
+from keras_vitbert.experiments.fine_tuning import report
 from pipelines.images.image_views import ImageViews
 from pipelines.tasks.labelled_images import LabelledImages, ListedImages
 from pipelines.tasks.labelled_rows import LabelledRows
@@ -46,7 +43,7 @@ def _images(folder, count, seed):
 @pytest.mark.parametrize("pairs", [False, True])
 def test_texts_are_classified_as_by_scikit_learn(pairs):
     train, test = _texts(40, 0, pairs), _texts(31, 1, pairs)
-    found = baseline.linear_baseline(train, test)
+    found = report.linear_baseline(train, test)
     words = TfidfVectorizer(
         tokenizer=lambda text: text.split(),
         token_pattern=None,
@@ -68,9 +65,9 @@ def test_texts_are_classified_as_by_scikit_learn(pairs):
 
 
 def test_images_are_classified_from_their_pixels(tmp_path, monkeypatch):
-    monkeypatch.setattr(baseline, "_SIDE", 40)
+    monkeypatch.setattr(report, "_SIDE", 40)
     train, test = _images(tmp_path / "train", 60, 0), _images(tmp_path / "test", 33, 1)
-    found = baseline.linear_baseline(train, test)
+    found = report.linear_baseline(train, test)
 
     def read(folder):
         paths = sorted(folder.glob("*/*.png"))
@@ -85,44 +82,6 @@ def test_images_are_classified_from_their_pixels(tmp_path, monkeypatch):
 
 
 def test_many_examples_are_a_drawn_part(monkeypatch):
-    monkeypatch.setitem(baseline._MOST, "TF-IDF", 20)
-    found = baseline.linear_baseline(_texts(40, 0), _texts(31, 1))
+    monkeypatch.setitem(report._MOST, "TF-IDF", 20)
+    found = report.linear_baseline(_texts(40, 0), _texts(31, 1))
     assert found["training_examples"] == 20
-
-
-def test_a_difference_within_the_error_is_none():
-    assert baseline.better_by(0.80, 0.79, 100) is None
-    difference, error = baseline.better_by(0.80, 0.60, 100)
-    assert difference == pytest.approx(0.2)
-    assert error == pytest.approx(math.sqrt((0.16 + 0.24) / 100))
-    assert baseline.better_by(0.60, 0.80, 100) is None
-
-
-@pytest.mark.parametrize(("accuracy", "is_said"), [(0.9, True), (0.61, False), (0.3, False)])
-def test_the_report_says_that_the_linear_model_is_better(accuracy, is_said):
-    three = dict.fromkeys(("median", "minimum", "maximum"), 0.6)
-    summary = {
-        "task": "texts",
-        "checkpoint": "x",
-        "steps": 9,
-        "learning_rate": 1e-3,
-        "sweep": {},
-        "learning_rate_picked_on": "given",
-        "metric": "accuracy",
-        "split": "test",
-        "seeds": [0],
-        "training_examples": 50,
-        "splits": {
-            "test": {
-                "examples": 100,
-                "majority_accuracy": 0.5,
-                **dict.fromkeys(("accuracy", "f1", "mcc", "log_loss", "ece"), three),
-            }
-        },
-        "time": {},
-        "accepted_changes": [],
-        "linear": {"accuracy": accuracy, "inputs": "pixels", "training_examples": 50},
-    }
-    lines = table(summary, "x").splitlines()
-    assert any("linear" in line and f"{accuracy:.4f}" in line for line in lines)
-    assert any("better" in line for line in lines) == is_said

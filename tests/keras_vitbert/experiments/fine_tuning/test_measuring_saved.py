@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_vitbert.experiments.fine_tuning import saved
+from keras_vitbert.experiments.fine_tuning import measuring
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import content_of, summary_of
 from tests.keras_vitbert.tiny_tasks import finetune, rows_of
@@ -77,8 +77,8 @@ def test_answers_that_are_not_finite(text_task, tmp_path, capsys, monkeypatch):
             variable.assign(np.full(variable.shape, 1e38))
         return trained
 
-    open_source = saved.open_source
-    monkeypatch.setattr(saved, "open_source", damaged)
+    open_source = measuring.open_source
+    monkeypatch.setattr(measuring, "open_source", damaged)
     flags = [f"--checkpoint={run}", f"--data_dir={text_task}", f"--predictions={tmp_path}/x.csv"]
     assert finetune("--evaluate_only", *flags) == EXIT_BAD_INPUT
     out, err = capsys.readouterr()

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.experiments.fine_tuning.probes import FeatureReader, probe_splits
+from keras_vitbert.experiments.fine_tuning.measuring import FeatureReader, probe_splits
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.probes import PENALTIES, Features, probe

@@ -56,9 +56,9 @@ class FineTuning(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        self.at_least(0 if "batch" in self.open_fields() else 1, "batch")
+        self.require_chosen("batch")
         self.require(self.seed < 2**31, "seed", "below 2**31")
-        self.at_least(0, "steps")
+        self.within("[0, inf)", "steps")
         self.one_of("head", self.HEADS)
         check_attention_dropout(self)
         distinct = len(set(self.grid)) == len(self.grid)
@@ -77,6 +77,12 @@ class FineTuning(Experiment):
     def open_fields(self) -> list[str]:
         """The fields whose values are still to be chosen."""
         return [f for f, empty in self.CHOSEN.items() if self.is_own and self.value(f) == empty]
+
+    def require_chosen(self, *fields: str) -> None:
+        """Requires values above 0, or not empty, of fields that are not still to be chosen."""
+        for field in fields:
+            value, is_open = self.value(field), field in self.open_fields()
+            self.require(is_open or value > type(value)(), field, "above 0")
 
     def steps_for(self, count: int) -> int:
         """The training steps with so many training examples."""
@@ -134,10 +140,7 @@ class ImageTask(FineTuning):
 
     def __post_init__(self):
         super().__post_init__()
-        for field in ("image_size", "steps"):
-            self.at_least(0 if field in self.open_fields() else 1, field)
-        chosen = "images.crop_area" in self.open_fields()
-        self.require(bool(self.images.crop_area) or chosen, "images.crop_area", "two numbers")
+        self.require_chosen("image_size", "steps", "images.crop_area")
         if self.images.in_pairs:
             self.require(self.batch % 2 == 0, "batch", "even to mix images in pairs")
 
@@ -181,8 +184,7 @@ class TextTask(FineTuning):
 
     def __post_init__(self):
         super().__post_init__()
-        if "epochs" not in self.open_fields():
-            self.within("(0, 1e6]", "epochs")
+        self.require_chosen("epochs")
         fits = self.max_length == 0 or self.max_length >= 5
         self.require(fits, "max_length", "0 (as the checkpoint) or at least 5")
         ascending = tuple(sorted(set(self.buckets))) == self.buckets

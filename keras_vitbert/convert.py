@@ -61,7 +61,7 @@ def main(argv: list[str]) -> str:
         raise ValueError("--dtype is for --format=run; leave it out")
 
     load_tensorflow()
-    from keras_vitbert.runs.origin import origin_of
+    from keras_vitbert.runs.provenance import origin_of
     from keras_vitbert.trained.hub import available_kinds, build_task
     from keras_vitbert.trained.hugging_face_folder import HuggingFaceModel
     from keras_vitbert.trained.loading import load

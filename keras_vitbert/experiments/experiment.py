@@ -19,7 +19,7 @@ from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.probes import Probe
 from keras_vitbert.experiments.fine_tuning.saved import SavedModel
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.pretraining.opening import open_pretraining
+from keras_vitbert.experiments.pretraining.run import open_pretraining
 from keras_vitbert.runs.machine import open_machine
 from keras_vitbert.runs.run import Run
 
@@ -50,7 +50,7 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
         config: see `experiment`.
         folder: of the run.
         named: a `machine`, or arguments of `runs.machine.open_machine` (this machine by default);
-            and those of `pretraining.opening.open_pretraining` or
+            and those of `pretraining.run.open_pretraining` or
             `fine_tuning.opening.open_fine_tuning`.
 
     Returns:

@@ -2,10 +2,13 @@
 
 import math
 import time
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import Stopped, stop_request
 from pipelines.status import doing
 from tpu.devices import host_values
@@ -18,10 +21,10 @@ class Throughput(keras.callbacks.Callback):
     checkpoints or the executions that trace a function.
 
     Args:
-        images_per_step, tokens_per_step: int, over all replicas, padding included.
+        images_per_step, tokens_per_step: over all replicas, padding included.
     """
 
-    def __init__(self, images_per_step, tokens_per_step):
+    def __init__(self, images_per_step: int, tokens_per_step: int):
         super().__init__()
         self.per_step = {"images": images_per_step, "tokens": tokens_per_step}
         self.seconds = self.steps = 0
@@ -38,8 +41,8 @@ class Throughput(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs.update(self.rates())
 
-    def rates(self):
-        """The rates since this process started training: dict of name to float."""
+    def rates(self) -> dict[str, float]:
+        """The rates since this process started training."""
         rate = self.steps / self.seconds if self.seconds else 0.0
         return {
             f"{kind}_per_second": round(count * rate, 1)
@@ -52,11 +55,11 @@ class RunLog(keras.callbacks.Callback):
     """Writes `metrics.csv` and TensorBoard scalars at the end of every epoch.
 
     Args:
-        folder: `RunFolder`.
-        resumed_from: int, the step that training starts from.
+        folder: of the run.
+        resumed_from: the step that training starts from.
     """
 
-    def __init__(self, folder, resumed_from):
+    def __init__(self, folder: RunFolder, resumed_from: int):
         super().__init__()
         self.folder = folder
         self.rows = folder.rows(up_to_step=resumed_from)
@@ -69,35 +72,27 @@ class RunLog(keras.callbacks.Callback):
         )
         more = self.model.log_values()
         curves = {name: more[name] for name in self.model.curves if name in more}
-        self._summaries("train", {**scalars, **curves})
-        if validation:
-            unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
-            self._summaries("validation", unprefixed)
+        unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
+        for writer, found in (("train", {**scalars, **curves}), ("validation", unprefixed)):
+            if found:
+                tags = {tensorboard_tag(name): value for name, value in found.items()}
+                self.folder.log_scalars(writer, self.model.step, tags)
         self.rows.append({"step": self.model.step, **scalars, **more, **validation})
         self.folder.write_rows(self.rows)
 
-    def _summaries(self, writer, scalars):
-        tags = {tensorboard_tag(name): value for name, value in scalars.items()}
-        self.folder.log_scalars(writer, self.model.step, tags)
 
-
-def tensorboard_tag(name):
+def tensorboard_tag(name: str) -> str:
     """The TensorBoard tag of a logged value: TensorBoard groups tags by what precedes a slash.
 
     Args:
-        name: str, such as `image_loss`; or with a group, such as `merge/cosine`.
+        name: such as `image_loss`; or with a group, such as `merge/cosine`.
     """
     if "/" in name:
         return name
-    for group, part in (
-        ("accuracy", "accuracy"),
-        ("loss", "loss"),
-        ("gradient", "gradient"),
-        ("throughput", "per_second"),
-    ):
-        if part in name:
+    for group in ("accuracy", "loss", "gradient"):
+        if group in name:
             return f"{group}/{name}"
-    return f"{name}/{name}"
+    return f"{'throughput' if 'per_second' in name else name}/{name}"
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -108,28 +103,20 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         run: `keras_vitbert.runs.run.Run`, whose config has `checkpoint_interval` (steps),
             `steps_per_epoch` and `steps`.
-        writer: `keras_vitbert.runs.checkpoint_writer.CheckpointWriter`.
+        writer: of its checkpoints.
     """
 
-    def __init__(self, run, writer):
+    def __init__(self, run: Any, writer: checkpoints.CheckpointWriter):
         super().__init__()
-        self.config, self.workers, self.writer = run.config, run.workers, writer
-        self.log = run.folder
-        self.folder = run.folder.checkpoints
+        self.run, self.writer = run, writer
         self._epoch_metrics = None
 
-    def resume(self, trainer):
-        """Loads the last checkpoint, if there is one.
-
-        Args:
-            trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
-
-        Returns:
-            int, the step to continue from.
-        """
-        step = checkpoints.restore_newest(self.folder, trainer, self.workers.is_chief)
+    def resume(self, trainer: Any) -> int:
+        """Loads the last checkpoint, if there is one; returns the step to continue from."""
+        folder, is_chief = self.run.folder, self.run.workers.is_chief
+        step = checkpoints.restore_newest(folder.checkpoints, trainer, is_chief)
         # A row of the log covers all steps since the row before, even if `steps_per_epoch` changed.
-        rows = self.log.rows(up_to_step=step)
+        rows = folder.rows(up_to_step=step)
         if step > (int(rows[-1]["step"]) if rows else 0):
             self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
         return step
@@ -147,7 +134,8 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.writer.check()
         # The end of an epoch is left to `on_epoch_end`.
-        if self.model.step % self.config.steps_per_epoch and self.model.step != self.config.steps:
+        step, config = self.model.step, self.run.config
+        if step % config.steps_per_epoch and step != config.steps:
             self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -157,21 +145,18 @@ class Checkpoints(keras.callbacks.Callback):
         self._save_if_due(usual and not self.model.optimizer.use_ema)
 
     def _save_if_due(self, validated=False):
-        step, config = self.model.step, self.config
-        must_stop = self.workers.any_asks(stop_request.requested)
+        step, config = self.model.step, self.run.config
+        must_stop = self.run.workers.any_asks(stop_request.requested)
         if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
             with doing("saving a checkpoint", "saving"):
                 self.writer.save(self.model, validated)
                 if must_stop or step == config.steps:
                     self.writer.wait()
         if must_stop and step != config.steps:
-            raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
+            place = self.run.folder.checkpoints
+            raise Stopped(f"at step {step}, saved in {place}; run the same command again")
 
 
-def metric_values(metric):
-    """The values of a metric's variables, each summed over the replicas: list of arrays.
-
-    Args:
-        metric: `keras.metrics.Metric`.
-    """
+def metric_values(metric: keras.metrics.Metric) -> list[np.ndarray]:
+    """The values of a metric's variables, each summed over the replicas."""
     return [host_values(variable) for variable in metric.variables]

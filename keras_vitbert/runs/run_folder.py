@@ -9,7 +9,7 @@ validation/     likewise; the settings for its table of runs, too
 inspection/     the values behind the pictures in TensorBoard
 metrics.csv     one line per epoch
 divergences.csv a line for each step that was not applied, see `keras_vitbert.runs.divergence`
-LOCK            present while a process trains there, see `keras_vitbert.runs.run_lock`
+LOCK            names the process that trains there, see `keras_vitbert.runs.run_lock`
 summary.json    written at the end: it exists exactly when the run is finished
 
 Fine-tuning has such a folder for each trial, in `trials/`; see `experiments.fine_tuning.trials`.
@@ -25,14 +25,9 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 
-from keras_vitbert.runs.versions import versions
+from keras_vitbert.runs.provenance import versions
 from pipelines.command_line import one_line
-from pipelines.files import (
-    json_object,
-    make_folder,
-    require_end,
-    write_atomically,
-)
+from pipelines.files import json_object, make_folder, require_end, write_atomically
 from pipelines.text_tables import csv_reader, csv_text
 
 FORMAT = 1  # of config.json
@@ -44,7 +39,7 @@ class RunFolder:
     Args:
         path: local or `gs://`.
         writes: only one of several processes that share the folder writes, see
-            `keras_vitbert.runs.workers`.
+            `keras_vitbert.runs.machine`.
 
     Attributes:
         logged_from: int, the first step that this process logs, see `summary_writer`.
@@ -73,9 +68,7 @@ class RunFolder:
             ValueError: it is damaged, or of another version of this project.
         """
         record = self._json("config.json")
-        if record is None:
-            return None
-        if record.get("format") != FORMAT:
+        if record is not None and record.get("format") != FORMAT:
             raise ValueError(
                 f"{self.file('config.json')} is not of format {FORMAT}: another version of this "
                 "project wrote it, or it is damaged"
@@ -90,13 +83,11 @@ class RunFolder:
         """The content of `result.json` of a fine-tuning trial, or None if it is not finished."""
         return self._json("result.json")
 
-    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Writes `summary.json`, with what the run was made from, and returns what was written."""
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Writes `summary.json`, with what the run was made from."""
         record = self.record()
         kept = {key: record[key] for key in ("replicas", "inputs", "accepted_changes")}
-        summary = {**summary, "versions": versions(), **kept}
-        self.write_json("summary.json", summary)
-        return summary
+        self.write_json("summary.json", {**summary, "versions": versions(), **kept})
 
     def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, str]]:
         """The rows of a log up to a step: a killed run may have written some after its checkpoint.
@@ -167,7 +158,7 @@ class RunFolder:
             require_end(self.file(name))
             with tf.io.gfile.GFile(self.file(name)) as file:
                 return file.read()
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise self._damaged(name, error) from error
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
             raise ValueError(f"{self.path}: cannot be read ({one_line(error.message)})") from error

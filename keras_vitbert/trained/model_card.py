@@ -60,7 +60,7 @@ def model_card(
 
     Args:
         kind: one of `hub.available_kinds(trained)`, or `run` for the weights of a run.
-        origin: of `keras_vitbert.runs.origin.origin_of(trained)`.
+        origin: of `keras_vitbert.runs.provenance.origin_of(trained)`.
         architecture: of transformers, such as `BertModel`; empty for a preset of keras-hub.
     """
     library = "keras" if kind == "run" else "keras-hub"

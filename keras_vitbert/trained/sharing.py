@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.origin import ORIGIN_FILE
+from keras_vitbert.runs.provenance import ORIGIN_FILE
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.model_card import FILE
 from keras_vitbert.trained.trained_model import TrainedModel

@@ -13,8 +13,7 @@ from keras_vitbert.configs.model import RATES
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.transfer import transfer
-from keras_vitbert.runs.input_digests import model_digest
-from keras_vitbert.runs.origin import origin_of
+from keras_vitbert.runs.provenance import model_digest, origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.finding import FINE_TUNED, RUN, find, own_models
 from keras_vitbert.trained.loading import open_source, vocabulary_of
@@ -41,7 +40,7 @@ class Pretrained:
         vocabulary: list of str, or None.
         case: str, the case of its texts, see `pipelines.text.casing`; None if it is not recorded.
         pooler: `keras.layers.Dense` of a BERT, which initialises a head of that kind; or None.
-        origin: dict, of `keras_vitbert.runs.origin.origin_of`; empty for random weights.
+        origin: dict, of `keras_vitbert.runs.provenance.origin_of`; empty for random weights.
     """
 
     name: str

@@ -8,8 +8,8 @@ import tensorflow as tf
 from keras_vitbert.experiments.fine_tuning import metrics
 from keras_vitbert.experiments.fine_tuning.linear_baseline import better_by
 from keras_vitbert.experiments.fine_tuning.trials import Trial, finished_result
-from keras_vitbert.runs.origin import accepted_lines
 from keras_vitbert.runs.progress import shares_line, summed
+from keras_vitbert.runs.provenance import accepted_lines
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.text_tables import csv_text
 

@@ -16,7 +16,7 @@ from keras_vitbert.extras.paper_figures.finished_runs import Lacking
 from keras_vitbert.extras.paper_figures.qualitative_values import image_examples, text_examples
 from keras_vitbert.extras.paper_figures.tradeoffs import points_of
 from keras_vitbert.inspection.drawing import COLUMN, PRINT, encoded, mask_figure, style
-from keras_vitbert.runs.origin import made_of
+from keras_vitbert.runs.provenance import made_of
 from pipelines.command_line import say
 from pipelines.files import make_folder, write_atomically
 

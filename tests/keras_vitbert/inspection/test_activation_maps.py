@@ -16,10 +16,9 @@ from keras_vitbert.inspection.drawing import activation_pictures
 from keras_vitbert.inspection.value_files import read_values
 from keras_vitbert.runs import callbacks
 from keras_vitbert.runs.loop import fit
-from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.workers import Workers
 from tests.keras_vitbert.tiny_runs import config_of
 from tests.keras_vitbert.whole_runs import MAPS
 from tests.marks import slow

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
+from keras_vitbert.runs.checkpoints import CheckpointWriter
 from keras_vitbert.training.step_check import StepCheck
 from pipelines.command_line import Diverged
 from pipelines.files import write_atomically
@@ -173,7 +173,7 @@ def test_unfinished_files_of_a_killed_run_go_with_the_next_checkpoint(tmp_path):
     for name in ("state.data-00000-of-00001.tempstate12345", "step.json.tmp-0a1b", "tmp-notes.txt"):
         (folder / name).write_text("unfinished")
     (tmp_path / "LAST.tmp-0a1b").write_text("unfinished")
-    checkpoints.save(str(tmp_path), Trainer(), keep=1)
+    checkpoints.write(str(tmp_path), checkpoints.snapshot(Trainer()), keep=1)
     assert {path.name for path in tmp_path.iterdir()} == {"LAST", "step-00000000"}
     wanted = {"state.data-00000-of-00001", "state.index", "step.json", "tmp-notes.txt"}
     assert {path.name for path in folder.iterdir()} == wanted

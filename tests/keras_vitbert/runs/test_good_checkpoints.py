@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.callbacks import Checkpoints
-from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
-from keras_vitbert.runs.workers import Workers
+from keras_vitbert.runs.checkpoints import CheckpointWriter
+from keras_vitbert.runs.machine import Workers
 from keras_vitbert.training.step_check import StepCheck
 
 
@@ -104,7 +104,7 @@ def follow(folder, events, keep):
                 for each in (ours, theirs):
                     each.train(steps, event[0] == "steps", float(number))
             case "save" | "validate":
-                checkpoints.save(folder, ours, keep, event == "validate")
+                checkpoints.write(folder, checkpoints.snapshot(ours, event == "validate"), keep)
                 theirs.save(event == "validate")
             case "back":
                 ours.train(1, False, 0.0)

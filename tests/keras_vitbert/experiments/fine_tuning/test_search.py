@@ -18,10 +18,9 @@ from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.experiments.fine_tuning.search import FineTuningRun
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import Locked, held
-from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import Diverged
 from pipelines.files import check_output_file
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
@@ -192,7 +191,7 @@ def test_nothing_is_recorded_while_another_process_trains_there(tune, tmp_path):
     folder.mkdir()
     with held(str(folder)), pytest.raises(Locked, match=str(folder)):
         tune({("seed", 5e-5): [0.5]}, sweep=False)
-    assert not list(folder.iterdir())
+    assert [file.name for file in folder.iterdir()] == ["LOCK"]
 
 
 def test_a_dry_run_is_refused_like_the_run_and_writes_nothing(tune, tmp_path):

@@ -92,10 +92,6 @@ class FineTuning(Experiment):
         """Refuses a batch that the replicas cannot share evenly."""
         require_shares("batch", self.batch, replicas, self.accumulation, in_pairs)
 
-    def unread(self) -> dict[str, str]:
-        """Fields that have no effect beside others, each with the reason."""
-        return {f"optimizer.{field}": why for field, why in self.optimizer.unread().items()}
-
     def changed(self) -> list[str]:
         """The fields that differ from the task's own."""
         flat, own = flatten(self), flatten(get_config(self.task, self.kind))
@@ -190,10 +186,6 @@ class TextTask(FineTuning):
         ascending = tuple(sorted(set(self.buckets))) == self.buckets
         fits = ascending and all(length >= 5 for length in self.buckets)
         self.require(fits, "buckets", "ascending lengths of at least 5 tokens")
-
-    @property
-    def layers(self) -> tuple[dict, ...]:
-        return ()
 
     def steps_for(self, count: int) -> int:
         return self.steps or max(round(self.epochs * count / self.batch), 1)

@@ -165,10 +165,6 @@ def parsed(field: str, text: str, kind: Any) -> Any:
     """
     if kind is str:
         return text
-    if is_section(kind):
-        raise ValueError(
-            f"{field}: is a section; set its fields, such as {field}.{[*_kinds(kind)][0]}"
-        )
     try:
         value = _BOOLEANS.get(text.lower(), text) if kind is bool else ast.literal_eval(text)
     except (ValueError, SyntaxError):

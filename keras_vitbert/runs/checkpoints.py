@@ -350,10 +350,7 @@ def _telling(path) -> Iterator[None]:
 
 def _step(path):
     with tf.io.gfile.GFile(os.path.join(path, "step.json"), "rb") as file:
-        step = json_object(file.read())["step"]
-    if type(step) is not int:
-        raise ValueError(f"step.json has {step!r}")
-    return step
+        return int(json_object(file.read())["step"])
 
 
 def _state(trainer):

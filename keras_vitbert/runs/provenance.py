@@ -18,7 +18,6 @@ import tensorflow as tf
 
 import keras_vitbert
 from keras_vitbert.configs.model import RATES
-from pipelines.files import json_object, reading
 from pipelines.text.wordpiece import vocabulary_hash
 
 ORIGIN_FILE = "origin.json"  # of presets and exports: what `origin_of` returns
@@ -137,19 +136,13 @@ def origin_of(trained: Any) -> dict[str, Any]:
     Returns:
         JSON-serialisable: `name`, `step`, `weights_sha256` of its backbone, and `made_of`: for a
         run, what `made_of` returns; for a preset, its own `origin.json`.
-
-    Raises:
-        ValueError: that file is damaged.
     """
     file, earlier = os.path.join(trained.path, ORIGIN_FILE), {}
     if trained.record:
         earlier = made_of(trained.record, trained.summary)
     elif os.path.isfile(file):
-        with reading(file) as (stream, _):
-            try:
-                earlier = json_object(stream.read())
-            except ValueError as error:
-                raise ValueError(f"{file} is damaged ({error}); remove it") from error
+        with open(file, encoding="utf-8") as stream:
+            earlier = json.load(stream)
     return {
         "name": trained.name,
         "step": trained.step,

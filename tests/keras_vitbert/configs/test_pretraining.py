@@ -248,7 +248,6 @@ def test_what_gpus_get(argv, gpus, shared, found):
     [
         (["--config.jit_compile=on"], Devices(shared=True), "jit_compile"),
         (["--config.jit_compile=on", "--config.data.packing=True"], Devices(), "jit_compile"),
-        (["--config.jit_compile=off"], Devices(on_jax=True), "jit_compile"),
         (["--config.data.packing=True"], Devices(on_tpu=True), "data.packing"),
         (["--config.data.packing=True"], Devices(on_jax=True), "data.packing"),
         ([GRID_MASK], Devices(on_tpu=True), "layers"),

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.run_folder import RunFolder
@@ -118,7 +117,9 @@ class Checkpoints(keras.callbacks.Callback):
         # A row of the log covers all steps since the row before, even if `steps_per_epoch` changed.
         rows = folder.rows(up_to_step=step)
         if step > (int(rows[-1]["step"]) if rows else 0):
-            self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
+            self._epoch_metrics = [
+                [host_values(variable) for variable in mean.variables] for mean in trainer.metrics
+            ]
         return step
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -155,8 +156,3 @@ class Checkpoints(keras.callbacks.Callback):
         if must_stop and step != config.steps:
             place = self.run.folder.checkpoints
             raise Stopped(f"at step {step}, saved in {place}; run the same command again")
-
-
-def metric_values(metric: keras.metrics.Metric) -> list[np.ndarray]:
-    """The values of a metric's variables, each summed over the replicas."""
-    return [host_values(variable) for variable in metric.variables]

@@ -97,8 +97,6 @@ class Identity:
         folder.make()
         began, now = folder.record(), self._record()
         changes = self.changes(folder) if began else []
-        if not began:
-            folder.make(folder.checkpoints)
         for name, names in (("vocabulary.txt", self.vocabulary), ("classes.txt", self.classes)):
             text = "\n".join(names or []) + "\n"
             if names and folder.read(name) != text:

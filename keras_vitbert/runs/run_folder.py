@@ -9,7 +9,7 @@ validation/     likewise; the settings for its table of runs, too
 inspection/     the values behind the pictures in TensorBoard
 metrics.csv     one line per epoch
 divergences.csv a line for each step that was not applied, see `keras_vitbert.runs.divergence`
-LOCK            names the process that trains there, see `keras_vitbert.runs.run_lock`
+LOCK            present while a process trains there, see `keras_vitbert.runs.run_lock`
 summary.json    written at the end: it exists exactly when the run is finished
 
 Fine-tuning has such a folder for each trial, in `trials/`; see `experiments.fine_tuning.trials`.
@@ -52,10 +52,10 @@ class RunFolder:
         self.logged_from = 0
         self._writers = {}
 
-    def make(self, path: str | None = None) -> None:
-        """Makes the folder, or one in it, or checks that it can be written to."""
+    def make(self) -> None:
+        """Makes the folder, or checks that it can be written to."""
         if self.writes:
-            make_folder(path or self.path)
+            make_folder(self.path)
 
     def file(self, name: str) -> str:
         """The path of a file in the folder."""

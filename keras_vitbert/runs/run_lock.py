@@ -1,9 +1,9 @@
 """One process at a time trains in a run's folder.
 
 The file `LOCK` names that process. In a local folder the operating system holds the lock (`flock`,
-also over NFS) and releases it however the process ends; the file stays, and is empty. On `gs://`
-the process renews the file every `RENEWAL` seconds, and counts as dead after `STALE` seconds
-without a renewal. Two processes that start there within the same second may both get the lock.
+also over NFS) and releases it however the process ends. On `gs://` the process renews the file
+every `RENEWAL` seconds, and counts as dead after `STALE` seconds without a renewal. Two processes
+that start there within the same second may both get the lock.
 """
 
 import contextlib
@@ -59,13 +59,15 @@ def _locked(path):
                 raise Locked(path, file.read())
         except OSError as error:  # the file system has no locks
             say(f"{path}: cannot be locked ({error}); do not run the same command twice at once")
+        if not os.fstat(file.fileno()).st_nlink:  # its holder has just removed it
+            raise Locked(path, "")
         file.truncate(0)
         with contextlib.suppress(OSError):  # on a full disk nobody is named
             print(_holder(), file=file, end="", flush=True)
         try:
             yield
         finally:
-            file.truncate(0)
+            os.unlink(path)
 
 
 @contextlib.contextmanager

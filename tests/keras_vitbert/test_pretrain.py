@@ -40,7 +40,6 @@ def test_a_run_leaves_its_folder(finished, sources, variant):
     folder = finished(variant)
     uses = VARIANTS[variant]
     names = {"checkpoints", "train", "validation", "metrics.csv", "config.json", "summary.json"}
-    names |= {"LOCK"}
     names |= {"vocabulary.txt"} if uses.text else set()
     names |= {"classes.txt"} if uses.images else set()
     names |= {"inspection"} if variant in (*MASKED, MAPPED) else set()

@@ -167,7 +167,7 @@ def test_a_run_may_be_shortened_to_what_is_not_done(tmp_path, done, steps):
     begin(tmp_path)
     if done:
         folder = tmp_path / "checkpoints" / f"step-{done:08d}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "step.json").write_text(json.dumps({"step": done}))
         (tmp_path / "checkpoints" / "LAST").write_text(f"{folder.name}\n")
     arguments = {"changes": {"steps": steps}, "accepted": ["steps"]}

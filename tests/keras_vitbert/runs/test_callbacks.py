@@ -8,7 +8,7 @@ from tpu.devices import host_values
 
 
 def test_metrics_are_read_under_a_strategy():
-    """Of which each replica has a part; `test_workers` has two replicas."""
+    """Of which each replica has a part; `test_machine` has two replicas."""
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         mean = keras.metrics.Mean()
         mean.variables[0].assign(3.0)

@@ -188,3 +188,30 @@ def test_stopped_and_killed_workers_end_the_same(run, unbroken, tmp_path, killed
     assert set(cut) == set(whole)
     for name in whole:
         assert float(cut[name]) == pytest.approx(float(whole[name]), rel=1e-6), name
+
+
+# --- upstream -------------------------------------------------------------------------------------
+
+
+def fit_plainly():
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.RING
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+    dataset = tf.data.Dataset.from_tensor_slices((np.ones((8, 3)), np.ones((8, 1)))).batch(4)
+    model.fit(dataset, epochs=1, verbose=0)
+
+
+@pytest.mark.slow
+def test_keras_own_fit_still_fails_there():
+    """When it no longer does, `BaseTrainer._maybe_symbolic_build` and `_make_function` may go.
+
+    keras#20585; the function of steps is then only needed for the probing step.
+    """
+    ports = free_ports(2)
+    workers = [start(fit_plainly, index=index, ports=ports) for index in range(2)]
+    for status, errors in [worker.end() for worker in workers]:
+        assert status == 1 and "PerReplica" in errors, "Keras' fit works: see the docstring"

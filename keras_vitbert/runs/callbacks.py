@@ -1,14 +1,16 @@
 """Callbacks of every training run: throughput, logs, checkpoints."""
 
+import contextlib
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import Stopped, stop_request
+from pipelines.command_line import Stopped, one_line, say, stop_request
 from pipelines.status import doing
 from tpu.devices import host_values
 
@@ -94,20 +96,22 @@ def tensorboard_tag(name: str) -> str:
     return f"{'throughput' if 'per_second' in name else name}/{name}"
 
 
-class Checkpoints(keras.callbacks.Callback):
+class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
     """Saves every `checkpoint_interval` steps, at the end, and when the run is asked to stop.
 
     At the end of an epoch it saves after validation and the log, so that a resumed run has both.
+    A thread writes one checkpoint at a time; until it is written, it takes the memory of one more
+    copy of the state on this machine. Leaving the context waits for the last one.
 
     Args:
         run: `keras_vitbert.runs.run.Run`, whose config has `checkpoint_interval` (steps),
-            `steps_per_epoch` and `steps`.
-        writer: of its checkpoints.
+            `checkpoints_to_keep`, `steps_per_epoch` and `steps`.
     """
 
-    def __init__(self, run: Any, writer: checkpoints.CheckpointWriter):
+    def __init__(self, run: Any):
         super().__init__()
-        self.run, self.writer = run, writer
+        self.run = run
+        self._thread, self._pending = ThreadPoolExecutor(1, "checkpoints"), None
         self._epoch_metrics = None
 
     def resume(self, trainer: Any) -> int:
@@ -133,7 +137,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._epoch_metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.writer.check()
+        self.check()
         # The end of an epoch is left to `on_epoch_end`.
         step, config = self.model.step, self.run.config
         if step % config.steps_per_epoch and step != config.steps:
@@ -150,9 +154,45 @@ class Checkpoints(keras.callbacks.Callback):
         must_stop = self.run.workers.any_asks(stop_request.requested)
         if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
             with doing("saving a checkpoint", "saving"):
-                self.writer.save(self.model, validated)
+                self.save(self.model, validated)
                 if must_stop or step == config.steps:
-                    self.writer.wait()
+                    self.wait()
         if must_stop and step != config.steps:
             place = self.run.folder.checkpoints
             raise Stopped(f"at step {step}, saved in {place}; run the same command again")
+
+    def save(self, trainer: Any, validated: bool = False) -> None:
+        """Takes a snapshot once the previous checkpoint is written, and begins to write it.
+
+        Raises:
+            Exception: the previous checkpoint could not be written.
+        """
+        self._finish()
+        taken = checkpoints.snapshot(trainer, validated)
+        if self.run.workers.is_chief:
+            place = self.run.folder.checkpoints, taken, self.run.config.checkpoints_to_keep
+            self._pending = self._thread.submit(checkpoints.write, *place)
+
+    def check(self) -> None:
+        """Raises the error of a write that has failed, without waiting."""
+        if self._pending is not None and self._pending.done():
+            self._finish()
+
+    def wait(self) -> None:
+        """Waits, in all processes, until the last checkpoint is written; raises as `save` does."""
+        self._finish()
+        self.run.workers.wait()
+
+    def _finish(self):
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __exit__(self, kind, error, traceback):
+        with self._thread:
+            try:
+                self._finish()
+            except Exception as failed:
+                if kind is None:
+                    raise
+                say(f"the last checkpoint was not written: {one_line(failed)}")

@@ -21,14 +21,12 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.runs.machine import Workers
 from pipelines.command_line import one_line, say
 from pipelines.files import json_object, write_atomically
 from tpu.devices import host_values
@@ -48,59 +46,6 @@ class Snapshot:
     def count(self, name: str) -> int:
         """A count of the step check: `in_a_row`, or `restores`."""
         return int(self.values["step_check"][f"step_check/{name}"])
-
-
-class CheckpointWriter(contextlib.AbstractContextManager):
-    """Takes snapshots of a trainer and writes them in a thread, one at a time.
-
-    Leaving the context waits for the last one. Until it is written, a checkpoint takes the memory
-    of one more copy of the state on this machine.
-
-    Args:
-        folder: the run's `checkpoints` folder.
-        keep: how many checkpoints are kept, at least 1.
-        workers: all of which take part; the chief writes.
-    """
-
-    def __init__(self, folder: str, keep: int, workers: Workers):
-        self.folder, self.keep, self.workers = folder, keep, workers
-        self._thread = ThreadPoolExecutor(1, "checkpoints")
-        self._pending = None
-
-    def save(self, trainer: Any, validated: bool = False) -> None:
-        """Takes a snapshot once the previous checkpoint is written, and begins to write it.
-
-        Raises:
-            Exception: the previous checkpoint could not be written.
-        """
-        self._finish()
-        taken = snapshot(trainer, validated)
-        if self.workers.is_chief:
-            self._pending = self._thread.submit(write, self.folder, taken, self.keep)
-
-    def check(self) -> None:
-        """Raises the error of a write that has failed, without waiting."""
-        if self._pending is not None and self._pending.done():
-            self._finish()
-
-    def wait(self) -> None:
-        """Waits, in all processes, until the last checkpoint is written; raises as `save` does."""
-        self._finish()
-        self.workers.wait()
-
-    def _finish(self):
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
-
-    def __exit__(self, kind, error, traceback):
-        with self._thread:
-            try:
-                self._finish()
-            except Exception as failed:
-                if kind is None:
-                    raise
-                say(f"the last checkpoint was not written: {one_line(failed)}")
 
 
 def snapshot(trainer: Any, validated: bool = False) -> Snapshot:

@@ -39,12 +39,12 @@ class DivergenceGuard(keras.callbacks.Callback):
     Args:
         run: `keras_vitbert.runs.run.Run`.
         stream: has `batch_records(step)`, such as `pipelines.joint_stream.JointStream`.
-        writer: `keras_vitbert.runs.checkpoints.CheckpointWriter`.
+        keeper: `keras_vitbert.runs.callbacks.Checkpoints`.
     """
 
-    def __init__(self, run, stream, writer):
+    def __init__(self, run, stream, keeper):
         super().__init__()
-        self.writer, self.folder, self.stream = writer, run.folder, stream
+        self.keeper, self.folder, self.stream = keeper, run.folder, stream
         self.policy, self.limit = run.on_divergence, run.max_divergences
 
     def on_train_batch_end(self, batch, logs=None):
@@ -66,7 +66,7 @@ class DivergenceGuard(keras.callbacks.Callback):
             raise Diverged(f"{first}; max_divergences={self.limit} is reached; {details}")
         done = "skipped"
         if not skips:
-            self.writer.wait()
+            self.keeper.wait()
             name = checkpoints.go_back(self.folder.checkpoints, self.model)
             if not name:
                 raise Diverged(f"{first}; no checkpoint has been shown to be good; {details}")

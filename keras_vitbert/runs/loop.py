@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.runs.callbacks import Checkpoints, RunLog, Throughput
-from keras_vitbert.runs.checkpoints import CheckpointWriter
 from keras_vitbert.runs.divergence import DivergenceGuard
 from keras_vitbert.runs.progress import RunProgress
 from keras_vitbert.runs.run import Run
@@ -45,8 +44,7 @@ def fit(
         Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, strategy = run.config, run.folder, run.strategy
-    writer = CheckpointWriter(folder.checkpoints, config.checkpoints_to_keep, run.workers)
-    keeper = Checkpoints(run, writer)
+    keeper = Checkpoints(run)
     with strategy.scope(), doing("looking for a checkpoint"):
         start = keeper.resume(trainer)
     if start % trainer.steps_per_execution:
@@ -61,7 +59,7 @@ def fit(
     peak, speaks = run.machine.peak_flops(config.dtype), run.workers.is_chief
     progress = RunProgress(label, config.steps, throughput, speaks, flops, peak, later)
     callbacks = [
-        DivergenceGuard(run, stream, writer),
+        DivergenceGuard(run, stream, keeper),
         throughput,
         progress,
         *before_log,
@@ -83,7 +81,7 @@ def fit(
             "validation_freq": sorted({*range(every, last + 1, every), last}),  # epochs, from 1
             "validation_steps": stream.validation_batches,
         }
-    with stop_request.deferred(), writer, progress:
+    with stop_request.deferred(), keeper, progress:
         for epoch, epochs, length in _fits(start, config.steps, config.steps_per_epoch):
             begin = trainer.step
             training = distributed(lambda context, begin=begin: stream.training(begin, context))

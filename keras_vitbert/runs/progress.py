@@ -79,16 +79,15 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
             self._first = step - self.model.steps_per_execution
         if not self.speaks:
             return
-        about = _values(logs or {}), *self._rates(), self._left(step)
         if self._bar is not None:
-            self._at = f"step {step:,} of {self.steps:,}", *about[::-1]
+            self._at = f"step {step:,} of {self.steps:,}", *self._about(step, logs)[::-1]
             self._bar.update(self._task, completed=step)
             self._show("")
             return
         so_far = now - self._began
         wait = max(1.0, min(so_far / 5, SILENCE), so_far / 100)
         if self._told is None or step == self.steps or now - self._told >= wait:
-            self._tell(*about)
+            self._tell(", ".join(filter(None, (self._place(), *self._about(step, logs)))))
 
     def on_test_begin(self, logs=None):
         self._reach = self._validation.enter_context(doing("validating", "validation"))
@@ -99,18 +98,23 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
     def on_test_end(self, logs=None):
         self._validation.close()
         if self.speaks:
-            self._tell(f"validation {_values(logs or {})}")
+            self._tell(f"{self._place()}: validation {_values(logs or {})}")
 
-    def _tell(self, *parts):
+    def _tell(self, line):
         self._told = time.monotonic()
-        place = f"step {self.model.step:,} of {self.steps:,}"
-        place = f"{self.label}: {place}" if self.label else place
-        say(", ".join(filter(None, (place, *parts))))
+        say(line)
+
+    def _place(self):
+        step = f"step {self.model.step:,} of {self.steps:,}"
+        return f"{self.label}: {step}" if self.label else step
 
     def _show(self, text):
         """Shows on the terminal any activity besides steps, and the values of the last step."""
         parts = ", ".join(filter(None, (text, *self._at)))
         self._bar.update(self._task, description=": ".join(filter(None, (self.label, parts))))
+
+    def _about(self, step, logs):
+        return [_values(logs or {}), *self._rates(), self._left(step)]
 
     def _rates(self):
         """Yields rates, and the fraction of the devices' peak operations that the model uses."""

@@ -80,7 +80,8 @@ def test_lines_are_few_without_a_long_silence(told, steps, seconds, least, most,
     found = steps_of(told(steps, seconds, start))
     assert found[0] == start + 1 and found[-1] == steps and least < len(found) <= most
     for one, next_one in itertools.pairwise(found):
-        assert (next_one - one) * seconds <= max(32, (next_one - start) * seconds / 90)
+        so_far = 40 + (next_one - start) * seconds
+        assert (next_one - one) * seconds <= max(30, so_far / 100) + seconds
 
 
 def test_what_is_left_is_counted_from_where_it_was_resumed(told):

@@ -56,9 +56,9 @@ class FineTuning(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        self.at_least(0 if "batch" in self.open_fields() else 1, "batch")
+        self.require_chosen("batch")
         self.require(self.seed < 2**31, "seed", "below 2**31")
-        self.at_least(0, "steps")
+        self.within("[0, inf)", "steps")
         self.one_of("head", self.HEADS)
         check_attention_dropout(self)
         distinct = len(set(self.grid)) == len(self.grid)
@@ -78,6 +78,12 @@ class FineTuning(Experiment):
         """The fields whose values are still to be chosen."""
         return [f for f, empty in self.CHOSEN.items() if self.is_own and self.value(f) == empty]
 
+    def require_chosen(self, *fields: str) -> None:
+        """Requires values above 0, or not empty, of fields that are not still to be chosen."""
+        for field in fields:
+            value, is_open = self.value(field), field in self.open_fields()
+            self.require(is_open or value > type(value)(), field, "above 0")
+
     def steps_for(self, count: int) -> int:
         """The training steps with so many training examples."""
         return self.steps
@@ -85,10 +91,6 @@ class FineTuning(Experiment):
     def check_batch(self, replicas: int, in_pairs: bool = False) -> None:
         """Refuses a batch that the replicas cannot share evenly."""
         require_shares("batch", self.batch, replicas, self.accumulation, in_pairs)
-
-    def unread(self) -> dict[str, str]:
-        """Fields that have no effect beside others, each with the reason."""
-        return {f"optimizer.{field}": why for field, why in self.optimizer.unread().items()}
 
     def changed(self) -> list[str]:
         """The fields that differ from the task's own."""
@@ -134,10 +136,7 @@ class ImageTask(FineTuning):
 
     def __post_init__(self):
         super().__post_init__()
-        for field in ("image_size", "steps"):
-            self.at_least(0 if field in self.open_fields() else 1, field)
-        chosen = "images.crop_area" in self.open_fields()
-        self.require(bool(self.images.crop_area) or chosen, "images.crop_area", "two numbers")
+        self.require_chosen("image_size", "steps", "images.crop_area")
         if self.images.in_pairs:
             self.require(self.batch % 2 == 0, "batch", "even to mix images in pairs")
 
@@ -181,17 +180,12 @@ class TextTask(FineTuning):
 
     def __post_init__(self):
         super().__post_init__()
-        if "epochs" not in self.open_fields():
-            self.within("(0, 1e6]", "epochs")
+        self.require_chosen("epochs")
         fits = self.max_length == 0 or self.max_length >= 5
         self.require(fits, "max_length", "0 (as the checkpoint) or at least 5")
         ascending = tuple(sorted(set(self.buckets))) == self.buckets
         fits = ascending and all(length >= 5 for length in self.buckets)
         self.require(fits, "buckets", "ascending lengths of at least 5 tokens")
-
-    @property
-    def layers(self) -> tuple[dict, ...]:
-        return ()
 
     def steps_for(self, count: int) -> int:
         return self.steps or max(round(self.epochs * count / self.batch), 1)

@@ -24,10 +24,8 @@ def load_config(name: str) -> Pretraining:
     if base in CONFIGS:
         path = os.path.join(os.path.dirname(__file__), f"{base}.py")
     if not path.endswith(".py") or not os.path.isfile(path):
-        raise ValueError(
-            f"config {name}: is not one of {', '.join(CONFIGS)}, nor a file FILE.py"
-            f"{meant(base, CONFIGS)}"
-        )
+        known = f"one of {', '.join(CONFIGS)}, or a file FILE.py{meant(base, CONFIGS)}"
+        raise ValueError(f"config {name}: must be {known}")
     try:
         spec = importlib.util.spec_from_file_location("config_file", path)
         assert spec is not None and spec.loader is not None  # None only for other extensions
@@ -37,7 +35,5 @@ def load_config(name: str) -> Pretraining:
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # a file may fail in any way
         raise ValueError(f"config {name}: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(config, Pretraining):
-        raise ValueError(
-            f"config {name}: get_config returned a {type(config).__name__}, no Pretraining"
-        )
+        raise ValueError(f"config {name}: get_config returned {config!r:.40}, no Pretraining")
     return config

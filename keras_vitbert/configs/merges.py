@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 from keras_vitbert.configs.sections import Section, choice, flatten, ranged
 from pipelines.command_line import meant
@@ -21,48 +22,25 @@ SCOPES = ("all", "tensor")
 
 
 def parts_of(name: str) -> tuple[str | None, str | None]:
-    """The parts of a merge's name: one of `ENTRIES` or None, one of `WEIGHTINGS` or None.
-
-    Raises:
-        ValueError: it is not a merge; says what to give.
-    """
-    first, plus, second = name.partition("+")
-    if not plus and name in ENTRIES:
-        return name, None
-    if not plus and name in WEIGHTINGS:
-        return None, name
-    # `alternate` uses one gradient a step: a rule for each entry has nothing to merge.
-    if first in ENTRIES and second in WEIGHTINGS and second != "alternate":
-        return first, second
-    known = (*ENTRIES, *WEIGHTINGS)
-    raise ValueError(
-        f"must be one of {', '.join(known)}, or one of the first {len(ENTRIES)}, a + and one of "
-        f"the others but alternate, such as mask+pcgrad{meant(name, known)}"
-    )
+    """The parts of a merge's name: one of `ENTRIES` or None, one of `WEIGHTINGS` or None."""
+    first, _, second = name.partition("+")
+    return (first, second or None) if first in ENTRIES else (None, first)
 
 
 def has_masks(name: str) -> bool:
-    """Whether a merge, by its checked name, has gradient masks."""
+    """Whether a merge, by its name, has gradient masks."""
     return parts_of(name)[0] in MASKS
 
 
 def without_masks(name: str) -> str:
-    """The same merge, by its checked name, without gradient masks; `sum` if nothing is left."""
+    """The same merge, by its name, without gradient masks; `sum` if nothing is left."""
     return (parts_of(name)[1] or "sum") if has_masks(name) else name
 
 
 def blocks_of(text: str) -> tuple[int, int] | None:
-    """The first block and the end of a range such as `2:10`; None for all blocks, an empty text.
-
-    Raises:
-        ValueError: it is not a range.
-    """
-    if not text:
-        return None
+    """The first block and the end of a range such as `2:10`; None for all blocks, an empty text."""
     first, _, end = text.partition(":")
-    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise ValueError(f"blocks={text!r}: must be FIRST:END, such as 2:10, or empty for all")
-    return int(first), int(end)
+    return (int(first), int(end)) if text else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,16 +147,24 @@ class Merge(Section):
 
     def __post_init__(self):
         super().__post_init__()
-        try:
-            parts_of(self.name)
-        except ValueError as error:
-            raise ValueError(f"name={self.name!r}: {error}") from None
+        first, plus, second = self.name.partition("+")
+        known = (*ENTRIES, *WEIGHTINGS)
+        # `alternate` uses one gradient a step: a rule for each entry has nothing to merge.
+        fits = first in ENTRIES and second in WEIGHTINGS and second != "alternate"
+        self.require(
+            fits if plus else first in known,
+            "name",
+            f"one of {', '.join(known)}, or one of the first {len(ENTRIES)}, a + and one of the "
+            f"others but alternate, such as mask+pcgrad{meant(self.name, known)}",
+        )
         weighting = parts_of(self.name)[1]
         if self.blocks or self.per_block:
             field = "blocks" if self.blocks else "per_block"
             whole = weighting in OF_LOSSES or self.per_block and weighting is None
             self.require(not whole, field, f"left out: {self.name} weighs no blocks")
-        blocks_of(self.blocks)
+        blocks = re.fullmatch(r"(\d+):(\d+)|", self.blocks, re.ASCII)
+        fits = blocks and (not self.blocks or int(blocks[1]) < int(blocks[2]))
+        self.require(bool(fits), "blocks", "FIRST:END, such as 2:10, or empty for all")
 
     @property
     def has_masks(self) -> bool:

@@ -183,7 +183,5 @@ class Pretraining(Experiment):
         merge = self.merge.unread(self.parts.masks)
         if self.merge.has_masks and not self.parts.masks:
             merge["name"] = f"variant={self.variant}, which has no masks"
-        return {
-            **{f"merge.{field}": reason for field, reason in merge.items()},
-            **{f"optimizer.{field}": why for field, why in self.optimizer.unread().items()},
-        }
+        found = {f"merge.{field}": reason for field, reason in merge.items()}
+        return found | super().unread()

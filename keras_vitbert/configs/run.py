@@ -57,11 +57,11 @@ class Experiment(Section):
     @property
     def layers(self) -> tuple[dict, ...]:
         """The layers that the step applies to images."""
-        raise NotImplementedError
+        return ()
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect beside others, each with the reason."""
-        raise NotImplementedError
+        return {f"optimizer.{field}": why for field, why in self.optimizer.unread().items()}
 
     def for_devices(self, devices: Devices) -> Self:
         """The config with what `auto` and 0 leave to the devices.

@@ -90,26 +90,17 @@ class Section:
         if not holds:
             raise ValueError(f"{field}={self.value(field)!r}: must be {wanted}")
 
-    def at_least(self, least: float, *fields: str) -> None:
-        """Requires a minimum of each field."""
-        for field in fields:
-            self.require(self.value(field) >= least, field, f"at least {least}")
-
-    def within(self, interval: str, *fields: str) -> None:
-        """Requires an interval, such as `[0, 1)`, of each field."""
+    def within(self, interval: str, field: str) -> None:
+        """Requires an interval, such as `[0, 1)`."""
         low, high = map(float, interval[1:-1].split(","))
         above, below = _INSIDE[interval[0]], _INSIDE[interval[-1]]
-        for field in fields:
-            value = float(self.value(field))
-            self.require(above(value, low) and below(value, high), field, f"in {interval}")
+        value = float(self.value(field))
+        self.require(above(value, low) and below(value, high), field, f"in {interval}")
 
     def one_of(self, field: str, known: Collection[str]) -> None:
         """Requires one of several values."""
-        self.require(
-            self.value(field) in known,
-            field,
-            f"one of {', '.join(known)}{meant(self.value(field), known)}",
-        )
+        value = self.value(field)
+        self.require(value in known, field, f"one of {', '.join(known)}{meant(value, known)}")
 
     def multiple(self, field: str, of: str) -> None:
         """Requires a multiple of another field's value."""
@@ -174,24 +165,13 @@ def parsed(field: str, text: str, kind: Any) -> Any:
     """
     if kind is str:
         return text
-    if kind is bool:
-        value = _BOOLEANS.get(text.lower())
-    elif kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = text
-    elif is_section(kind):
-        raise ValueError(
-            f"{field}: is a section; set its fields, such as {field}.{next(iter(_kinds(kind)))}"
-        )
-    else:
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text.split(",") if typing.get_args(kind)[0] is not str else text
-        value = value if isinstance(value, tuple | list) else (value,)
-    return _typed(field, text if value is None else value, kind)
+    try:
+        value = _BOOLEANS.get(text.lower(), text) if kind is bool else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(kind, types.GenericAlias) and not isinstance(value, tuple | list):
+        value = (value,)
+    return _typed(field, value, kind)
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.measuring import SavedModel, run_probe
 from keras_vitbert.experiments.fine_tuning.search import open_fine_tuning
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.pretraining.opening import open_pretraining
+from keras_vitbert.experiments.pretraining.run import open_pretraining
 from keras_vitbert.runs.machine import Machine, open_machine
 from keras_vitbert.runs.run import Run
 
@@ -52,7 +52,7 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
         config: see `experiment`.
         folder: of the run.
         named: a `machine`, or arguments of `runs.machine.open_machine` (this machine by default);
-            and arguments of `pretraining.opening.open_pretraining`, or of
+            and arguments of `pretraining.run.open_pretraining`, or of
             `fine_tuning.search.open_fine_tuning` and `fine_tuning.inputs.Inputs`.
 
     Returns:

@@ -1,12 +1,16 @@
 """Callbacks of every training run: throughput, logs, checkpoints."""
 
+import contextlib
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 
 from keras_vitbert.runs import checkpoints
-from pipelines.command_line import Stopped, stop_request
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import Stopped, one_line, say, stop_request
 from pipelines.status import doing
 from tpu.devices import host_values
 
@@ -18,10 +22,10 @@ class Throughput(keras.callbacks.Callback):
     checkpoints or the executions that trace a function.
 
     Args:
-        images_per_step, tokens_per_step: int, over all replicas, padding included.
+        images_per_step, tokens_per_step: over all replicas, padding included.
     """
 
-    def __init__(self, images_per_step, tokens_per_step):
+    def __init__(self, images_per_step: int, tokens_per_step: int):
         super().__init__()
         self.per_step = {"images": images_per_step, "tokens": tokens_per_step}
         self.seconds = self.steps = 0
@@ -38,8 +42,8 @@ class Throughput(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs.update(self.rates())
 
-    def rates(self):
-        """The rates since this process started training: dict of name to float."""
+    def rates(self) -> dict[str, float]:
+        """The rates since this process started training."""
         rate = self.steps / self.seconds if self.seconds else 0.0
         return {
             f"{kind}_per_second": round(count * rate, 1)
@@ -52,11 +56,11 @@ class RunLog(keras.callbacks.Callback):
     """Writes `metrics.csv` and TensorBoard scalars at the end of every epoch.
 
     Args:
-        folder: `RunFolder`.
-        resumed_from: int, the step that training starts from.
+        folder: of the run.
+        resumed_from: the step that training starts from.
     """
 
-    def __init__(self, folder, resumed_from):
+    def __init__(self, folder: RunFolder, resumed_from: int):
         super().__init__()
         self.folder = folder
         self.rows = folder.rows(up_to_step=resumed_from)
@@ -69,69 +73,57 @@ class RunLog(keras.callbacks.Callback):
         )
         more = self.model.log_values()
         curves = {name: more[name] for name in self.model.curves if name in more}
-        self._summaries("train", {**scalars, **curves})
-        if validation:
-            unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
-            self._summaries("validation", unprefixed)
+        unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
+        for writer, found in (("train", {**scalars, **curves}), ("validation", unprefixed)):
+            if found:
+                tags = {tensorboard_tag(name): value for name, value in found.items()}
+                self.folder.log_scalars(writer, self.model.step, tags)
         self.rows.append({"step": self.model.step, **scalars, **more, **validation})
         self.folder.write_rows(self.rows)
 
-    def _summaries(self, writer, scalars):
-        tags = {tensorboard_tag(name): value for name, value in scalars.items()}
-        self.folder.log_scalars(writer, self.model.step, tags)
 
-
-def tensorboard_tag(name):
+def tensorboard_tag(name: str) -> str:
     """The TensorBoard tag of a logged value: TensorBoard groups tags by what precedes a slash.
 
     Args:
-        name: str, such as `image_loss`; or with a group, such as `merge/cosine`.
+        name: such as `image_loss`; or with a group, such as `merge/cosine`.
     """
     if "/" in name:
         return name
-    for group, part in (
-        ("accuracy", "accuracy"),
-        ("loss", "loss"),
-        ("gradient", "gradient"),
-        ("throughput", "per_second"),
-    ):
-        if part in name:
+    for group in ("accuracy", "loss", "gradient"):
+        if group in name:
             return f"{group}/{name}"
-    return f"{name}/{name}"
+    return f"{'throughput' if 'per_second' in name else name}/{name}"
 
 
-class Checkpoints(keras.callbacks.Callback):
+class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
     """Saves every `checkpoint_interval` steps, at the end, and when the run is asked to stop.
 
     At the end of an epoch it saves after validation and the log, so that a resumed run has both.
+    A thread writes one checkpoint at a time; until it is written, it takes the memory of one more
+    copy of the state on this machine. Leaving the context waits for the last one.
 
     Args:
         run: `keras_vitbert.runs.run.Run`, whose config has `checkpoint_interval` (steps),
-            `steps_per_epoch` and `steps`.
-        writer: `keras_vitbert.runs.checkpoint_writer.CheckpointWriter`.
+            `checkpoints_to_keep`, `steps_per_epoch` and `steps`.
     """
 
-    def __init__(self, run, writer):
+    def __init__(self, run: Any):
         super().__init__()
-        self.config, self.workers, self.writer = run.config, run.workers, writer
-        self.log = run.folder
-        self.folder = run.folder.checkpoints
+        self.run = run
+        self._thread, self._pending = ThreadPoolExecutor(1, "checkpoints"), None
         self._epoch_metrics = None
 
-    def resume(self, trainer):
-        """Loads the last checkpoint, if there is one.
-
-        Args:
-            trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
-
-        Returns:
-            int, the step to continue from.
-        """
-        step = checkpoints.restore_newest(self.folder, trainer, self.workers.is_chief)
+    def resume(self, trainer: Any) -> int:
+        """Loads the last checkpoint, if there is one; returns the step to continue from."""
+        folder, is_chief = self.run.folder, self.run.workers.is_chief
+        step = checkpoints.restore_newest(folder.checkpoints, trainer, is_chief)
         # A row of the log covers all steps since the row before, even if `steps_per_epoch` changed.
-        rows = self.log.rows(up_to_step=step)
+        rows = folder.rows(up_to_step=step)
         if step > (int(rows[-1]["step"]) if rows else 0):
-            self._epoch_metrics = [metric_values(mean) for mean in trainer.metrics]
+            self._epoch_metrics = [
+                [host_values(variable) for variable in mean.variables] for mean in trainer.metrics
+            ]
         return step
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -145,9 +137,10 @@ class Checkpoints(keras.callbacks.Callback):
             self._epoch_metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.writer.check()
+        self.check()
         # The end of an epoch is left to `on_epoch_end`.
-        if self.model.step % self.config.steps_per_epoch and self.model.step != self.config.steps:
+        step, config = self.model.step, self.run.config
+        if step % config.steps_per_epoch and step != config.steps:
             self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -157,21 +150,49 @@ class Checkpoints(keras.callbacks.Callback):
         self._save_if_due(usual and not self.model.optimizer.use_ema)
 
     def _save_if_due(self, validated=False):
-        step, config = self.model.step, self.config
-        must_stop = self.workers.any_asks(stop_request.requested)
+        step, config = self.model.step, self.run.config
+        must_stop = self.run.workers.any_asks(stop_request.requested)
         if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
             with doing("saving a checkpoint", "saving"):
-                self.writer.save(self.model, validated)
+                self.save(self.model, validated)
                 if must_stop or step == config.steps:
-                    self.writer.wait()
+                    self.wait()
         if must_stop and step != config.steps:
-            raise Stopped(f"at step {step}, saved in {self.folder}; run the same command again")
+            place = self.run.folder.checkpoints
+            raise Stopped(f"at step {step}, saved in {place}; run the same command again")
 
+    def save(self, trainer: Any, validated: bool = False) -> None:
+        """Takes a snapshot once the previous checkpoint is written, and begins to write it.
 
-def metric_values(metric):
-    """The values of a metric's variables, each summed over the replicas: list of arrays.
+        Raises:
+            Exception: the previous checkpoint could not be written.
+        """
+        self._finish()
+        taken = checkpoints.snapshot(trainer, validated)
+        if self.run.workers.is_chief:
+            place = self.run.folder.checkpoints, taken, self.run.config.checkpoints_to_keep
+            self._pending = self._thread.submit(checkpoints.write, *place)
 
-    Args:
-        metric: `keras.metrics.Metric`.
-    """
-    return [host_values(variable) for variable in metric.variables]
+    def check(self) -> None:
+        """Raises the error of a write that has failed, without waiting."""
+        if self._pending is not None and self._pending.done():
+            self._finish()
+
+    def wait(self) -> None:
+        """Waits, in all processes, until the last checkpoint is written; raises as `save` does."""
+        self._finish()
+        self.run.workers.wait()
+
+    def _finish(self):
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __exit__(self, kind, error, traceback):
+        with self._thread:
+            try:
+                self._finish()
+            except Exception as failed:
+                if kind is None:
+                    raise
+                say(f"the last checkpoint was not written: {one_line(failed)}")

@@ -20,7 +20,10 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Iterator
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -34,59 +37,28 @@ STEPS_TO_SHOW = 20
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What a checkpoint holds, in this machine's memory: training may continue during the write.
-
-    Attributes:
-        step: int.
-        values: dict of a part of the state to a dict of a variable's name to an array.
-        in_a_row: int, good steps since the last bad one.
-        restores: int, how often training went back to a good checkpoint.
-        validated: bool, whether a validation has shown that the weights are good.
-    """
+    """What a checkpoint holds, in this machine's memory: training may continue during the write."""
 
     step: int
-    values: dict[str, dict[str, np.ndarray]]
-    in_a_row: int
-    restores: int
-    validated: bool
+    values: dict[str, dict[str, np.ndarray]]  # by section of the state, and variable
+    validated: bool  # whether a validation has shown that the weights are good
+
+    def count(self, name: str) -> int:
+        """A count of the step check: `in_a_row`, or `restores`."""
+        return int(self.values["step_check"][f"step_check/{name}"])
 
 
-def snapshot(trainer, validated=False):
-    """The state of a `BaseTrainer`; with several processes, all of them must call this.
-
-    Args:
-        trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
-        validated: see `Snapshot`.
-
-    Returns:
-        `Snapshot`.
-    """
+def snapshot(trainer: Any, validated: bool = False) -> Snapshot:
+    """The state of a `BaseTrainer`; with several processes, all of them must call this."""
     values = {
-        part: {name: host_values(variable) for name, variable in variables.items()}
-        for part, variables in _state(trainer).items()
+        section: {name: host_values(variable) for name, variable in variables.items()}
+        for section, variables in _state(trainer).items()
     }
-    counts = (int(values["step_check"][f"step_check/{n}"]) for n in ("in_a_row", "restores"))
-    return Snapshot(trainer.step, values, *counts, validated)
+    return Snapshot(trainer.step, values, validated)
 
 
-def save(folder, trainer, keep, validated=False):
-    """Writes a checkpoint of a `BaseTrainer` and removes old ones.
-
-    Args:
-        folder, keep: see `write`.
-        trainer, validated: see `snapshot`.
-    """
-    write(folder, snapshot(trainer, validated), keep)
-
-
-def write(folder, taken, keep):
-    """Writes a checkpoint and removes old ones.
-
-    Args:
-        folder: str, the run's `checkpoints` folder.
-        taken: `Snapshot`.
-        keep: int >= 1, how many checkpoints are kept.
-    """
+def write(folder: str, taken: Snapshot, keep: int) -> None:
+    """Writes a checkpoint to the run's `checkpoints` folder, and keeps so many of them."""
     name = _write(folder, taken.step, taken.values)
     # Training may have gone back: later ones are of a future that it has left.
     steps = sorted(step for step in _steps(folder) if step <= name)
@@ -96,8 +68,8 @@ def write(folder, taken, keep):
         write_atomically(os.path.join(folder, GOOD), name + "\n")
     elif before in steps and before != name:
         passed = taken.step - int(before.removeprefix("step-"))
-        went_back = _restores(os.path.join(folder, before)) != taken.restores
-        if taken.in_a_row >= min(passed, STEPS_TO_SHOW) and not went_back:
+        went_back = _restores(os.path.join(folder, before)) != taken.count("restores")
+        if taken.count("in_a_row") >= min(passed, STEPS_TO_SHOW) and not went_back:
             write_atomically(os.path.join(folder, GOOD), before + "\n")
     kept = {name, _pointed(folder, GOOD)}
     for old in steps[:-keep]:
@@ -110,18 +82,18 @@ def _restores(path):
     try:
         return int(_open(path).get_tensor(_key("step_check", "step_check/restores")))
     except (tf.errors.OpError, ValueError, RuntimeError):
-        return None  # damaged
+        return None
 
 
-def write_weights(folder, network, step, dtype="float32"):
+def write_weights(folder: str, network: keras.Model, step: int, dtype: str = "float32") -> None:
     """Writes a checkpoint of weights alone, from which no run can resume.
 
     Args:
-        folder: str, a run's `checkpoints` folder.
-        network: Keras model with float32 variables.
-        step: int, the step of these weights.
-        dtype: str, `float32` or `bfloat16`, to which they are rounded; `restore_network` reads them
-            into float32 variables.
+        folder: a run's `checkpoints` folder.
+        network: with float32 variables.
+        step: that of these weights.
+        dtype: `float32` or `bfloat16`, to which they are rounded; `restore_network` reads them into
+            float32 variables.
     """
     values = {
         name: tf.cast(host_values(v), dtype if v.dtype == "float32" else v.dtype)
@@ -153,14 +125,8 @@ def _write(folder, step, values):
     return name
 
 
-def latest(folder):
-    """Finds the last complete checkpoint.
-
-    Args:
-        folder: str, the run's `checkpoints` folder.
-
-    Returns:
-        (path, step); (None, 0) if there is none.
+def latest(folder: str) -> tuple[str | None, int]:
+    """The path and the step of the last complete checkpoint; (None, 0) if there is none.
 
     Raises:
         ValueError: the pointer names a checkpoint that is missing or incomplete.
@@ -168,10 +134,8 @@ def latest(folder):
     pointer = os.path.join(folder, POINTER)
     if not tf.io.gfile.exists(pointer):
         return None, 0
-    path = "an unreadable path"
+    path = os.path.join(folder, _pointed(folder, POINTER))
     try:
-        with tf.io.gfile.GFile(pointer) as file:
-            path = os.path.join(folder, file.read().strip())
         return path, _step(path)
     except (tf.errors.OpError, ValueError, KeyError) as error:
         raise ValueError(
@@ -189,69 +153,53 @@ def _pointed(folder, pointer):
         return ""
 
 
-def restore_newest(folder, trainer, writes=True):
-    """Loads the last complete checkpoint or, if it is damaged, the newest one before it.
+def restore_newest(folder: str, trainer: Any, writes: bool = True) -> int:
+    """Loads the last complete checkpoint or, if it is damaged, the newest intact one before it.
 
     `LAST` then names the one that was loaded, and `GOOD` no later one.
 
     Args:
-        folder: str, the run's `checkpoints` folder.
-        trainer: `BaseTrainer`.
-        writes: bool, whether this process writes the pointers.
+        folder: the run's `checkpoints` folder.
+        trainer: `BaseTrainer` at step 0.
+        writes: whether this process writes the pointers.
 
     Returns:
-        int, the step; 0 if there is no checkpoint.
+        The step; 0 if there is no checkpoint.
 
     Raises:
         ValueError: there are checkpoints, but none is intact.
     """
-    step = _restore_newest(folder, trainer, writes)
-    if writes and _pointed(folder, GOOD) > _name(step):  # damaged, or of a future that is left
+    pointer, refusal = os.path.join(folder, POINTER), None
+    if tf.io.gfile.exists(pointer):
+        last = _pointed(folder, POINTER)
+        names = sorted(_steps(folder), reverse=True)
+        if last.startswith("step-"):  # else it is damaged, or another name of some checkpoint
+            names = [name for name in names if name < last]
+        for name in (last, *names):
+            try:
+                restore(os.path.join(folder, name), trainer)
+            except ValueError as error:
+                refusal = refusal or error
+                continue
+            if refusal:
+                say(f"{refusal}; resuming from {name}")
+                if writes:
+                    write_atomically(pointer, name + "\n")
+            break
+        else:
+            raise refusal
+    if writes and _pointed(folder, GOOD) > _name(trainer.step):  # of a future that is left
         tf.io.gfile.remove(os.path.join(folder, GOOD))
-    return step
+    return trainer.step
 
 
-def _restore_newest(folder, trainer, writes):
-    if not tf.io.gfile.exists(os.path.join(folder, POINTER)):
-        return 0
-    last, error = _pointed(folder, POINTER), None
-    names = sorted(_steps(folder), reverse=True)
-    is_step = last in names
-    if is_step:
-        names = [name for name in names if name < last]
-    try:
-        latest(folder)
-        names = [last, *names]
-    except ValueError as incomplete:
-        error = incomplete
-    for name in names:
-        try:
-            restore(os.path.join(folder, name), trainer)
-        except ValueError as damage:
-            error = error or damage
-            continue
-        if error is not None:
-            lost = "the newest"
-            if is_step:
-                lost = f"{int(last.removeprefix('step-')) - trainer.step} steps earlier"
-            say(f"{str(error).partition(';')[0]}; resuming from {name}, {lost}")
-            if writes:
-                write_atomically(os.path.join(folder, POINTER), name + "\n")
-        return trainer.step
-    raise error
-
-
-def go_back(folder, trainer):
+def go_back(folder: str, trainer: Any) -> str:
     """Loads the last good checkpoint's weights, moments and masks; training continues after it.
 
     The step, the metrics and the counts stay: data and schedules continue.
 
-    Args:
-        folder: str, the run's `checkpoints` folder.
-        trainer: `BaseTrainer`.
-
     Returns:
-        str, the checkpoint's name; empty if no checkpoint has been shown to be good.
+        The checkpoint's name; empty if no checkpoint has been shown to be good.
 
     Raises:
         ValueError: it is damaged.
@@ -270,35 +218,23 @@ def go_back(folder, trainer):
     return name
 
 
-def restore(path, trainer):
-    """Loads a checkpoint into a trainer; it must match the trainer exactly.
-
-    Args:
-        path: str, of the checkpoint's folder.
-        trainer: `BaseTrainer`.
+def restore(path: str, trainer: Any) -> None:
+    """Loads the checkpoint in a folder into a trainer, which it must match exactly.
 
     Raises:
         ValueError: the checkpoint is damaged or belongs to another model.
     """
     state = _state(trainer)
-    with _telling(path):
-        step = _step(path)
     _read(path, state, state)
     with _telling(path):
-        done = int(trainer.optimizer.iterations.numpy())
+        step, done = _step(path), int(trainer.optimizer.iterations.numpy())
         if done != step:
-            raise ValueError(
-                f"its step.json is from step {step}, but its weights are from step {done}"
-            )
+            raise ValueError(f"step.json is from step {step}, the weights are from step {done}")
     trainer.step = step
 
 
-def restore_network(path, network):
-    """Loads the network's weights from a checkpoint, without the training state.
-
-    Args:
-        path: str, of the checkpoint's folder.
-        network: Keras model.
+def restore_network(path: str, network: keras.Model) -> None:
+    """Loads the network's weights from the checkpoint in a folder, without the training state.
 
     Raises:
         ValueError: the checkpoint is damaged or belongs to another model.
@@ -311,28 +247,19 @@ def _open(path):
     return tf.train.load_checkpoint(os.path.join(path, "state"))
 
 
-def _shapes(reader, parts):
-    """The shapes, by name, of the variables in some parts of a checkpoint."""
-    stored = reader.get_variable_to_shape_map()
-    return {name: shape for name, shape in stored.items() if name.split("/")[0] in parts}
-
-
 def _read(path, state, whole):
     """Reads `state`, which is all or a part of `whole`; the checkpoint must match `whole`."""
     with _telling(path):
         reader = _open(path)
-        stored = _shapes(reader, whole)
-    if len(whole) > 1 and all(name.startswith("network/") for name in stored):
-        raise ValueError(
-            f"{path}: holds weights but no training state, so no run can resume from it; give it "
-            "as initial_weights of a new run"
-        )
-    wanted = {
-        _key(part, name): list(variable.shape)
-        for part, variables in whole.items()
-        for name, variable in variables.items()
-    }
-    with _telling(path):
+        shapes = reader.get_variable_to_shape_map()
+        stored = {name: shape for name, shape in shapes.items() if name.split("/")[0] in whole}
+        if len(whole) > 1 and all(name.startswith("network/") for name in stored):
+            raise ValueError("it holds weights alone; give it as initial_weights of a new run")
+        wanted = {
+            _key(part, name): list(variable.shape)
+            for part, variables in whole.items()
+            for name, variable in variables.items()
+        }
         for name in sorted(stored.keys() | wanted.keys()):
             ours, theirs = wanted.get(name, "none"), stored.get(name, "none")
             if ours != theirs:
@@ -343,7 +270,7 @@ def _read(path, state, whole):
             for part, variables in state.items()
         }
         # Always reads the last variable in the file: this fails if the file was cut off.
-        reader.get_tensor(max(reader.get_variable_to_shape_map()))
+        reader.get_tensor(max(shapes))
     for part, variables in state.items():
         for name, variable in variables.items():
             variable.assign(values[part].pop(name))
@@ -356,26 +283,19 @@ def _key(part, name):
 
 
 @contextlib.contextmanager
-def _telling(path):
-    """Turns the errors of reading a checkpoint into one that says what to do."""
+def _telling(path) -> Iterator[None]:
+    """Names the checkpoint in errors of reading it."""
     try:
         yield
-    except (tf.errors.OpError, ValueError, IndexError, RuntimeError, AssertionError) as error:
-        folder, name = os.path.split(path)
-        others = sorted(set(_steps(folder)) - {name})
-        fix = f": write the name of another one, such as {others[-1]}, into " if others else ""
+    except (tf.errors.OpError, ValueError, LookupError, RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"{path} cannot be loaded into this model ({one_line(error)}); it is damaged or "
-            f"belongs to another model{fix and fix + os.path.join(folder, POINTER)}"
+            f"{path} is damaged, or belongs to another model ({one_line(error)})"
         ) from error
 
 
 def _step(path):
     with tf.io.gfile.GFile(os.path.join(path, "step.json"), "rb") as file:
-        step = json_object(file.read())["step"]
-    if type(step) is not int:
-        raise ValueError(f"step.json has {step!r}")
-    return step
+        return int(json_object(file.read())["step"])
 
 
 def _state(trainer):
@@ -408,8 +328,5 @@ def _name(step):
 
 
 def _steps(folder):
-    return [
-        name.rstrip("/")
-        for name in tf.io.gfile.listdir(folder)
-        if re.fullmatch(r"step-\d+/?", name)
-    ]
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+    return [name for name in names if re.fullmatch(r"step-\d+", name)]

@@ -13,20 +13,19 @@ After `Run.max_divergences` of such steps, a run ends with status 3 all the same
 part of a checkpoint: a run that is killed and resumed ends where an uninterrupted one does.
 """
 
+from typing import Any
+
 import keras
 
 from keras_vitbert.runs import checkpoints
 from pipelines.command_line import Diverged, say
 
+POLICIES = ("stop", "skip", "restore")
 _FILE = "divergences.csv"
 
 
-def counts(trainer):
-    """How often a run diverged, for its summary: dict of `not_applied` and `restores` to int.
-
-    Args:
-        trainer: `keras_vitbert.training.base_trainer.BaseTrainer`.
-    """
+def counts(trainer: Any) -> dict[str, int]:
+    """How often a run of a `BaseTrainer` diverged, for its summary."""
     check = trainer.step_check
     return {
         "not_applied": int(check.bad_steps.numpy()),
@@ -40,50 +39,42 @@ class DivergenceGuard(keras.callbacks.Callback):
     Args:
         run: `keras_vitbert.runs.run.Run`.
         stream: has `batch_records(step)`, such as `pipelines.joint_stream.JointStream`.
-        writer: `keras_vitbert.runs.checkpoint_writer.CheckpointWriter`.
+        keeper: `keras_vitbert.runs.callbacks.Checkpoints`.
     """
 
-    def __init__(self, run, stream, writer):
+    def __init__(self, run, stream, keeper):
         super().__init__()
-        self.writer = writer
-        self.folder, self.stream = run.folder, stream
-        self.action, self.limit = run.on_divergence, run.max_divergences
+        self.keeper, self.folder, self.stream = keeper, run.folder, stream
+        self.policy, self.limit = run.on_divergence, run.max_divergences
 
     def on_train_batch_end(self, batch, logs=None):
         bad_steps = self.model.bad_steps
         if not bad_steps:
             return
         self._write(bad_steps)
-        place = f"step {bad_steps[0].step + 1} was not applied ({bad_steps[0].reason})"
+        first = f"step {bad_steps[0].step + 1} was not applied ({bad_steps[0].reason})"
         details = f"see {self.folder.path}/{_FILE}"
-        check, limit = self.model.step_check, self.limit
-        if self.action == "skip":
-            count = int(check.bad_steps.numpy())
-            if count <= limit:
-                say(f"{place}: skipped, {count} of at most {limit}; {details}")
-                return
-            raise Diverged(f"{place}; {limit} steps were skipped, which is the limit; {details}")
-        if self.action == "restore":
-            count = int(check.restores.numpy()) + 1
-            if count > limit:
-                raise Diverged(f"{place}; restored {limit} times, which is the limit; {details}")
-            self.writer.wait()
+        if self.policy == "stop":
+            raise Diverged(
+                f"{first}, {details}: go on with on_divergence=skip or restore, or begin again "
+                "with a lower optimizer.learning_rate"
+            )
+        found = counts(self.model)
+        skips = self.policy == "skip"
+        count = found["not_applied"] if skips else found["restores"] + 1
+        if count > self.limit:
+            raise Diverged(f"{first}; max_divergences={self.limit} is reached; {details}")
+        done = "skipped"
+        if not skips:
+            self.keeper.wait()
             name = checkpoints.go_back(self.folder.checkpoints, self.model)
-            if name:
-                say(
-                    f"{place}: back to the weights of {name}, {count} of at most {limit}; {details}"
-                )
-                return
-            raise Diverged(f"{place}; no checkpoint has been shown to be good; {details}")
-        raise Diverged(
-            f"{place}; checkpoints are kept, {details}: go on with on_divergence=skip or restore, "
-            "or begin again with a lower optimizer.learning_rate"
-        )
+            if not name:
+                raise Diverged(f"{first}; no checkpoint has been shown to be good; {details}")
+            done = f"back to the weights of {name}"
+        say(f"{first}: {done}, {count} of at most {self.limit}; {details}")
 
     def _write(self, bad_steps):
         """Adds lines to the file; replaces those of steps that are repeated."""
-        if not self.folder.writes:
-            return
         known = self.folder.rows(bad_steps[0].step, _FILE)
         names = [variable.path for variable in self.model.network.trainable_variables]
         rows = [

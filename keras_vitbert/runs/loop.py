@@ -1,23 +1,32 @@
 """Runs `fit` from the last checkpoint to the end of training."""
 
-import math
+from collections.abc import Iterable
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_vitbert.runs.callbacks import Checkpoints, RunLog, Throughput
-from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
 from keras_vitbert.runs.divergence import DivergenceGuard
 from keras_vitbert.runs.progress import RunProgress
+from keras_vitbert.runs.run import Run
 from pipelines.command_line import say, stop_request
 from pipelines.status import doing
 
 
-def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
-    """Trains to the end of the config's steps.
+def fit(
+    run: Run,
+    trainer: Any,
+    stream: Any,
+    before_log: Iterable[keras.callbacks.Callback] = (),
+    label: str = "",
+    flops: float | None = None,
+    later: float = 0.0,
+) -> int:
+    """Trains to the end of the config's steps, from the last checkpoint in the run's folder.
 
     Args:
-        run: `keras_vitbert.runs.run.Run`; training starts from the last checkpoint in its folder.
-            It uses its config's `steps`, `steps_per_epoch`, `checkpoint_interval`,
+        run: its config has `steps`, `steps_per_epoch`, `checkpoint_interval`,
             `checkpoints_to_keep` and, with validation data, `validation_interval`.
         trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, built under the
             run's strategy.
@@ -28,39 +37,29 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
         label, flops, later: see `RunProgress`.
 
     Returns:
-        int, the step that training resumed from.
+        The step that training resumed from.
 
     Raises:
         ValueError: the step of the last checkpoint is not a multiple of `steps_per_execution`.
         Diverged, Stopped: see `pipelines.command_line`.
     """
     config, folder, strategy = run.config, run.folder, run.strategy
-    writer = CheckpointWriter(folder.checkpoints, config.checkpoints_to_keep, run.workers)
-    keeper = Checkpoints(run, writer)
+    keeper = Checkpoints(run)
     with strategy.scope(), doing("looking for a checkpoint"):
         start = keeper.resume(trainer)
-    executed = trainer.steps_per_execution
-    if start % executed:
+    if start % trainer.steps_per_execution:
         raise ValueError(
-            f"steps_per_execution={executed}: the run resumes at step {start}, which is not a "
-            f"multiple of it; the largest value that works is {math.gcd(start, executed)}"
+            f"steps_per_execution={trainer.steps_per_execution}: the run resumes at step {start}, "
+            "which is not a multiple of it"
         )
     folder.logged_from = start and start + 1  # what was logged at `start` is right
     if start:
         say(f"resumed at step {start} of {config.steps}")
     throughput = Throughput(stream.images_per_step, stream.tokens_per_step)
-    progress = RunProgress(
-        label,
-        config.steps,
-        throughput,
-        validation_batches=getattr(stream, "validation_batches", 0),
-        speaks=run.workers.is_chief,
-        flops=flops,
-        peak=run.peak_flops,
-        later=later,
-    )
+    peak, speaks = run.machine.peak_flops(config.dtype), run.workers.is_chief
+    progress = RunProgress(label, config.steps, throughput, speaks, flops, peak, later)
     callbacks = [
-        DivergenceGuard(run, stream, writer),
+        DivergenceGuard(run, stream, keeper),
         throughput,
         progress,
         *before_log,
@@ -75,22 +74,22 @@ def fit(run, trainer, stream, before_log=(), label="", flops=None, later=0.0):
 
     validation = {}
     if hasattr(stream, "validation"):
+        every = config.validation_interval // config.steps_per_epoch
+        last = -(-config.steps // config.steps_per_epoch)
         validation = {
             "validation_data": distributed(lambda context: stream.validation(context)),
-            "validation_freq": _validation_epochs(config),
+            "validation_freq": sorted({*range(every, last + 1, every), last}),  # epochs, from 1
             "validation_steps": stream.validation_batches,
         }
-    with stop_request.deferred(), writer, progress:
-        for first_epoch, epochs, steps_per_epoch in _fits(
-            start, config.steps, config.steps_per_epoch
-        ):
+    with stop_request.deferred(), keeper, progress:
+        for epoch, epochs, length in _fits(start, config.steps, config.steps_per_epoch):
             begin = trainer.step
             training = distributed(lambda context, begin=begin: stream.training(begin, context))
             trainer.fit(
                 training,
-                initial_epoch=first_epoch,
+                initial_epoch=epoch,
                 epochs=epochs,
-                steps_per_epoch=steps_per_epoch,
+                steps_per_epoch=length,
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,  # `progress` reports instead
@@ -115,10 +114,3 @@ def _fits(start, steps, steps_per_epoch):
         else:
             yield epoch, epoch + whole, steps_per_epoch
             start += whole * steps_per_epoch
-
-
-def _validation_epochs(config):
-    """The epochs, counted from 1, that end with a validation: one per interval, and the last."""
-    last = -(-config.steps // config.steps_per_epoch)
-    every = config.validation_interval // config.steps_per_epoch
-    return sorted({*range(every, last + 1, every), last})

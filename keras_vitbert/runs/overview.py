@@ -30,26 +30,19 @@ def passes(steps: int, batch: int, count: int) -> str:
 
 def _of_pretraining(run):
     config, variant, data = run.config, run.variant, run.data
-    model, rows, seen = config.model, [], []
+    model, merge = config.model, config.merge
+    rows, seen = [], []
     if variant.images:
-        views = config.data.images
         rows.append(("images", _counts(data.images, data.image_validation)))
         if data.classes:
             rows.append(_classes(data.classes))
-        size = f"resized to {model.image_size} pixels, patches of {model.patch_size} pixels"
-        mirrored = "mirrored at random" if views.flip else "not mirrored"
-        layers = "".join(f", then {layer['class_name']}" for layer in views.layers)
-        rows.append(("", f"{size}; {_crops(views)}, {mirrored}{layers}"))
-        count = data.images.records.count
-        times = passes(config.steps, config.image_batch, count)
+        times = passes(config.steps, config.image_batch, data.images.records.count)
         seen.append(f"{config.image_batch} images ({times} passes)")
     if variant.text:
-        case = "lower-cased" if config.data.case == "lower" else config.data.case
-        words = f"{len(data.vocabulary):,} in the vocabulary"
+        words = f"{len(data.vocabulary):,} in the vocabulary, {config.data.case}"
         rows.append(("texts", _counts(data.texts, data.text_validation)))
-        rows.append(("", f"{data.texts.length} tokens, {words}, {case}"))
-        count = data.texts.records.count
-        times = passes(config.steps, config.text_batch, count)
+        rows.append(("", f"{data.texts.length} tokens, {words}"))
+        times = passes(config.steps, config.text_batch, data.texts.records.count)
         seen.append(f"{config.text_batch} texts ({times} passes)")
     rows += [
         ("model", f"{variant.name}: {model.num_layers} blocks of width {model.hidden_dim}"),
@@ -57,12 +50,12 @@ def _of_pretraining(run):
         ("training", f"{config.steps:,} steps of {' and '.join(seen)}"),
     ]
     if config.distillation.ratio > 0:
-        rows.append(("teachers", "; ".join(map(run.about_teacher, ("image", "text")))))
+        given = run.teacher_paths
+        own = (given.get(kind) or f"own {kind} teacher" for kind in ("image", "text"))
+        rows.append(("teachers", "; ".join(own)))
     if config.masks:
-        merge, updates = config.merge, config.merge.mask_updates
-        interval, last = merge.mask_update_interval, updates * merge.mask_update_interval
-        every = f"every {interval:,} steps up to step {last:,}"
-        rows.append(("masks", f"{merge.mask_ratio:.0%} cleared by {updates} updates, {every}"))
+        updates = f"{merge.mask_updates} updates, every {merge.mask_update_interval:,} steps"
+        rows.append(("masks", f"{merge.mask_ratio:.0%} cleared by {updates}"))
     return rows
 
 

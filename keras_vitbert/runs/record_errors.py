@@ -1,6 +1,8 @@
 """Turns failures to read records into errors that name the file and what is wrong with it."""
 
 import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,47 +16,34 @@ _ERRORS = (
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
 )
+_PLACES = ("IteratorGetNext", "ParseExample", "assertion failed")
 
 
-def reading(stream):
-    """A context that turns failures to read a stream's records into `ValueError`.
+def reading(stream: Any) -> contextlib.AbstractContextManager[None]:
+    """A context for what reads a `JointStream`'s records, or those of an object with its sources.
 
-    Args:
-        stream: `pipelines.joint_stream.JointStream`, or an object with its four sources.
+    Raises:
+        ValueError: a record cannot be read.
     """
     sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
-    return _reading(
-        (first_damage(source) for source in sources if source is not None),
-        "write the file again, or allow for damaged records with skip_damaged",
-    )
+    damages = (first_damage(source) for source in sources if source is not None)
+    return _reading(damages, ", or allow for damaged records with skip_damaged")
 
 
-def reading_images(splits):
-    """The same for the images of a task.
-
-    Args:
-        splits: iterable of `pipelines.tasks.labelled_images.LabelledImages`, or of their stores;
-            other objects are ignored.
-    """
+def reading_images(splits: Iterable) -> contextlib.AbstractContextManager[None]:
+    """The same for `LabelledImages`, or their stores, among the splits of a task."""
     stores = (getattr(split, "store", split) for split in splits)
-    return _reading(
-        (store.first_damage() for store in stores if hasattr(store, "first_damage")),
-        "write the file again, or remove it and begin in another folder",
-    )
+    return _reading(store.first_damage() for store in stores if hasattr(store, "first_damage"))
 
 
 @contextlib.contextmanager
-def _reading(damages, fix):
-    """TensorFlow does not say which file it was reading, so the records are read once more.
-
-    `damages` is an iterator that reads them and yields each source's first damage, or None.
-    """
+def _reading(damages: Iterator, more: str = ""):
+    """TensorFlow does not say which file it was reading, so `damages` read the records again."""
     try:
         yield
     except _ERRORS as error:
-        places = ("IteratorGetNext", "ParseExample", "assertion failed")
-        if not any(place in error.message for place in places):
+        if not any(place in error.message for place in _PLACES):
             raise
         say("a record cannot be read; looking for it")
         culprit = next(filter(None, damages), None) or reason_of(error)
-        raise ValueError(f"{culprit}; {fix}") from error
+        raise ValueError(f"{culprit}; write the file again{more}") from error

@@ -5,34 +5,26 @@ from typing import Any
 
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.runs.checkpoints import latest
-from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.divergence import POLICIES
+from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """An opened run; the subclasses add what is trained."""
+    """An opened run; the subclasses add what is trained, `train()` and `evaluate()`."""
 
     config: Experiment  # resolved for the devices and the data
     folder: RunFolder
     machine: Machine
     data: Any  # open: `pretraining.data.Data` or `fine_tuning.task_data.TaskData`
-    on_divergence: str = "stop"  # or skip, restore, see `runs.divergence`
+    on_divergence: str = "stop"  # of `divergence.POLICIES`
     max_divergences: int = 10  # the most steps to skip, or times to restore
     accepted: tuple[str, ...] = ()  # what may differ from what the run began with
 
     def __post_init__(self):
-        if self.on_divergence not in (known := ("stop", "skip", "restore")):
-            raise ValueError(f"on_divergence={self.on_divergence}: must be one of {known}")
-
-    def train(self, dry_run: bool = False) -> dict[str, Any]:
-        """Trains to the end, from the start or from the last checkpoint, and prints a report."""
-        raise NotImplementedError
-
-    def evaluate(self) -> dict[str, Any]:
-        """Measures what was trained on the data that it was not trained on."""
-        raise NotImplementedError
+        if self.on_divergence not in POLICIES:
+            raise ValueError(f"on_divergence={self.on_divergence}: must be one of {POLICIES}")
 
     @property
     def step(self) -> int:
@@ -53,8 +45,3 @@ class Run:
     def replicas(self) -> int:
         """How many devices share a batch."""
         return self.machine.replicas
-
-    @property
-    def peak_flops(self) -> float | None:
-        """The most operations a second; None where that is not known."""
-        return self.machine.peak_flops(self.config.dtype)

@@ -25,14 +25,9 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 
-from keras_vitbert.runs.versions import versions
+from keras_vitbert.runs.provenance import versions
 from pipelines.command_line import one_line
-from pipelines.files import (
-    json_object,
-    make_folder,
-    require_end,
-    write_atomically,
-)
+from pipelines.files import json_object, make_folder, require_end, write_atomically
 from pipelines.text_tables import csv_reader, csv_text
 
 FORMAT = 1  # of config.json
@@ -44,7 +39,7 @@ class RunFolder:
     Args:
         path: local or `gs://`.
         writes: only one of several processes that share the folder writes, see
-            `keras_vitbert.runs.workers`.
+            `keras_vitbert.runs.machine`.
 
     Attributes:
         logged_from: int, the first step that this process logs, see `summary_writer`.
@@ -57,10 +52,10 @@ class RunFolder:
         self.logged_from = 0
         self._writers = {}
 
-    def make(self, path: str | None = None) -> None:
-        """Makes the folder, or one in it, or checks that it can be written to."""
+    def make(self) -> None:
+        """Makes the folder, or checks that it can be written to."""
         if self.writes:
-            make_folder(path or self.path)
+            make_folder(self.path)
 
     def file(self, name: str) -> str:
         """The path of a file in the folder."""
@@ -73,9 +68,7 @@ class RunFolder:
             ValueError: it is damaged, or of another version of this project.
         """
         record = self._json("config.json")
-        if record is None:
-            return None
-        if record.get("format") != FORMAT:
+        if record is not None and record.get("format") != FORMAT:
             raise ValueError(
                 f"{self.file('config.json')} is not of format {FORMAT}: another version of this "
                 "project wrote it, or it is damaged"
@@ -90,13 +83,11 @@ class RunFolder:
         """The content of `result.json` of a fine-tuning trial, or None if it is not finished."""
         return self._json("result.json")
 
-    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Writes `summary.json`, with what the run was made from, and returns what was written."""
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Writes `summary.json`, with what the run was made from."""
         record = self.record()
         kept = {key: record[key] for key in ("replicas", "inputs", "accepted_changes")}
-        summary = {**summary, "versions": versions(), **kept}
-        self.write_json("summary.json", summary)
-        return summary
+        self.write_json("summary.json", {**summary, "versions": versions(), **kept})
 
     def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, str]]:
         """The rows of a log up to a step: a killed run may have written some after its checkpoint.
@@ -167,7 +158,7 @@ class RunFolder:
             require_end(self.file(name))
             with tf.io.gfile.GFile(self.file(name)) as file:
                 return file.read()
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise self._damaged(name, error) from error
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
             raise ValueError(f"{self.path}: cannot be read ({one_line(error.message)})") from error

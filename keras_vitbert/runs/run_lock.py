@@ -7,11 +7,11 @@ that start there within the same second may both get the lock.
 """
 
 import contextlib
-import json
 import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -26,78 +26,64 @@ STALE = 300
 class Locked(ValueError):
     """Another process holds the lock."""
 
+    def __init__(self, path: str, content: str):
+        holder = content.partition(",")[0] or "another process"
+        super().__init__(f"{os.path.dirname(path)}: {holder} is training there")
+
 
 @contextlib.contextmanager
-def held(folder, writes=True):
+def held(folder: str, writes: bool = True) -> Iterator[None]:
     """Holds the lock of a folder while the block runs.
 
     Args:
-        folder: str, the run's folder, which exists; local or `gs://`.
-        writes: bool, whether this process takes the lock; of those that share a run, one does.
+        folder: the run's folder, which exists; local or `gs://`.
+        writes: whether this process takes the lock; of those that share a run, one does.
 
     Raises:
         Locked: another process holds it.
     """
+    lock = contextlib.nullcontext
     if writes:
-        with (_renewed if "://" in folder else _locked)(os.path.join(folder, LOCK)):
-            yield
-    else:
+        lock = _renewed if "://" in folder else _locked
+    with lock(os.path.join(folder, LOCK)):
         yield
 
 
 @contextlib.contextmanager
 def _locked(path):
     """Holds the operating system's lock on a file."""
-    file = _lock(path)
-    while not _is_there(file, path):  # its holder has just removed it
-        file.close()
-        file = _lock(path)
-    with file:
+    with open(path, "a+") as file:
         try:
-            file.truncate(0)
-            _name_holder(file, path)
+            if not take_lock(file):
+                file.seek(0)
+                raise Locked(path, file.read())
+        except OSError as error:  # the file system has no locks
+            say(f"{path}: cannot be locked ({error}); do not run the same command twice at once")
+        if not os.fstat(file.fileno()).st_nlink:  # its holder has just removed it
+            raise Locked(path, "")
+        file.truncate(0)
+        with contextlib.suppress(OSError):  # on a full disk nobody is named
+            print(_holder(), file=file, end="", flush=True)
+        try:
             yield
         finally:
             os.unlink(path)
 
 
-def _name_holder(file, path):
-    try:
-        os.write(file.fileno(), json.dumps(_holder()).encode())
-    except OSError as error:  # the disk is full
-        raise OSError(error.errno, error.strerror, path) from error
-
-
-def _lock(path):
-    file = open(path, "a+")
-    try:
-        if not take_lock(file):
-            with file:
-                file.seek(0)
-                raise _refusal(path, file.read())
-    except OSError as error:  # the file system has no locks
-        say(f"{path}: cannot be locked ({error}); do not run the same command twice at once")
-    return file
-
-
-def _is_there(file, path):
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
 @contextlib.contextmanager
 def _renewed(path):
     """Holds a file that says when it was last renewed."""
-    _require_stale(path)
-    write_atomically(path, json.dumps(_holder()))
+    with contextlib.suppress(tf.errors.NotFoundError), tf.io.gfile.GFile(path) as file:
+        content = file.read()
+        if time.time() - _renewed_at(content) < STALE:
+            raise Locked(path, content)
+    write_atomically(path, _holder())
     ended = threading.Event()
 
     def renew():
         while not ended.wait(RENEWAL):
             with contextlib.suppress(OSError, tf.errors.OpError):  # the next renewal may succeed
-                write_atomically(path, json.dumps(_holder()))
+                write_atomically(path, _holder())
 
     renewal = threading.Thread(target=renew, name="lock", daemon=True)
     renewal.start()
@@ -110,27 +96,12 @@ def _renewed(path):
             tf.io.gfile.remove(path)
 
 
-def _require_stale(path):
-    """Refuses a file that was renewed a short time ago."""
-    with contextlib.suppress(tf.errors.NotFoundError), tf.io.gfile.GFile(path) as file:
-        content, renewed = file.read(), 0.0
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: nobody holds it
-            renewed = float(json.loads(content)["renewed"])
-        if time.time() - renewed < STALE:
-            raise _refusal(path, content)
-
-
 def _holder():
-    return {"host": socket.gethostname(), "process": os.getpid(), "renewed": time.time()}
+    return f"process {os.getpid()} on {socket.gethostname()}, {time.time()}"
 
 
-def _refusal(path, content):
+def _renewed_at(content):
     try:
-        holder = json.loads(content)
-        who = f"process {holder['process']} on {holder['host']}"
-    except (ValueError, KeyError, TypeError):  # the holder has just begun to write
-        who = "another process"
-    return Locked(
-        f"{os.path.dirname(path)}: {who} is training there; wait for its end, stop it, or use "
-        "another folder"
-    )
+        return float(content.rpartition(", ")[2])
+    except ValueError:  # damaged: nobody holds it
+        return 0.0

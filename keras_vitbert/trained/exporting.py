@@ -15,7 +15,7 @@ import uuid
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.runs.origin import ORIGIN_FILE, origin_of
+from keras_vitbert.runs.provenance import ORIGIN_FILE, origin_of
 from keras_vitbert.trained.finding import exported_versions
 from keras_vitbert.trained.served_model import FILL_MASK, ServedModel, input_name
 from keras_vitbert.trained.trained_model import TrainedModel

@@ -11,7 +11,7 @@ from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
-from keras_vitbert.runs.input_digests import names_digest
+from keras_vitbert.runs.provenance import names_digest
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained import finding, google_and_keras_hub, hub, hugging_face
 from keras_vitbert.trained.trained_model import CENTRAL_CROP, TrainedModel

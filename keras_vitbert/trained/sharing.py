@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.origin import ORIGIN_FILE, origin_of
+from keras_vitbert.runs.provenance import ORIGIN_FILE, origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.architectures import ARCHITECTURES
 from keras_vitbert.trained.hub import HEADS
@@ -147,7 +147,7 @@ def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
     Args:
         kind: one of `hub.available_kinds(trained)`, an architecture of transformers, such as
             `BertModel`, or `run` for the weights of a run.
-        origin: of `keras_vitbert.runs.origin.origin_of(trained)`.
+        origin: of `keras_vitbert.runs.provenance.origin_of(trained)`.
     """
     library, architecture = "keras" if kind == "run" else "keras-hub", ""
     if kind in ARCHITECTURES:

@@ -52,7 +52,7 @@ def folder(tmp_path, monkeypatch):
     experiment = experiment_dict(config)
     about = {"vocabulary": list(SPECIAL_TOKENS), "classes": classes, "about": {"records": {}}}
     Identity(experiment, {}, **about).begin(run_folder)
-    checkpoints.save(run_folder.checkpoints, trainer, keep=1)
+    checkpoints.write(run_folder.checkpoints, checkpoints.snapshot(trainer), keep=1)
     parts = {"baselines": {}, "mask": {}, "bad_records": []}
     validation = {"image_accuracy": 0.1}
     run_folder.finish({"steps": 500, "seconds": 1.0, "validation": validation, **parts})

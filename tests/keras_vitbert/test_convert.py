@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert import convert, predict
-from keras_vitbert.runs.input_digests import weights_sha256
-from keras_vitbert.runs.origin import origin_of
+from keras_vitbert.runs.provenance import origin_of, weights_sha256
 from keras_vitbert.trained.loading import load
 from pipelines.command_line import run
 from tests.keras_vitbert.tiny_runs import content_of, files_below, pretrain

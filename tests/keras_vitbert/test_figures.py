@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_vitbert import figures
 from keras_vitbert.extras.paper_figures.runs import PretrainedRun
-from keras_vitbert.runs.origin import made_of
+from keras_vitbert.runs.provenance import made_of
 from keras_vitbert.trained.sharing import write_weights
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE

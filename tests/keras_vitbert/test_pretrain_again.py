@@ -86,6 +86,7 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
     status, line = run("batch", "vit", 2)  # between two checkpoints
     assert status == EXIT_STOPPED and line.startswith("stopped: at step 2")
     assert last_step(vit) == 2 and not (vit / "summary.json").exists() and not bert.exists()
+    assert not (folder / "config.json").exists()  # the student has not begun
 
     status, line = run("batch", "bert", 4)  # its last step: it is finished, the student not begun
     assert status == EXIT_STOPPED and line.startswith("stopped: ")

@@ -76,22 +76,6 @@ def test_an_accepted_change_is_not_recorded_beside_a_process_that_trains(refused
         refused(*flags, culprit=str(unfinished), output_dir=unfinished)
 
 
-def test_a_run_that_is_to_end_where_it_is(refused, unfinished):
-    flags = ["--variant=vit", "--config.steps=9", "--accept_changes=config.steps"]
-    refused(*flags, culprit="steps", output_dir=unfinished)
-
-
-def test_weights_to_start_from_that_come_too_late(refused, finished, unfinished):
-    flags = ["--variant=vit", f"--initial_weights={finished('vit')}"]
-    flags.append("--accept_changes=initial_weights")
-    refused(*flags, culprit="initial_weights", output_dir=unfinished)
-
-
-def test_another_vocabulary_than_that_of_the_run(refused, finished, other_vocabulary):
-    flags = ["--variant=bert", other_vocabulary]
-    refused(*flags, culprit=" vocabulary", output_dir=finished("bert"))
-
-
 def test_other_data_than_those_of_the_run(refused, finished, sources, tmp_path):
     """As many records of the same classes, but others; the same files in another order."""
     others = write_sources(tmp_path, seed=1)

@@ -13,7 +13,7 @@ from keras_vitbert.pretrain import main
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE
-from tests.keras_vitbert.tiny_runs import arguments, pretrain
+from tests.keras_vitbert.tiny_runs import arguments
 from tests.said import without_status
 
 
@@ -83,10 +83,3 @@ def test_one_line_on_stderr(sources, tmp_path):
     assert error.startswith("error: ") and "nothing-*" in error
     assert done.returncode == EXIT_BAD_INPUT and done.stdout == ""
     assert not os.listdir(tmp_path)
-
-
-def test_debug_shows_where(sources, tmp_path, capsys):
-    flags = ["--variant=vit", "--config.data.images.train=nothing-*", "--debug"]
-    assert pretrain(sources, tmp_path, *flags) == EXIT_BAD_INPUT
-    first, *_, last = without_status(capsys.readouterr().err)
-    assert first.startswith("Traceback") and last.startswith("error: ") and "nothing-*" in last

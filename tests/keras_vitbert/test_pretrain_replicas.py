@@ -98,7 +98,7 @@ def test_a_run_goes_on_with_replicas(finished, sources, tmp_path, replicas):
     """From the middle of an epoch: what it has summed up is shared among the replicas.
 
     They hold unequal numbers of masked tokens. A whole run on two replicas, in two processes, is in
-    `runs/test_workers.py`.
+    `runs/test_machine.py`.
     """
     wanted = finished(*ONE_DEVICE)
     folder = tmp_path / "run"

@@ -16,8 +16,8 @@ import tensorflow as tf
 from keras_vitbert.experiments.fine_tuning.evaluation import MEASURES, Split
 from keras_vitbert.experiments.fine_tuning.task_data import cut
 from keras_vitbert.experiments.fine_tuning.trials import Trial
-from keras_vitbert.runs.origin import accepted_lines
 from keras_vitbert.runs.progress import shares_line, summed
+from keras_vitbert.runs.provenance import accepted_lines
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.text_tables import csv_text

@@ -28,9 +28,9 @@ from keras_vitbert.experiments.fine_tuning.task_data import TaskData
 from keras_vitbert.experiments.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.identity import FREE_OF_FINE_TUNING, Identity, experiment_dict
-from keras_vitbert.runs.input_digests import data_digest
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.overview import overview
+from keras_vitbert.runs.provenance import data_digest
 from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder

@@ -3,12 +3,11 @@
 import dataclasses
 import os
 
-import tensorflow as tf
-
 from keras_vitbert.configs import sample as sample_config
 from keras_vitbert.configs.model import PAPER_SIZES
 from keras_vitbert.configs.pretraining import Pretraining
-from pipelines.command_line import one_line, say
+from keras_vitbert.runs.run_folder import RunFolder
+from pipelines.command_line import say
 from pipelines.images.image_records import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.joint_stream import JointStream
@@ -24,25 +23,17 @@ _SAMPLE_CLASSES = list("0123456789")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Sources of the modalities, from which a variant takes what it needs; None if not opened.
-
-    Attributes:
-        images, image_validation: `ImageStream`.
-        texts, text_validation: `TextStream`.
-        vocabulary: list of str.
-        case: str, whether texts are lower-cased, see `pipelines.text.casing`; None without texts.
-        classes: list of str, the names of the image classes in order; None if unknown.
-        sizes: dict of `num_classes`, `vocabulary_size` and `max_sequence_length` to the values in
-            the data, for open data only; see `Pretraining.with_sizes`.
-    """
+    """Sources of the modalities, from which a variant takes what it needs; None if not opened."""
 
     images: ImageStream | None = None
     image_validation: ImageStream | None = None
     texts: TextStream | None = None
     text_validation: TextStream | None = None
     vocabulary: list[str] | None = None
-    case: str | None = None
-    classes: list[str] | None = None
+    case: str | None = None  # whether texts are lower-cased, see `pipelines.text.casing`
+    classes: list[str] | None = None  # their names in order; None if unknown
+    # `num_classes`, `vocabulary_size` and `max_sequence_length` of open data, for
+    # `Pretraining.with_sizes`.
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def stream(self, config: Pretraining) -> JointStream:
@@ -60,18 +51,18 @@ class Data:
         )
 
 
-def open_data(config, cache_dir="", skip_damaged=0):
+def open_data(
+    config: Pretraining, cache_dir: str = "", skip_damaged: int = 0, cache: bool = False
+) -> Data:
     """Opens training and validation data.
 
     Args:
-        config: `Pretraining`; with `data.source` "sample", the sample data are prepared on demand.
-            Only the modalities of its variant are opened.
-        cache_dir: str, where prepared sample data are kept; see `pipelines.prepare.sample`.
-        skip_damaged: int, how many damaged records of all files may be skipped. Above 0, all
-            records are checked first.
-
-    Returns:
-        `Data`.
+        config: with `data.source` "sample", the sample data are prepared on demand. Only the
+            modalities of its variant are opened.
+        cache_dir: where prepared sample data are kept; see `pipelines.prepare.sample`.
+        skip_damaged: how many damaged records of all files may be skipped. Above 0, all records are
+            checked first.
+        cache: whether training records are kept in memory once they have been read.
 
     Raises:
         ValueError: something is missing, is damaged or does not fit the model.
@@ -80,72 +71,69 @@ def open_data(config, cache_dir="", skip_damaged=0):
     if data.source == "sample":
         data = _sample(config, cache_dir)
 
-    def opened(key, pattern, open_source):
-        """A source, without its damaged records if some may be skipped."""
-        if not pattern:
-            raise ValueError(f"{key} is empty; give a pattern of files, see docs/data.md")
-        if not skip_damaged:
-            return open_source(RecordFiles.find(pattern))
-        return open_without_damaged(pattern, open_source, skip_damaged)
-
     def open_both(modality, open_source, batch):
         """The sources of training and of validation."""
-        files = getattr(data, modality)
-        train, validation = (
-            opened(f"data.{modality}.{split}", pattern, open_source)
-            for split, pattern in (("train", files.train), ("validation", files.validation))
-        )
+        found = []
+        for split in ("train", "validation"):
+            pattern = getattr(getattr(data, modality), split)
+            if not pattern:
+                raise ValueError(f"data.{modality}.{split} is empty; give a pattern of files")
+            if skip_damaged:
+                found.append(open_without_damaged(pattern, open_source, skip_damaged))
+            else:
+                found.append(open_source(RecordFiles.find(pattern)))
+        train, validation = found
         if train.records.count < getattr(config, batch):
             raise ValueError(
-                f"{train.records.pattern} holds {train.records.count} records, fewer than one step "
+                f"{train.records.pattern} holds {train.records.count} records, fewer than a step "
                 f"takes; set {batch} to at most that"
             )
         return train, validation
 
-    def open_images(records):
-        views = ImageViews.from_config(model.image_size, data.images)
-        offset = data.images.label_offset
-        count = sizes["num_classes"]
-        return ImageStream(records, count, label_offset=offset, views=views)
-
-    def open_texts(records):
-        size, length = sizes["vocabulary_size"], model.max_sequence_length
-        return TextStream.open(records, vocabulary, size, length, data.text.masking.to_dict())
-
-    parts = {"sizes": {}}
-    sizes = parts["sizes"]
+    opened, sizes = {}, {}
     if config.parts.images:
-        parts["classes"], sizes["num_classes"] = _classes(data, model.num_classes)
-        parts["images"], parts["image_validation"] = open_both("images", open_images, "image_batch")
+        classes, sizes["num_classes"] = _classes(data, model.num_classes)
+        offset = data.images.label_offset
+        views = ImageViews.from_config(model.image_size, data.images)
+
+        def open_images(records):
+            count = sizes["num_classes"]
+            return ImageStream(records, count, label_offset=offset, views=views).check()
+
+        images, image_validation = open_both("images", open_images, "image_batch")
+        opened |= {"images": images, "image_validation": image_validation, "classes": classes}
     if config.parts.text:
         if not data.vocabulary:
             raise ValueError("data.vocabulary is empty; give a vocabulary file")
-        vocabulary = parts["vocabulary"] = read_vocabulary(data.vocabulary)
-        size = sizes["vocabulary_size"] = model.vocabulary_size or len(vocabulary)
-        if len(vocabulary) > size:
-            raise ValueError(
-                f"{data.vocabulary} has {len(vocabulary)} entries, the model has {size}; leave "
-                "model.vocabulary_size out"
-            )
-        if len(vocabulary) < size:
+        vocabulary = read_vocabulary(data.vocabulary)
+        size, count = model.vocabulary_size or len(vocabulary), len(vocabulary)
+        if count > size:
+            raise ValueError(f"model.vocabulary_size={size}: {data.vocabulary} has {count} entries")
+        if count < size:
             say(
-                f"model.vocabulary_size={size}: {data.vocabulary} has {len(vocabulary)} "
-                "entries; the other rows are never trained"
+                f"model.vocabulary_size={size}: {data.vocabulary} has {count} entries; the other "
+                "rows are never trained"
             )
-        parts["texts"], parts["text_validation"] = open_both("text", open_texts, "text_batch")
-        both = (parts["texts"], parts["text_validation"])
-        manifests = {k: m for source in both for k, m in source.records.manifests.items()}
-        recorded = recorded_case(manifests)
-        parts["case"] = case_of(data.vocabulary, vocabulary, data.case, recorded)
-        sizes["max_sequence_length"] = max(parts["texts"].length, parts["text_validation"].length)
-    opened_data = Data(**parts)
-    damaged = left_out(opened_data)
+        length, masking = model.max_sequence_length, data.text.masking.to_dict()
+
+        def open_texts(records):
+            return TextStream.open(records, vocabulary, size, length, masking)
+
+        texts = open_both("text", open_texts, "text_batch")
+        manifests = {k: m for source in texts for k, m in source.records.manifests.items()}
+        case = case_of(data.vocabulary, vocabulary, data.case, recorded_case(manifests))
+        sizes |= {
+            "vocabulary_size": size,
+            "max_sequence_length": max(source.length for source in texts),
+        }
+        opened |= {"texts": texts[0], "text_validation": texts[1]}
+        opened |= {"vocabulary": vocabulary, "case": case}
+    found = Data(**opened, sizes=sizes)
+    damaged = left_out(found)
     check_limit(damaged, skip_damaged)
     for damage in damaged[:_DAMAGE_SHOWN]:
         say(f"left out: {damage}")
-    if len(damaged) > _DAMAGE_SHOWN:
-        say(f"left out: {len(damaged) - _DAMAGE_SHOWN} more")
-    return opened_data
+    return found
 
 
 def _sample(config, cache_dir):
@@ -176,32 +164,17 @@ def _classes(data, count):
 
     The names are the sample's, or those in `classes.txt` beside the training images.
     """
-    if data.source == "sample":
-        path, names = "the sample", _SAMPLE_CLASSES
-    else:
-        path = os.path.join(os.path.dirname(data.images.train), "classes.txt")
-        names = _read_classes(path)
+    names, folder = _SAMPLE_CLASSES, os.path.dirname(data.images.train)
+    if data.source != "sample":
+        text = RunFolder(folder).read("classes.txt")
+        names = None if text is None else text.splitlines()
     if names is None:
         if not count:
             count = PAPER_SIZES["num_classes"]
-            say(
-                f"{path}: not found, so the number of classes is unknown; assuming {count:,} "
-                "(model.num_classes)"
-            )
+            say(f"model.num_classes: assuming {count:,}, as {folder}/classes.txt is not there")
         return None, count
     if count not in (0, len(names)):
         raise ValueError(
-            f"model.num_classes={count}: {path} has {len(names)} classes; leave it out, "
-            "or fix the file"
+            f"model.num_classes={count}: the images have {len(names)} classes, see classes.txt"
         )
     return names, len(names)
-
-
-def _read_classes(path):
-    try:
-        if not tf.io.gfile.exists(path):
-            return None
-        with tf.io.gfile.GFile(path) as file:
-            return file.read().splitlines()
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({one_line(error)}); fix or remove it") from error

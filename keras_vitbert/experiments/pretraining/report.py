@@ -2,14 +2,21 @@
 
 import dataclasses
 import time
+from typing import Any
+
+import numpy as np
 
 from keras_vitbert.inspection.activations import co_activation
 from keras_vitbert.inspection.values import read_values, stored_steps
 from keras_vitbert.runs import divergence
-from keras_vitbert.runs.origin import accepted_lines
 from keras_vitbert.runs.progress import shares_line
+from keras_vitbert.runs.provenance import accepted_lines
+from keras_vitbert.runs.record_errors import reading
+from keras_vitbert.training.joint_trainer import JointTrainer
+from pipelines.joint_stream import JointStream
 from pipelines.shards.records import left_out
 
+_EXAMPLES = 20_000  # training examples that the frequencies are estimated from
 _MEASURES = (
     ("image accuracy", "image_accuracy", "image_majority_accuracy"),
     ("masked-LM loss", "mlm_loss", "mlm_unigram_loss"),
@@ -18,53 +25,97 @@ _MEASURES = (
 )
 
 
-def summarised(run, trainer, stream, began, resumed_from, scores, masks):
-    """The content of `summary.json`, without what the run was made from: dict.
+def summarised(
+    run: Any,
+    trainer: JointTrainer,
+    stream: JointStream,
+    began: float,
+    resumed_from: int,
+    masks: dict[str, Any],
+) -> dict[str, Any]:
+    """The content of `summary.json`, without what the run was made from.
 
     Args:
-        run, trainer, stream: `PretrainingRun`, its `JointTrainer` and `JointStream`.
-        began: float, the time that the run began.
-        resumed_from: int, the step that training started from.
-        scores: dict, of `baselines`.
-        masks: dict, of `mask_summary`.
+        run: `PretrainingRun`.
+        trainer, stream: of the run.
+        began: the time that the run began.
+        resumed_from: the step that training started from.
+        masks: of `mask_summary`.
     """
-    rows = run.folder.rows(up_to_step=trainer.step)
+    folder, step, scores = run.folder, trainer.step, baselines(stream)
+    row = (folder.rows(up_to_step=step) or [{"step": 0}])[-1]
+    validation = {name: value for name, value in row.items() if name.startswith("val_") and value}
+    if int(row["step"]) != step or not validation:
+        raise ValueError(
+            f"{folder.path}/metrics.csv is damaged (it lacks the validation at step {step}); write "
+            f"the name of an older checkpoint into {folder.checkpoints}/LAST, or begin again"
+        )
     return {
         "variant": run.variant.name,
-        "steps": trainer.step,
+        "steps": step,
         "seconds": round(time.time() - began, 1),
-        **_rates(rows[-1] if rows else {}),
+        "images_per_second": float(row.get("images_per_second") or 0.0),
+        "tokens_per_second": float(row.get("tokens_per_second") or 0.0),
         "parameters": trainer.network.count_params(),
         "resumed_from_step": resumed_from,
-        "validation": _last_validation(run.folder, rows, trainer.step),
+        "validation": {name.removeprefix("val_"): float(x) for name, x in validation.items()},
         "baselines": scores,
         "mask": masks,
-        "co_activation": _co_activation(run.folder.path, trainer.step),
+        "co_activation": _co_activation(folder.path, step),
         "divergences": divergence.counts(trainer),
         "bad_records": [dataclasses.asdict(damage) for damage in left_out(stream)],
     }
 
 
-def _rates(row):
-    """Images and tokens a second from the last row of the log; 0 for an absent modality."""
-    names = ("images_per_second", "tokens_per_second")
-    return {name: float(row.get(name) or 0.0) for name in names}
+def baselines(data: Any) -> dict[str, float]:
+    """Scores of a model that has learned frequencies and nothing else.
+
+    The most frequent class, the unigram distribution of masked tokens (add-one smoothing) and the
+    more frequent next-sentence label are estimated from the first 20,000 training examples and
+    measured on the validation examples.
+
+    Args:
+        data: a `Data` or a `JointStream`.
+
+    Returns:
+        `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats per masked
+        token) and `nsp_majority_accuracy`, for the modalities that `data` has.
+    """
+    result = {}
+    with reading(data):
+        if data.images is not None:
+            counts = np.bincount(_labels(data.images, _EXAMPLES))
+            labels = _labels(data.image_validation)
+            result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
+        if data.texts is not None:
+            ids, next_sentence = _answers(data.texts, _EXAMPLES)
+            counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
+            majority = np.bincount(next_sentence, minlength=2).argmax()
+            ids, next_sentence = _answers(data.text_validation)
+            log_probabilities = np.log((counts + 1) / (counts + 1).sum())
+            result["mlm_unigram_accuracy"] = float(np.mean(ids == counts.argmax()))
+            result["mlm_unigram_loss"] = float(-log_probabilities[ids].mean())
+            result["nsp_majority_accuracy"] = float(np.mean(next_sentence == majority))
+    return result
 
 
-def _last_validation(folder, rows, step):
-    """The last validation in the log, which is that of the last step."""
-    row = rows[-1] if rows else {"step": 0}
-    values = {name: value for name, value in row.items() if name.startswith("val_") and value}
-    if int(row["step"]) != step or not values:
-        raise ValueError(
-            f"{folder.path}/metrics.csv is damaged (it lacks the validation at step {step}); write "
-            f"the name of an older checkpoint into {folder.checkpoints}/LAST, or begin again"
-        )
-    return {name.removeprefix("val_"): float(value) for name, value in values.items()}
+def _labels(source, limit=-1):
+    batches = source.labels().take(limit).batch(1024)
+    return np.concatenate([labels.numpy() for labels in batches])
 
 
-def mask_summary(trainer):
-    """The sparsity of the masks: dict, empty without masks. All workers call it."""
+def _answers(source, limit=-1):
+    """The ids of all masked tokens, and all next-sentence labels."""
+    ids, next_sentence = [], []
+    end = source.records.count if limit < 0 else min(limit, source.records.count)
+    for batch in source.validation(0, end).batch(1024):
+        ids.append(batch["masked_ids"].numpy()[batch["masked_weights"].numpy() > 0])
+        next_sentence.append(batch["next_sentence_labels"].numpy())
+    return np.concatenate(ids), np.concatenate(next_sentence)
+
+
+def mask_summary(trainer: JointTrainer) -> dict[str, Any]:
+    """The sparsity of the masks; empty without masks. All workers call it."""
     scalars = trainer.mask_sparsity()
     if not scalars:
         return {}
@@ -88,29 +139,20 @@ def _co_activation(path, step):
     }
 
 
-def printed(summary, folder):
-    """A run's results in a few lines: str.
-
-    Args:
-        summary: the content of `summary.json`.
-        folder: str, the run's, whose files it names.
-    """
+def printed(summary: dict[str, Any], folder: str) -> str:
+    """A run's `summary.json` in a few lines, which name files of its folder."""
     validation, baseline = summary["validation"], summary["baselines"]
     lines = [f"{summary['variant']}: {summary['steps']} steps, {summary['seconds']} s"]
     for name, measure, base in _MEASURES:
         if measure in validation:
             lines.append(f"  {name:<23}{validation[measure]:8.4f}  baseline {baseline[base]:.4f}")
-    if summary["mask"]:
-        blocks = ", ".join(
-            f"{block} {sparsity:.3f}"
-            for block, sparsity in summary["mask"]["sparsity_per_block"].items()
-        )
-        lines.append(f"  {'mask sparsity':<23}{summary['mask']['sparsity']:8.4f}  ({blocks})")
+    if mask := summary["mask"]:
+        blocks = ", ".join(f"{name} {x:.3f}" for name, x in mask["sparsity_per_block"].items())
+        lines.append(f"  {'mask sparsity':<23}{mask['sparsity']:8.4f}  ({blocks})")
     if summary["bad_records"]:
         lost = sum(damage["records"] for damage in summary["bad_records"])
         lines.append(f"  {lost} damaged records were skipped")
-    not_applied = summary.get("divergences", {}).get("not_applied", 0)
-    if not_applied:
+    if not_applied := summary["divergences"]["not_applied"]:
         lines.append(f"  {not_applied} steps were not applied: {folder}/divergences.csv")
     lines += [f"  {shares_line(summary['time'])}", *accepted_lines(summary)]
     lines.append(f"  details: {folder}/summary.json; tensorboard --logdir {folder}")

@@ -8,11 +8,14 @@ from typing import Any
 
 from keras_vitbert.configs.pretraining import Pretraining, Variant
 from keras_vitbert.experiments.pretraining import report
-from keras_vitbert.experiments.pretraining.baselines import baselines
+from keras_vitbert.experiments.pretraining.data import Data, open_data
 from keras_vitbert.experiments.pretraining.initial_weights import open_initial, start_from
-from keras_vitbert.experiments.pretraining.step_flops import step_flops
 from keras_vitbert.experiments.pretraining.teachers import load_teacher
-from keras_vitbert.experiments.pretraining.trainer import build_trainer, image_layers_of
+from keras_vitbert.experiments.pretraining.trainer import (
+    build_trainer,
+    image_layers_of,
+    step_flops,
+)
 from keras_vitbert.inspection.callbacks import (
     ActivationMaps,
     FeatureProbes,
@@ -27,13 +30,13 @@ from keras_vitbert.runs.identity import (
     FREE_OF_PRETRAINING,
     INITIAL_WEIGHTS,
     Identity,
-    add_inputs,
     experiment_dict,
 )
-from keras_vitbert.runs.input_digests import data_digest, model_digest
 from keras_vitbert.runs.loop import fit
+from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.overview import overview
 from keras_vitbert.runs.progress import time_shares
+from keras_vitbert.runs.provenance import data_digest, model_digest
 from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
@@ -52,20 +55,22 @@ class PretrainingRun(Run):
     """A pre-training."""
 
     config: Pretraining  # of its variant, see `Pretraining.as_variant`
+    data: Data
     # Existing teachers by kind, `image` or `text`, see `teachers.load_teacher`. A missing one is
     # pre-trained in FOLDER/teachers/vit or bert, and found there the next time.
     teacher_paths: dict[str, str] = dataclasses.field(default_factory=dict)
     initial_weights: str = ""  # what `initial_weights.open_initial` opens; "": random
     profile: tuple[int, ...] = ()  # the first and last step to trace; not on JAX
-    teaches: str = ""  # `image` or `text` for a teacher that is trained on demand
+    is_teacher: bool = False  # whether it is trained on demand for another run
 
     def __post_init__(self):
         super().__post_init__()
         if self.profile:
-            fits = len(self.profile) == 2 and 1 <= self.profile[0] <= self.profile[1]
-            if not fits or self.profile[1] > self.config.steps:
-                most = f"1 <= START <= STOP <= {self.config.steps}"
-                raise ValueError(f"profile={self.profile}: must be START,STOP, {most}")
+            steps = (1, *self.profile, self.config.steps)
+            if len(steps) != 4 or list(steps) != sorted(steps):
+                raise ValueError(
+                    f"profile={self.profile}: must be the first and last step to trace"
+                )
             if self.machine.devices.on_jax:
                 raise ValueError("profile: traces TensorFlow alone, not JAX")
 
@@ -118,74 +123,125 @@ class PretrainingRun(Run):
         """The run of an `image` or `text` teacher that is trained on demand, in a subfolder."""
         name = _TEACHERS[kind]
         steps = self.config.value(f"teachers.{kind}_steps") or self.config.steps
-        return PretrainingRun(
+        folder = os.path.join(self.folder.path, "teachers", name)
+        return dataclasses.replace(
+            self,
             config=self.config.as_variant(name).with_values({"steps": steps}),
-            folder=RunFolder(os.path.join(self.folder.path, "teachers", name), self.folder.writes),
-            machine=self.machine,
-            data=self.data,
-            teaches=kind,
-            on_divergence=self.on_divergence,
-            max_divergences=self.max_divergences,
-            accepted=self.accepted,
+            folder=RunFolder(folder, self.folder.writes),
+            teacher_paths={},
+            initial_weights="",
+            profile=(),
+            is_teacher=True,
         )
 
-    def about_teacher(self, kind: str) -> str:
-        """Where a teacher comes from, in words."""
-        steps = self.config.value(f"teachers.{kind}_steps") or self.config.steps
-        own = f"{_TEACHERS[kind]}, {steps:,} steps, trained first unless it exists"
-        return f"{kind}s: {self.teacher_paths.get(kind) or own}"
+
+def open_pretraining(
+    config: Pretraining,
+    folder: str,
+    machine: Machine,
+    *,
+    image_teacher: str = "",
+    text_teacher: str = "",
+    skip_damaged: int = 0,
+    cache: bool = False,
+    cache_dir: str = "",
+    writes: bool = True,
+    **options: Any,
+) -> PretrainingRun:
+    """Opens a run, new or to be resumed. Nothing is written but what the data need.
+
+    Args:
+        config: what the devices and the data decide is resolved here.
+        folder: of the run.
+        machine: where it computes.
+        image_teacher, text_teacher: see `PretrainingRun.teacher_paths`; "" for none.
+        skip_damaged, cache, cache_dir: see `pretraining.data.open_data`.
+        writes: whether the folder may be written to.
+        options: further fields of `PretrainingRun`.
+
+    Raises:
+        ValueError: the devices cannot do what the config asks for, or data are missing or damaged.
+    """
+    config = config.for_devices(machine.devices)
+    with machine.workers.watched(), doing("opening the data"):
+        data = open_data(config, cache_dir, skip_damaged, cache)
+    config = config.with_sizes(data.sizes).as_variant(config.variant)
+    if data.case:
+        config = config.with_values({"data.case": data.case})
+    return PretrainingRun(
+        config=config,
+        folder=RunFolder(folder, machine.workers.is_chief and writes),
+        machine=machine,
+        data=data,
+        teacher_paths={"image": image_teacher, "text": text_teacher},
+        **options,
+    )
 
 
 def _pretrain(run, dry_run=False):
-    config, variant, folder, data = run.config, run.variant, run.folder, run.data
-    began = time.time()
+    config, folder = run.config, run.folder
+    began, own_teachers, initial = time.time(), {}, None
     if layers := image_layers_of(config):
         layers.check()
-    stream = data.stream(config)
+    stream = run.data.stream(config)
     inputs = {name: data_digest(source.records) for name, source in stream.sources.items()}
     # Load first, so that a mismatch leaves no folder behind.
-    teachers, initial, own_teachers = {}, None, []
+    given = {kind: path for kind, path in run.teacher_paths.items() if path}
+    teachers = {}
     if config.distillation.ratio > 0:
-        teachers = _given_teachers(run, run.teacher_paths)
-        for kind, teacher in teachers.items():
-            inputs[f"{kind}_teacher"] = model_digest(teacher)
-        own_teachers = [f"{kind}_teacher" for kind in _TEACHERS if _has_own(run, kind)]
+        own_teachers = {kind: run.of_teacher(kind) for kind in _TEACHERS if kind not in given}
+        teachers = {kind: _loaded(run, kind, path) for kind, path in given.items()}
     if run.initial_weights:
-        initial = open_initial(run.initial_weights, config, data)
+        initial = open_initial(run.initial_weights, config, run.data)
         inputs[INITIAL_WEIGHTS] = model_digest(initial.network)
-    identity = Identity(
-        experiment_dict(config),
-        inputs,
-        vocabulary=data.vocabulary if variant.text else None,
-        classes=data.classes if variant.images else None,
-        free=free_settings(variant),
-        accepted=run.accepted,
-        later=own_teachers,
-        about={"records": stream.training_records},
-        replicas=run.replicas,
-        dropout_generator=generator_of(run.strategy) if drops(config.model) else "",
-    )
+    identity = _identity(run, stream, inputs, teachers)
     summary = folder.summary()
     if summary is not None or folder.record() is not None:
-        changes = identity.changes(folder)
+        begun = [kind for kind, teacher in own_teachers.items() if teacher.folder.record()]
+        changes = identity.changes(folder, later=[f"{kind}_teacher" for kind in begun])
         # A student that goes on may keep a finished teacher.
-        if summary is not None and changes and not run.teaches:
-            raise ValueError(
-                f"{folder.path} holds a finished run, which accepts no changes "
-                f"({', '.join(change['name'] for change in changes)})"
-            )
+        if summary is not None and changes and not run.is_teacher:
+            names = ", ".join(change["name"] for change in changes)
+            raise ValueError(f"{folder.path} holds a finished run, which accepts no {names}")
     if dry_run:
         print(overview(run))
         return {}
     if summary is not None:
-        say(f"{variant.name}: {summary['steps']} steps are done, see {folder.path}/summary.json")
+        say(f"{run.variant.name}: {summary['steps']} steps are done, see {folder.path}")
         return summary
     folder.make()
-    with held(folder.path, run.workers.is_chief):
-        identity.begin(folder)  # under the lock: another process may train here
-        if not run.teaches:
+    with held(folder.path, run.workers.is_chief):  # another process may train here
+        if not run.is_teacher:
             print(overview(run))
-        return _trained(run, stream, teachers, initial, began)
+        teachers_began = time.monotonic()
+        for kind, teacher in own_teachers.items():
+            _pretrain(teacher)
+            teachers[kind] = _loaded(run, kind, teacher.folder.path)
+        seconds = time.monotonic() - teachers_began
+        _identity(run, stream, inputs, teachers).begin(folder)
+        return _trained(run, stream, teachers, initial, began, seconds)
+
+
+def _loaded(run, kind, path):
+    with run.strategy.scope():
+        return load_teacher(kind, path, run.config, run.data)
+
+
+def _identity(run, stream, inputs, teachers):
+    """What the run is made from: `Identity`."""
+    config, variant = run.config, run.variant
+    digests = {f"{kind}_teacher": model_digest(teacher) for kind, teacher in teachers.items()}
+    return Identity(
+        experiment_dict(config),
+        {**inputs, **digests},
+        vocabulary=run.data.vocabulary if variant.text else None,
+        classes=run.data.classes if variant.images else None,
+        free=free_settings(variant),
+        accepted=run.accepted,
+        about={"records": stream.training_records},
+        replicas=run.replicas,
+        dropout_generator=generator_of(run.strategy) if drops(config.model) else "",
+    )
 
 
 def free_settings(variant: Variant) -> tuple[str, ...]:
@@ -194,22 +250,9 @@ def free_settings(variant: Variant) -> tuple[str, ...]:
     return (*FREE_OF_PRETRAINING, *(["merge."] if one_modality else []))
 
 
-def _has_own(run, kind):
-    """Whether a teacher is not given, but in the run's folder."""
-    return not run.teacher_paths.get(kind) and run.of_teacher(kind).folder.record() is not None
-
-
-def _trained(run, stream, teachers, initial, began):
-    """Trains what `pretrain` has opened and checked; returns the content of `summary.json`."""
-    config, variant, folder = run.config, run.variant, run.folder
-    label, of_teachers, known = variant.name, 0.0, {}
-    if config.distillation.ratio > 0:
-        teachers_began = time.monotonic()
-        own, known = _missing_teachers(run, teachers)
-        digests = {f"{kind}_teacher": model_digest(network) for kind, network in own.items()}
-        add_inputs(folder, digests, run.accepted)
-        teachers |= own
-        of_teachers = time.monotonic() - teachers_began
+def _trained(run, stream, teachers, initial, began, seconds_of_teachers):
+    """Trains what `_pretrain` has opened and checked; returns the content of `summary.json`."""
+    config, folder, label = run.config, run.folder, run.variant.name
     before, own_began = times(), time.monotonic()
     with doing(f"{label}: building the model"):
         trainer = build_trainer(config, run.strategy, Teachers(**teachers))
@@ -223,18 +266,8 @@ def _trained(run, stream, teachers, initial, began):
         f"{label}: {count:,} parameters ({size:.2f} GB with gradients and moments), "
         f"{config.steps} steps{shared}, in {folder.path}"
     )
-    about = {"variant": variant.name}
-    if run.initial_weights:
-        about["initial_weights"] = run.initial_weights
-    # These write about a step before its checkpoint does: a resumed run starts after it.
-    callbacks = [RunTexts(folder, about, config), WeightAverages(config.steps)]
-    callbacks += _joint_callbacks(run, trainer, stream)
-    if config.probes.interval:
-        probes = config.probes
-        callbacks.append(
-            FeatureProbes(stream, folder, probes.interval, probes.examples, config.steps)
-        )
     with contextlib.ExitStack() as stack:
+        callbacks = _callbacks(run, trainer, stream)
         if run.profile:
             callbacks.append(stack.enter_context(Profile(*run.profile, folder)))
         stack.enter_context(reading(stream))
@@ -244,66 +277,41 @@ def _trained(run, stream, teachers, initial, began):
     masks = report.mask_summary(trainer)
     if run.workers.is_chief:
         with doing(f"{label}: computing baselines from frequencies"):
-            scores = baselines(stream, known)
-        summary = report.summarised(run, trainer, stream, began, resumed_from, scores, masks)
-        summary["time"] = time_shares(before, own_began, of_teachers)
+            summary = report.summarised(run, trainer, stream, began, resumed_from, masks)
+        summary["time"] = time_shares(before, own_began, seconds_of_teachers)
         finish_session(folder)
         folder.finish(summary)
     run.workers.wait()
     return folder.summary()
 
 
-def _joint_callbacks(run, trainer, stream):
-    """The callbacks of a run with both modalities."""
-    if not (trainer.has_images and trainer.has_text):
-        return []
+def _callbacks(run, trainer, stream):
+    """What looks at a run. It writes about a step before its checkpoint does."""
     config, folder = run.config, run.folder
-    callbacks, look_at = [], config.inspection
-    if trainer.merge.mask:
-        merge = config.merge
-        callbacks.append(
-            MaskSchedule(merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update)
-        )
-        if look_at.mask_pictures:
-            callbacks.append(MaskPictures(folder))
-    if look_at.gradient_interval:
-        callbacks.append(GradientProbe(folder, look_at.gradient_interval, config.steps))
-    if look_at.activation_interval:
-        callbacks.append(
-            ActivationMaps(
-                stream,
-                run.data.vocabulary,
-                folder,
-                interval=look_at.activation_interval,
-                examples=look_at.activation_examples,
-                steps=config.steps,
+    merge, probes, look_at, steps = config.merge, config.probes, config.inspection, config.steps
+    about = {"variant": run.variant.name}
+    if run.initial_weights:
+        about["initial_weights"] = run.initial_weights
+    callbacks = [RunTexts(folder, about, config), WeightAverages(steps)]
+    if trainer.has_images and trainer.has_text:
+        if trainer.merge.mask:
+            schedule = merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update
+            callbacks.append(MaskSchedule(*schedule))
+            if look_at.mask_pictures:
+                callbacks.append(MaskPictures(folder))
+        if look_at.gradient_interval:
+            callbacks.append(GradientProbe(folder, look_at.gradient_interval, steps))
+        if look_at.activation_interval:
+            callbacks.append(
+                ActivationMaps(
+                    stream,
+                    run.data.vocabulary,
+                    folder,
+                    interval=look_at.activation_interval,
+                    examples=look_at.activation_examples,
+                    steps=steps,
+                )
             )
-        )
+    if probes.interval:
+        callbacks.append(FeatureProbes(stream, folder, probes.interval, probes.examples, steps))
     return callbacks
-
-
-def _given_teachers(run, paths):
-    """The teachers that already exist: dict of kind to network."""
-    with run.strategy.scope():
-        return {
-            kind: load_teacher(kind, path, run.config, run.data)
-            for kind, path in paths.items()
-            if path
-        }
-
-
-def _missing_teachers(run, given):
-    """The teachers that were not given, pre-trained unless they are finished.
-
-    Returns:
-        (dict of kind to network; dict, the baselines of their runs, which have the same data).
-    """
-    networks, known = {}, {}
-    for kind in _TEACHERS:
-        if kind not in given:
-            teacher = run.of_teacher(kind)
-            scores = _pretrain(teacher)["baselines"]
-            if not any(run.accepted):  # else it may have been trained on other data
-                known |= scores
-            networks |= _given_teachers(run, {kind: teacher.folder.path})
-    return networks, known

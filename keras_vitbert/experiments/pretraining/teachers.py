@@ -2,6 +2,8 @@
 
 import itertools
 
+from keras_vitbert.configs.pretraining import Pretraining
+from keras_vitbert.experiments.pretraining.data import Data
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained.finding import RUN, WANTED, find
 from keras_vitbert.trained.loading import open_source
@@ -9,18 +11,17 @@ from keras_vitbert.trained.trained_model import first_difference
 from keras_vitbert.training.distillation import Teacher
 from pipelines.command_line import say
 
+_HEADS = {"image": "image", "text": "mlm"}
 
-def load_teacher(kind, path, config, data):
+
+def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teacher:
     """Opens an existing teacher and checks it against the student.
 
     Args:
-        kind: str, `image` or `text`.
-        path: str, the folder of a finished run, or anything that `trained.finding.find` takes.
-        config: `Pretraining` of the student.
-        data: `keras_vitbert.experiments.pretraining.data.Data` of the student.
-
-    Returns:
-        `PreTrainingNetwork` of a run, else `Teacher`.
+        kind: `image` or `text`.
+        path: the folder of a finished run, or anything that `trained.finding.find` takes.
+        config: of the student.
+        data: of the student.
 
     Raises:
         ValueError: there is no such teacher, it is damaged, or its inputs or outputs differ from
@@ -28,31 +29,25 @@ def load_teacher(kind, path, config, data):
     """
     try:
         source = find(path)
+        trained = open_source(source, config.dtype)
+        if source.kind == RUN and not trained.summary:
+            raise ValueError(f"{path}: holds a run that is not finished; run its command again")
+        if _HEADS[kind] not in trained.heads:
+            raise ValueError(f"{path}: has no {_HEADS[kind]} head; {WANTED}")
+        network = _network_of(trained)
         if kind == "image":
-            return _image_teacher(source, path, config, data)
-        return _text_teacher(source, path, config, data)
+            _check_classes(network, trained.classes, path, config, data)
+            return Teacher(network)
+        _check_texts(trained, path, config, data)
+        if network.nsp_head is None:
+            say(f"{path}: has no next-sentence head; it teaches masked-LM only")
+        return Teacher(network, config.model.vocabulary_size)
     except ValueError as error:
         raise ValueError(f"{kind}_teacher: {error}") from error
 
 
-def _opened(kind, source, path, config):
-    """The `TrainedModel` of a teacher; it must have the modality and a head."""
-    trained = open_source(source, config.dtype)
-    if source.kind != RUN:
-        if {"image": "image", "text": "mlm"}[kind] not in trained.heads:
-            lacking = {"image": "no image classifier", "text": "no masked-LM head"}[kind]
-            raise ValueError(f"{path}: is {source.kind} and has {lacking}; {WANTED}")
-        return trained
-    backbone = trained.backbone
-    if not trained.summary:
-        raise ValueError(f"{path}: holds a run that is not finished; run its command again")
-    if (backbone.image_size if kind == "image" else backbone.vocabulary_size) is None:
-        raise ValueError(f"{path}: is a run of variant {trained.name}, which has no {kind}s")
-    return trained
-
-
 def _network_of(trained):
-    """The network of a model that is not from a run, as a `PreTrainingNetwork`."""
+    """The network of a trained model, as a `PreTrainingNetwork`."""
     if isinstance(trained.network, PreTrainingNetwork):
         return trained.network
     # A preset of this project holds one head.
@@ -64,70 +59,43 @@ def _network_of(trained):
     return network
 
 
-def _image_teacher(source, path, config, data):
-    student, is_run = config.model, source.kind == RUN
-    trained = _opened("image", source, path, config)
-    size = trained.backbone.image_size
-    if is_run and size != student.image_size:  # other teachers resize their images
-        raise ValueError(
-            f"{path}: takes images of {size} pixels, the student of {student.image_size}; set "
-            "model.image_size or give another teacher"
-        )
-    network = trained.network if is_run else _network_of(trained)
-    if network.num_classes != student.num_classes:
-        raise ValueError(
-            f"{path}: has {network.num_classes} classes, the student {student.num_classes}; give "
-            "another teacher"
-        )
-    _check_classes(trained.classes, path, data, quiet=is_run)
-    return network if is_run else Teacher(network)
-
-
-def _check_classes(theirs, path, data, quiet):
-    """Refuses classes in another order; says so if only their number can be checked."""
-    ours = data.classes
+def _check_classes(network, theirs, path, config, data):
+    """Refuses other classes, or another order; says so if only their number can be checked."""
+    ours, wanted = data.classes, config.model.num_classes
+    if network.num_classes != wanted:
+        raise ValueError(f"{path}: has {network.num_classes} classes, the student {wanted}")
     if ours is None or theirs is None:
-        if not quiet:
-            whose = "the teacher has no class names"
-            if theirs is not None:
-                whose = "there is no classes.txt beside the training images"
-            say(f"{path}: {whose}; only the number of classes was checked")
+        whose = "the teacher has no class names"
+        if theirs is not None:
+            whose = "there is no classes.txt beside the training images"
+        say(f"{path}: {whose}; only the number of classes was checked")
         return
     index = first_difference(ours, theirs)
     if index is not None:
         raise ValueError(
-            f"{path}: has other classes or another order: class {index} is {theirs[index]!r}, the "
-            f"student's {ours[index]!r}; give another teacher, or fix classes.txt beside the "
-            "training images"
+            f"{path}: class {index} is {theirs[index]!r}, the student's {ours[index]!r}; give "
+            "another teacher, or fix classes.txt beside the training images"
         )
 
 
-def _text_teacher(source, path, config, data):
-    wanted, is_run = config.model.vocabulary_size, source.kind == RUN
-    trained = _opened("text", source, path, config)
+def _check_texts(trained, path, config, data):
+    """Refuses other tokens, or fewer, or shorter texts."""
     for index, (our, their) in enumerate(
         itertools.zip_longest(data.vocabulary, trained.vocabulary)
     ):
         if our != their:
-            ours_is, theirs_is = ("none" if x is None else repr(x) for x in (our, their))
             raise ValueError(
-                f"{path}: has another vocabulary: token {index} is {theirs_is}, the student's "
-                f"{ours_is}; give the teacher's as data.vocabulary, with texts tokenized "
-                "by it, or another teacher"
+                f"{path}: has another vocabulary: token {index} is {their!r}, the student's "
+                f"{our!r}; give the teacher's as data.vocabulary, with texts tokenized by it"
             )
-    size, longest = trained.backbone.vocabulary_size, trained.backbone.max_sequence_length
-    if size < wanted or (is_run and size > wanted):  # other teachers cut off surplus logits
+    backbone, wanted = trained.backbone, config.model.vocabulary_size
+    if backbone.vocabulary_size < wanted:
         raise ValueError(
-            f"{path}: has {size} tokens, the student {wanted}; set model.vocabulary_size={size}"
+            f"{path}: has {backbone.vocabulary_size} tokens, the student {wanted}: set "
+            "model.vocabulary_size"
         )
-    if longest < data.texts.length:
+    if backbone.max_sequence_length < data.texts.length:
         raise ValueError(
-            f"{path}: takes at most {longest} tokens, the texts have {data.texts.length}; give "
-            "another teacher"
+            f"{path}: takes at most {backbone.max_sequence_length} tokens, the texts have "
+            f"{data.texts.length}"
         )
-    if is_run:
-        return trained.network
-    network = _network_of(trained)
-    if network.nsp_head is None:
-        say(f"{path}: has no next-sentence head; it teaches masked-LM only")
-    return Teacher(network, wanted)

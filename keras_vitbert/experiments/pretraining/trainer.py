@@ -1,4 +1,4 @@
-"""Builds the trainer of a pre-training config."""
+"""Builds the trainer of a pre-training config, and counts the operations of its step."""
 
 from typing import Any
 
@@ -6,15 +6,19 @@ import keras
 
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.merging import get_merge
+from keras_vitbert.model.flops import TRAINING, image_flops, text_flops
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.image_layers import image_layers
+from keras_vitbert.training.image_layers import ImageLayers, image_layers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
+from pipelines.joint_stream import JointStream
 
 
-def build_trainer(config: Pretraining, strategy: Any, teachers: Teachers | None = None):
-    """A compiled `JointTrainer`, with weights drawn from the config's seed.
+def build_trainer(
+    config: Pretraining, strategy: Any, teachers: Teachers | None = None
+) -> JointTrainer:
+    """A compiled trainer, with weights drawn from the config's seed.
 
     Args:
         config: of its variant, see `Pretraining.as_variant`.
@@ -48,10 +52,27 @@ def build_trainer(config: Pretraining, strategy: Any, teachers: Teachers | None 
     return trainer
 
 
-def image_layers_of(config: Pretraining):
-    """The layers that the training step applies to images, or None.
+def image_layers_of(config: Pretraining) -> ImageLayers | None:
+    """The layers that the training step applies to images.
 
     Raises:
         ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
     """
     return image_layers(config.layers, config.model.image_size, config.seed, "data.images.layers")
+
+
+def step_flops(trainer: JointTrainer, stream: JointStream) -> int:
+    """The floating-point operations of a training step, including those of the teachers."""
+    total, texts, teachers = 0, stream.texts, trainer.teachers
+    for network, passes in ((trainer.network, TRAINING), (teachers.image, 1)):
+        if trainer.has_images and network is not None:
+            network = getattr(network, "network", network)  # of a `Teacher`
+            classes, head = network.num_classes, network.heads["image"]
+            flops = image_flops(network.backbone, classes, head)
+            total += passes * stream.images_per_step * flops
+    for network, passes in ((trainer.network, TRAINING), (teachers.text, 1)):
+        if trainer.has_text and network is not None:
+            backbone = getattr(network, "network", network).backbone
+            flops = text_flops(backbone, texts.length, texts.predictions)
+            total += passes * stream.text_batch * flops
+    return total

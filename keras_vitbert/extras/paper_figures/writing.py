@@ -15,7 +15,7 @@ from keras_vitbert.extras.paper_figures.figures import (
 from keras_vitbert.extras.paper_figures.runs import FineTunedRun, Lacking, PretrainedRun
 from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
 from keras_vitbert.inspection.drawing import COLUMN, PRINT, encoded, mask_figure, style
-from keras_vitbert.runs.origin import made_of
+from keras_vitbert.runs.provenance import made_of
 from pipelines.command_line import say
 from pipelines.files import make_folder, write_atomically
 

@@ -15,8 +15,8 @@ from statistics import mean
 from keras_vitbert.extras.reproduction.plan import Plan, Run
 from keras_vitbert.extras.reproduction.prepared import prepared
 from keras_vitbert.inspection.probes import RIDGE
+from keras_vitbert.runs.provenance import commit, versions
 from keras_vitbert.runs.run_lock import held
-from keras_vitbert.runs.versions import commit, versions
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED, Stopped, stop_request
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say

@@ -329,7 +329,7 @@ class Fitting(keras.Model):
     # Keras' `fit` fails under `MultiWorkerMirroredStrategy` in two places (keras#20585): before the
     # first step it averages the first batch over the replicas, including strings and labels, and
     # after each step it averages scalars over an axis that they do not have. A test in
-    # `tests/keras_vitbert/runs/test_workers.py` fails once the two methods below can go.
+    # `tests/keras_vitbert/runs/test_machine.py` fails once the two methods below can go.
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Does nothing: network, optimiser and metrics are built before `fit`."""

@@ -49,20 +49,6 @@ def test_what_is_left_to_the_devices():
     assert config_of("pets", dtype="float32").for_devices(Devices(on_tpu=True)).dtype == "float32"
 
 
-def test_what_gpus_get():
-    newer, older = ((8, 6),), ((7, 0),)
-    config = config_of("pets")
-    found = config.for_devices(Devices(gpus=newer))
-    assert (found.dtype, found.jit_compile) == ("mixed_bfloat16", "on")
-    assert config.for_devices(Devices(gpus=older)).dtype == "float32"
-    shared = config.for_devices(Devices(gpus=newer * 2, shared=True))
-    assert (shared.dtype, shared.jit_compile) == ("mixed_bfloat16", "off")
-    config = config.with_values({"images.layers": ({"class_name": "GridMask"},)})
-    assert config.for_devices(Devices(gpus=newer)).jit_compile == "off"
-    with pytest.raises(ValueError, match="^jit_compile.*GridMask"):
-        config.with_values({"jit_compile": "on"}).for_devices(Devices(gpus=newer))
-
-
 @pytest.mark.parametrize(
     ("name", "culprit", "changes"),
     [

@@ -13,10 +13,9 @@ from keras_vitbert.inspection.callbacks import ActivationMaps
 from keras_vitbert.inspection.drawing import activation_figures, picture, style
 from keras_vitbert.inspection.values import read_values
 from keras_vitbert.runs.loop import fit
-from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.workers import Workers
 from tests.keras_vitbert.tiny_runs import config_of
 
 VARIANT = "vitbert_no_kd"

@@ -13,10 +13,9 @@ import tensorflow as tf
 
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.runs import divergence, loop
-from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.workers import Workers
 from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.optimizers import SGD
 from pipelines.command_line import Diverged

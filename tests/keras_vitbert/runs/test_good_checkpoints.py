@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.callbacks import Checkpoints
-from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
-from keras_vitbert.runs.workers import Workers
+from keras_vitbert.runs.machine import Workers
 from keras_vitbert.training.step_check import StepCheck
 
 
@@ -104,7 +103,7 @@ def follow(folder, events, keep):
                 for each in (ours, theirs):
                     each.train(steps, event[0] == "steps", float(number))
             case "save" | "validate":
-                checkpoints.save(folder, ours, keep, event == "validate")
+                checkpoints.write(folder, checkpoints.snapshot(ours, event == "validate"), keep)
                 theirs.save(event == "validate")
             case "back":
                 ours.train(1, False, 0.0)
@@ -161,6 +160,7 @@ def test_any_sequence_of_events(tmp_path, seed):
 def test_a_validation_shows_the_weights_that_it_was_made_with(tmp_path, ema):
     """With averages, it has not seen the weights; only the steps after the checkpoint do."""
     settings = {"steps": 100, "steps_per_epoch": 20, "checkpoint_interval": 20}
+    settings["checkpoints_to_keep"] = 1
     run = types.SimpleNamespace(
         config=types.SimpleNamespace(**settings),
         folder=types.SimpleNamespace(checkpoints=str(tmp_path)),
@@ -168,8 +168,7 @@ def test_a_validation_shows_the_weights_that_it_was_made_with(tmp_path, ema):
     )
     trainer = OneWeight(ema)
     good = []
-    with CheckpointWriter(str(tmp_path), 1, run.workers) as writer:
-        keeper = Checkpoints(run, writer)
+    with Checkpoints(run) as keeper:
         keeper.set_model(trainer)
         # Before the third, a step goes wrong: the averages hide what it would have shown.
         for epoch, steps in enumerate(((20,), (20,), (19, 1), (20,))):
@@ -178,6 +177,6 @@ def test_a_validation_shows_the_weights_that_it_was_made_with(tmp_path, ema):
                 trainer.train(1, False, 0.0)
             trainer.step_check.best.assign(1.0)
             keeper.on_epoch_end(epoch, {"val_loss": 2.0})
-            writer.wait()
+            keeper.wait()
             good.append(getattr(_good(str(tmp_path)), "step", None))
     assert good == ([None, 20, 20, 60] if ema else [20, 40, 60, 80])

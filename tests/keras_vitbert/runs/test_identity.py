@@ -8,9 +8,9 @@ import pytest
 
 from keras_vitbert.configs import sample
 from keras_vitbert.runs import identity
-from keras_vitbert.runs.identity import Identity, add_inputs, config_of, experiment_dict
+from keras_vitbert.runs.identity import Identity, config_of, experiment_dict
+from keras_vitbert.runs.provenance import versions
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.versions import versions
 from tests.keras_vitbert.tiny_runs import content_of, files_below
 
 FIRST, OTHER = "a" * 64, "b" * 64
@@ -68,16 +68,8 @@ def test_all_that_differs_is_named(tmp_path):
     other = {"inputs": {**same, "texts": OTHER}, "vocabulary": ["b"], "classes": ["cat"]}
     refused(tmp_path, *names, changes=changes, **other)
     refused(tmp_path, "other classes", inputs=same, classes=["dog"])
-    refused(tmp_path, "image_teacher, which is not", inputs={"texts": FIRST, "images": FIRST})
-    refused(tmp_path, "no initial_weights", inputs={**same, "initial_weights": FIRST})
-
-
-def test_a_run_of_something_else_is_named_by_that_alone(tmp_path):
-    begin(tmp_path)
-    config = sample.get_config().with_values({"variant": "vit", "seed": 9})
-    other = Identity(experiment_dict(config), {})
-    with pytest.raises(ValueError, match="a run with variant=joint, not vit; give what"):
-        other.begin(RunFolder(str(tmp_path)))
+    refused(tmp_path, "other image_teacher", inputs={"texts": FIRST, "images": FIRST})
+    refused(tmp_path, "other initial_weights", inputs={**same, "initial_weights": FIRST})
 
 
 @pytest.mark.parametrize(
@@ -123,8 +115,8 @@ def test_accepted_changes_are_told_and_kept(tmp_path, capsys, prefix):
     ]
     assert record(tmp_path)["experiment"]["seed"] == 5 and record(tmp_path)["records"] == 4
     refused(tmp_path, "other texts", inputs={"texts": FIRST}, changes={"seed": 5})
-    summary = RunFolder(str(tmp_path)).finish({"steps": 1})
-    assert content_of(tmp_path / "summary.json") == summary
+    RunFolder(str(tmp_path)).finish({"steps": 1})
+    summary = content_of(tmp_path / "summary.json")
     assert summary["inputs"]["texts"] == OTHER and summary["accepted_changes"] == changes
     assert summary["versions"] == versions()
 
@@ -138,16 +130,14 @@ def test_initial_weights_and_the_vocabulary_may_never_change(tmp_path, other):
     refused(tmp_path, "other ", accepted=["initial_weights", "vocabulary"], **other)
 
 
-def test_what_a_run_makes_itself_is_recorded_later(tmp_path):
+def test_what_a_run_makes_itself_is_compared_once_it_is_made(tmp_path):
     folder = RunFolder(str(tmp_path))
-    begin(tmp_path)
-    add_inputs(folder, {"image_teacher": FIRST})
-    assert record(tmp_path)["inputs"]["image_teacher"] == FIRST
+    begin(tmp_path, {"image_teacher": FIRST})
     with pytest.raises(ValueError, match="other image_teacher"):
-        add_inputs(folder, {"image_teacher": OTHER})
-    refused(tmp_path, "image_teacher, which is not given")
-    begin(tmp_path, later=["image_teacher"])
-    add_inputs(folder, {"image_teacher": OTHER}, ["image_teacher"])
+        identity_of().changes(folder)
+    assert identity_of().changes(folder, later=["image_teacher"]) == []
+    refused(tmp_path, "other image_teacher", inputs={"image_teacher": OTHER})
+    begin(tmp_path, {"image_teacher": OTHER}, accepted=["image_teacher"])
     assert record(tmp_path)["inputs"]["image_teacher"] == OTHER
 
 
@@ -177,7 +167,7 @@ def test_a_run_may_be_shortened_to_what_is_not_done(tmp_path, done, steps):
     begin(tmp_path)
     if done:
         folder = tmp_path / "checkpoints" / f"step-{done:08d}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "step.json").write_text(json.dumps({"step": done}))
         (tmp_path / "checkpoints" / "LAST").write_text(f"{folder.name}\n")
     arguments = {"changes": {"steps": steps}, "accepted": ["steps"]}

@@ -7,10 +7,9 @@ import tensorflow as tf
 
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.runs import loop
-from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.workers import Workers
 from tests.said import without_status
 
 
@@ -101,7 +100,5 @@ def test_it_is_told_where_it_goes_on(train, capsys):
 
 
 def test_a_start_within_an_execution_is_refused(train):
-    with pytest.raises(
-        ValueError, match="steps_per_execution=4: .* step 6, .* value that works is 2$"
-    ):
+    with pytest.raises(ValueError, match="^steps_per_execution=4: .* 6"):
         train(6, 12, 4, executed=4)

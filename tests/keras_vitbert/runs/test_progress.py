@@ -1,6 +1,8 @@
 """Lines of progress, on a clock of their own."""
 
 import collections
+import io
+import itertools
 import re
 import sys
 import time
@@ -61,35 +63,34 @@ def steps_of(lines):
     return [int(re.search(r"step ([\d,]+) of", line)[1].replace(",", "")) for line in lines]
 
 
-def test_a_run_of_minutes_has_a_line_at_each_twentieth(told):
+def test_lines_of_a_run_of_minutes(told):
     lines = told(500, 0.5)
-    assert steps_of(lines) == [1, *range(25, 501, 25)]
     assert lines[0] == "vit: step 1 of 500, loss 0.500"
-    # 475 steps of half a second; that of tracing would add to them.
-    assert lines[1] == "vit: step 25 of 500, loss 0.500, 100 images/s, 4 min left"
-    assert lines[-2].endswith(", 12 s left") and lines[-1].endswith("100 images/s")
+    # Half a second a step; the time of tracing would add to them.
+    assert lines[1] == "vit: step 21 of 500, loss 0.500, 100 images/s, 4 min left"
+    assert lines[-1] == "vit: step 500 of 500, loss 0.500, 100 images/s"
 
 
-def test_a_short_run_has_few_lines_and_a_slow_one_no_long_silence(told):
-    assert steps_of(told(10, 0.01)) == [1, 10]
-    assert steps_of(told(60, 10)) == [1, *range(3, 61, 3)]  # a twentieth and 30 s are the same
-    assert steps_of(told(1000, 4))[:4] == [1, 9, 17, 25]
-
-
-def test_a_run_of_days_is_told_less_often(told):
-    lines = told(300_000, 1)
-    assert 100 < len(lines) < 600
+@pytest.mark.parametrize("start", [0, 500])
+@pytest.mark.parametrize(
+    ("steps", "seconds", "least", "most"),
+    [(510, 0.01, 1, 6), (1000, 2, 20, 90), (30_000, 10, 100, 700)],
+)
+def test_lines_are_few_without_a_long_silence(told, steps, seconds, least, most, start):
+    found = steps_of(told(steps, seconds, start))
+    assert found[0] == start + 1 and found[-1] == steps and least < len(found) <= most
+    for one, next_one in itertools.pairwise(found):
+        so_far = 40 + (next_one - start) * seconds
+        assert (next_one - one) * seconds <= max(30, so_far / 100) + seconds
 
 
 def test_what_is_left_is_counted_from_where_it_was_resumed(told):
     lines = told(500, 1, start=400)
-    assert steps_of(lines)[0] == 401
-    assert lines[1].startswith("vit: step 425 of 500") and lines[1].endswith(", 75 s left")
+    assert lines[1].startswith("vit: step 411 of 500") and lines[1].endswith(", 89 s left")
 
 
 def test_the_trials_that_follow_are_named(told):
-    lines = told(100, 1, later=600.0)
-    assert lines[1].endswith("2 min left, 12 min for all trials")
+    assert re.search(r"left, 1\d min for all trials$", told(100, 1, later=600.0)[1])
 
 
 def test_utilisation_is_that_of_the_steps_alone(told):
@@ -103,7 +104,7 @@ def test_one_process_speaks(told):
 
 
 def test_validation_is_told_and_timed(clock, capsys):
-    with RunProgress("vit", 10, Throughput(), validation_batches=20) as callback:
+    with RunProgress("vit", 10, Throughput()) as callback:
         callback.set_model(types.SimpleNamespace(step=10, steps_per_execution=1))
         callback.on_test_begin()
         clock[0] += 31
@@ -112,7 +113,7 @@ def test_validation_is_told_and_timed(clock, capsys):
         callback.on_test_end(logs)
         clock[0] += 1
     *_, part, line = capsys.readouterr().err.splitlines()
-    assert part == "validating, batch 3 of 20, 31 s ..."
+    assert part.startswith("validating, batch 3")
     assert line == (
         "vit: step 10 of 10: validation image_loss 0.250, mlm_loss 0.750, image_accuracy 0.900"
     )
@@ -127,14 +128,8 @@ def test_a_validation_that_fails_leaves_nothing_open(clock):
 
 
 def test_a_terminal_has_one_bar(monkeypatch):
-    class Terminal:
-        encoding, text = "utf-8", ""
-
-        def write(self, text):
-            self.text += text
-
-        def flush(self):
-            pass
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
 
         def isatty(self):
             return True
@@ -152,10 +147,9 @@ def test_a_terminal_has_one_bar(monkeypatch):
             callback._bar.refresh()
         status.say("a message")
     assert sys.stderr is terminal
-    assert (
-        "vit: saving a checkpoint, step 2 of 2" in terminal.text and "a message\n" in terminal.text
-    )
-    *_, last, cursor = terminal.text.splitlines()
+    text = terminal.getvalue()
+    assert "vit: saving a checkpoint, step 2 of 2" in text and "a message\n" in text
+    *_, last, cursor = text.splitlines()
     assert "vit: step 2 of 2, loss 0.500" in last.rpartition("\r")[2]
     assert cursor == "\x1b[?25h"  # shown again
 
@@ -168,12 +162,8 @@ def test_shares_of_time(clock):
         clock[0] += 1
     clock[0] += 1
     seconds = time_shares(before, began, teachers=2.0)
-    assert {name: s for name, s in seconds.items() if s} == {
-        "steps": 6,
-        "drawing": 1,
-        "teachers": 2,
-        "other": 1,
-    }
+    spent = {"steps": 6, "drawing": 1, "teachers": 2, "other": 1}
+    assert {name: s for name, s in seconds.items() if s} == spent
     assert shares_line(seconds) == "time: 60% steps, 20% teachers, 10% drawing, 10% other"
     both = summed([seconds, {}, {"steps": 1.0, "other": 0.5}])
     assert both["steps"] == 7 and both["other"] == 1.5 and summed([{}]) == {}

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from keras_vitbert.runs.origin import origin_of
+from keras_vitbert.runs.provenance import origin_of
 from keras_vitbert.trained.loading import load
 from keras_vitbert.trained.sharing import model_card
 from keras_vitbert.trained.trained_model import TrainedModel

@@ -18,10 +18,9 @@ from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.experiments.fine_tuning.search import FineTuningRun
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.runs.machine import Machine
+from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import Locked, held
-from keras_vitbert.runs.workers import Workers
 from pipelines.command_line import Diverged
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 from tests.keras_vitbert.tiny_tasks import TEXTS

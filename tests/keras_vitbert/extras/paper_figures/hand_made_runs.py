@@ -55,5 +55,5 @@ def write_run_with_checkpoint(folder, sources, name):
     names = CLASS_NAMES if variant.images else None
     Identity(experiment_dict(config), {}, words, names).begin(run)
     trainer.step = 10
-    checkpoints.save(run.checkpoints, trainer, keep=1)
+    checkpoints.write(run.checkpoints, checkpoints.snapshot(trainer), keep=1)
     np.savez(folder / "masks.npz", **masks)

@@ -15,8 +15,8 @@ from jax.errors import JaxRuntimeError
 from keras_vitbert import pretrain
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.identity import Identity
+from keras_vitbert.runs.machine import Workers
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.runs.workers import Workers
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked

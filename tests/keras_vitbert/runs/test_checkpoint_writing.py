@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.checkpoint_writer import CheckpointWriter
+from keras_vitbert.runs.callbacks import Checkpoints
 from keras_vitbert.training.step_check import StepCheck
 from pipelines.command_line import Diverged
 from pipelines.files import write_atomically
@@ -18,6 +18,13 @@ from pipelines.files import write_atomically
 CHIEF, OTHER = (
     types.SimpleNamespace(is_chief=is_chief, wait=lambda: None) for is_chief in (True, False)
 )
+
+
+def keeper(folder, workers):
+    """The callback, which keeps two checkpoints in a folder."""
+    config = types.SimpleNamespace(checkpoints_to_keep=2)
+    folder = types.SimpleNamespace(checkpoints=str(folder))
+    return Checkpoints(types.SimpleNamespace(config=config, folder=folder, workers=workers))
 
 
 class Trainer:
@@ -73,7 +80,7 @@ def gate(monkeypatch):
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, gate):
     trainer = Trainer()
-    with CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+    with keeper(tmp_path, CHIEF) as writer:
         for _ in range(3):
             trainer.train()
         expected = trainer.copies()
@@ -110,7 +117,7 @@ def test_a_snapshot_keeps_its_values():
 
 def test_one_at_a_time(tmp_path, gate):
     trainer = Trainer()
-    with CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+    with keeper(tmp_path, CHIEF) as writer:
         writer.save(trainer)
         trainer.train()
         second = threading.Thread(target=writer.save, args=(trainer,))
@@ -132,7 +139,7 @@ def test_a_failure_is_told_at_the_next_chance(tmp_path, monkeypatch, how):
     monkeypatch.setattr(checkpoints, "write_atomically", full)
     with (
         pytest.raises(OSError, match="No space left"),
-        CheckpointWriter(str(tmp_path), 2, CHIEF) as writer,
+        keeper(tmp_path, CHIEF) as writer,
     ):
         writer.save(trainer)
         if how == "check":
@@ -147,20 +154,20 @@ def test_a_failure_is_told_at_the_next_chance(tmp_path, monkeypatch, how):
 def test_another_error_is_not_hidden_and_the_checkpoint_is_awaited(tmp_path, gate, capsys):
     trainer = Trainer()
     threading.Timer(0.3, gate.set).start()
-    with pytest.raises(Diverged), CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+    with pytest.raises(Diverged), keeper(tmp_path, CHIEF) as writer:
         writer.save(trainer)
         raise Diverged("a bad step")
     assert checkpoints.latest(str(tmp_path)) == (str(tmp_path / "step-00000000"), 0)
     (tmp_path / "step-00000001").write_text("in the way")
     trainer.train()
-    with pytest.raises(Diverged), CheckpointWriter(str(tmp_path), 2, CHIEF) as writer:
+    with pytest.raises(Diverged), keeper(tmp_path, CHIEF) as writer:
         writer.save(trainer)
         raise Diverged("a bad step")
     assert "the last checkpoint was not written: " in capsys.readouterr().err
 
 
 def test_only_the_chief_writes(tmp_path):
-    with CheckpointWriter(str(tmp_path), 2, OTHER) as writer:
+    with keeper(tmp_path, OTHER) as writer:
         writer.save(Trainer())
         writer.wait()
     assert os.listdir(tmp_path) == []
@@ -173,7 +180,7 @@ def test_unfinished_files_of_a_killed_run_go_with_the_next_checkpoint(tmp_path):
     for name in ("state.data-00000-of-00001.tempstate12345", "step.json.tmp-0a1b", "tmp-notes.txt"):
         (folder / name).write_text("unfinished")
     (tmp_path / "LAST.tmp-0a1b").write_text("unfinished")
-    checkpoints.save(str(tmp_path), Trainer(), keep=1)
+    checkpoints.write(str(tmp_path), checkpoints.snapshot(Trainer()), keep=1)
     assert {path.name for path in tmp_path.iterdir()} == {"LAST", "step-00000000"}
     wanted = {"state.data-00000-of-00001", "state.index", "step.json", "tmp-notes.txt"}
     assert {path.name for path in folder.iterdir()} == wanted

@@ -1,6 +1,7 @@
 """Digests tell other content, and only that."""
 
 import shutil
+import subprocess
 from typing import Any
 
 import keras
@@ -9,7 +10,8 @@ import pytest
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from keras_vitbert.runs.input_digests import data_digest, model_digest, weights_sha256
+from keras_vitbert.runs import provenance
+from keras_vitbert.runs.provenance import data_digest, model_digest, weights_sha256
 from keras_vitbert.training.distillation import Teacher
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import write_shards
@@ -142,3 +144,33 @@ def test_what_lies_between_the_ends_counts(tmp_path, manifest):
 def test_records_that_are_looked_through_for_damage_have_the_same_checksums(shards):
     wanted = records(shards).checksums_sha256
     assert records(shards, skip=True).without({0: "bad"}).checksums_sha256 == wanted
+
+
+def test_the_commit_is_that_of_the_package(tmp_path, monkeypatch):
+    def git(*arguments):
+        names = "-c", "user.name=x", "-c", "user.email=x"
+        found = subprocess.run(
+            ["git", *names, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return found.stdout.strip()
+
+    package = tmp_path / "keras_vitbert"
+    package.mkdir()
+    file, other = package / "provenance.py", tmp_path / "notes"
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    commit = provenance.commit.__wrapped__
+    file.write_text("1")
+    assert commit() == ""
+    git("init")
+    other.write_text("1")
+    git("add", "notes")
+    git("commit", "-m", "notes")
+    assert commit() == ""  # an environment in a checkout of something else
+    git("add", ".")
+    git("commit", "-m", "package")
+    head = git("rev-parse", "HEAD")
+    assert commit() == head
+    other.write_text("2")
+    assert commit() == head
+    file.write_text("2")
+    assert commit() == f"{head}+"

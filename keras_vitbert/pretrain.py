@@ -56,6 +56,7 @@ def define_flags(values):
             "how many damaged records may be skipped; above 0, all are checked first",
             0,
         ),
+        ("cache", False, "keep training records in memory once they are read"),
         ("cache_dir", "", "the folder of prepared sample data (default: ~/.cache/keras_vitbert)"),
     )
 
@@ -75,6 +76,7 @@ def main(argv):
         text_teacher=values.text_teacher,
         initial_weights=values.initial_weights,
         skip_damaged=values.skip_damaged,
+        cache=values.cache,
         cache_dir=values.cache_dir,
         profile=_steps(values.profile),
         writes=not values.dry_run,

@@ -11,7 +11,6 @@ import filelock
 import pytest
 
 from pipelines import status
-from pipelines.memory import available_memory
 from tests.traces import forget_lines
 
 # As in commands, which set it before they import TensorFlow.
@@ -23,7 +22,15 @@ _MOST_PROCESSES, _BYTES_OF_PROCESS = 3, 7e9  # a third keeps two cores busy whil
 
 def pytest_xdist_auto_num_workers():
     """As many test processes as memory has room for: the slow tests of one fill these bytes."""
-    return int(max(1, min(_MOST_PROCESSES, available_memory() // _BYTES_OF_PROCESS)))
+    found = [_BYTES_OF_PROCESS * _MOST_PROCESSES]
+    # Of the machine, in kB, and of a container, in bytes, which says "max" if it has no limit.
+    for file, form, unit in (
+        ("/proc/meminfo", r"MemAvailable: *(\d+)", 1024),
+        ("/sys/fs/cgroup/memory.max", r"(\d+)", 1),
+    ):
+        if os.path.exists(file) and (match := re.search(form, pathlib.Path(file).read_text())):
+            found.append(int(match[1]) * unit)
+    return int(max(1, min(found) // _BYTES_OF_PROCESS))
 
 
 def pytest_collection_finish():

@@ -25,6 +25,7 @@ from pipelines.status import doing
 from pipelines.text import tf_text
 from pipelines.text.wordpiece import MASK
 
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of answers of the model read back
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"  # within the folder of a version
 
 
@@ -37,6 +38,8 @@ def export(
     base_path: str = "",
 ) -> tuple[str, ServedModel]:
     """Writes one version of a model, all of it or nothing, and returns its folder and graphs.
+
+    What is written is read back and answers as the model does, before a server can see it.
 
     Args:
         output_dir: a local folder.
@@ -72,7 +75,7 @@ def export(
     temporary = os.path.join(folder, f".{version}-{uuid.uuid4().hex}")
     try:
         with doing("writing the model"):
-            _write(served, temporary, name, origin_of(trained))
+            _write(served, temporary, name, origin_of(trained), trained.backbone.variable_dtype)
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -86,7 +89,7 @@ def export(
     return target, served
 
 
-def _write(served, folder, name, made_of):
+def _write(served, folder, name, made_of, dtype):
     functions = served.functions
     default = next(iter(functions))
     signatures = {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: functions[default], **functions}
@@ -95,14 +98,27 @@ def _write(served, folder, name, made_of):
     os.makedirs(os.path.dirname(warmup))
     picture = np.random.default_rng(0).integers(0, 256, (375, 500, 3), np.uint8)
     image = tf.io.encode_jpeg(picture).numpy()
+    written = tf.saved_model.load(folder).signatures
     with tf.io.TFRecordWriter(warmup) as writer:
-        for signature in functions:
+        for signature, function in functions.items():
             text = f"Where is the {MASK}?" if signature == FILL_MASK else "Where is the man?"
-            value = image if input_name(signature) == "image" else text
-            writer.write(prediction_log(name, signature, {input_name(signature): [value]}))
+            inputs = {input_name(signature): [image if "image" in signature else text]}
+            writer.write(prediction_log(name, signature, inputs))
+            tensors = {key: tf.constant(value) for key, value in inputs.items()}
+            answers = function(**tensors), written[signature](**tensors)
+            _require_same(signature, *answers, _TOLERANCE[dtype])
     origin = os.path.join(os.path.dirname(warmup), ORIGIN_FILE)
     write_atomically(origin, json.dumps(made_of, indent=2))
     write_sums(folder)
+
+
+def _require_same(signature, expected, found, tolerance):
+    """Compares the answers of a model with those of what was written."""
+    for key, value in expected.items():
+        if value.dtype == tf.float32:
+            furthest = float(tf.reduce_max(tf.abs(found[key] - value)))
+            if not furthest <= tolerance:
+                raise AssertionError(f"{signature}: {key} differs by {furthest} when read back")
 
 
 def model_config(base_paths: dict[str, str]) -> str:

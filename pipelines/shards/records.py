@@ -130,6 +130,7 @@ class RecordFiles:
         damaged: what is left out.
         manifests: a manifest's path to its content; `content_sha256`, a digest of the shards'
             digests, replaces the shards.
+        in_memory: whether a host keeps the records that it reads for training, in `memory`.
     """
 
     pattern: str
@@ -137,6 +138,8 @@ class RecordFiles:
     bytes: int
     damaged: tuple[Damage, ...] = ()
     manifests: dict[str, dict] = dataclasses.field(default_factory=dict, compare=False)
+    in_memory: bool = False
+    memory: dict[tuple[int, int], Any] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
     def find(cls, pattern: str, skip: bool = False) -> "RecordFiles":

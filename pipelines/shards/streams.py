@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.command_line import say
 from pipelines.cores import available_cores
 from pipelines.shards.records import RecordFiles
 
@@ -49,6 +50,10 @@ class ShuffledRecords:
         self._block = max(BLOCK_BYTES * records.count // records.bytes, MIN_BLOCK)
         self._windows = records.count // (LANES * self._block)  # in an epoch
         self._read = records.reader
+        if records.in_memory:
+            if shard not in records.memory:
+                records.memory[shard] = self._loaded(records)
+            self._read = self._memory_reader(records.memory[shard])
 
     def elements(self, start: int = 0) -> tf.data.Dataset:
         """The host's share of the endless stream: (number of the element, serialized record).
@@ -128,6 +133,26 @@ class ShuffledRecords:
         count = self._count - begin
         records = _shuffled(self._read(begin, count), count, _key(self._seed, epoch, LANES))
         return records.skip(passed).enumerate(epoch * self._count + begin + passed)
+
+    def _loaded(self, records):
+        """The records of this host's blocks, and those that fill no window, as one tensor."""
+        block, blocks = self._block, self._windows * LANES
+        count = blocks // self._step * block + self._count - blocks * block
+        say(f"{records.pattern}: {records.bytes * count / self._count / 1e9:.1f} GB go into memory")
+        own = tf.data.Dataset.range(self._host % self._step, blocks, self._step)
+        stream = own.flat_map(lambda index: records.reader(index * block, block))
+        stream = stream.concatenate(records.reader(blocks * block, self._count - blocks * block))
+        return stream.batch(count).get_single_element()
+
+    def _memory_reader(self, memory):
+        """Like `RecordFiles.reader`, for one block or for what follows the last block."""
+        block, blocks = self._block, self._windows * LANES
+
+        def read(begin, count):
+            own = tf.minimum(tf.cast(begin, tf.int64) // block, blocks) // self._step * block
+            return tf.data.Dataset.from_tensor_slices(memory[own : own + count])
+
+        return read
 
 
 def _key(seed, epoch, lane):

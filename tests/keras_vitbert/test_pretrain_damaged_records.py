@@ -120,3 +120,9 @@ def test_augmented_and_mixed_images_train(sources, tmp_path):
     flags += ["--config.data.images.cutmix=1.0", "--config.steps=4"]
     assert pretrain(sources, tmp_path / "run", "--variant=vit", *flags) == 0
     assert np.isfinite(summary(tmp_path / "run")["validation"]["image_loss"])
+
+
+@pytest.mark.slow
+def test_records_in_memory_change_nothing(sources, finished, tmp_path):
+    assert pretrain(sources, tmp_path, "--variant=joint", "--cache") == 0
+    assert_same_values(checkpoint_values(finished("joint")), checkpoint_values(tmp_path))

@@ -88,7 +88,8 @@ def open_data(
                 f"{train.records.pattern} holds {train.records.count} records, fewer than a step "
                 f"takes; set {batch} to at most that"
             )
-        return train, validation
+        kept = dataclasses.replace(train.records, in_memory=cache)
+        return dataclasses.replace(train, records=kept), validation
 
     opened, sizes = {}, {}
     if config.parts.images:
@@ -98,7 +99,7 @@ def open_data(
 
         def open_images(records):
             count = sizes["num_classes"]
-            return ImageStream(records, count, label_offset=offset, views=views).check()
+            return ImageStream(records, count, label_offset=offset, views=views)
 
         images, image_validation = open_both("images", open_images, "image_batch")
         opened |= {"images": images, "image_validation": image_validation, "classes": classes}

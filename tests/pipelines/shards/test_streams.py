@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import functools
 import itertools
 
@@ -165,6 +166,21 @@ def test_hosts_divide_the_stream(files, whole, host, hosts):
     """2 divides the lanes, 4 in part, 5 not at all."""
     wanted = [element for element in whole[31 : 2 * COUNT] if element[0] % hosts == host]
     assert read(files, len(wanted), start=31, shard=(hosts, host)) == wanted
+    in_memory = dataclasses.replace(files, in_memory=True, memory={})
+    assert read(in_memory, len(wanted), start=31, shard=(hosts, host)) == wanted
+
+
+def test_records_in_memory_are_read_once_and_from_their_own_lanes(tmp_path):
+    write_shards(map(content, range(COUNT)), str(tmp_path / "x"), 2)
+    found = RecordFiles.find(str(tmp_path / "x-*"))
+    records = dataclasses.replace(found, in_memory=True)
+    expected = read(found, 40, shard=(2, 1))
+    stream = ShuffledRecords(records, 1, (2, 1))
+    for path in tmp_path.glob("x-0*"):
+        path.unlink()
+    assert first(stream.elements(), 40) == expected
+    assert len(records.memory[2, 1]) == 4 * BLOCK * LANES // 2 + 17
+    assert read(records, 40, shard=(2, 1)) == expected
 
 
 @pytest.mark.parametrize("hosts", [2])

@@ -34,7 +34,6 @@ UNCHECKED = {
     "gcloud": "Google Cloud's; needs an account",
     "lint-imports": "the linters' lines are run by CI as they are",
     "pre-commit": "writes into .git",
-    "rm": "removes files of a TPU's hosts",
     "pyright": "the linters' lines are run by CI as they are",
     "ruff": "the linters' lines are run by CI as they are",
     "shellcheck": "the linters' lines are run by CI as they are",

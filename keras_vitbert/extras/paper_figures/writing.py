@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from keras_vitbert.extras.paper_figures.examples import examples_of
 from keras_vitbert.extras.paper_figures.figures import (
     activation_figure,
+    chosen_blocks,
     qualitative_figure,
     sparsity_figure,
 )
@@ -48,6 +49,8 @@ def draw_figures(
     """
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
     trained = {name: run for name, run in runs.items() if name not in tuned}
+    for run in trained.values():  # before anything is drawn
+        chosen_blocks(blocks, run.config.model.num_layers)
     jobs, drawn, lacking = [], {}, []
     for number in figures:
         if number == "6":

@@ -264,8 +264,8 @@ def test_presets_of_this_project(make_network, config, tmp_path):
 
 
 def test_models_without_what_is_asked_for(preset, refused):
-    refused("image", preset("bert")[0], "no image classifier")
-    refused("text", preset("vit")[0], "no masked-LM head")
+    refused("image", preset("bert")[0], "no image head")
+    refused("text", preset("vit")[0], "no mlm head")
 
 
 def refused_preset(folder, message):

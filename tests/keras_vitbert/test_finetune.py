@@ -353,6 +353,15 @@ def test_a_bert_on_images(finished, image_flags, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_vit_on_text(finished, text_flags, sources, tmp_path):
+    run = [f"--checkpoint={finished('vit')}", f"--output_dir={tmp_path}"]
+    assert finetune(*text_flags, *run, *SHORT) == 2  # it has no vocabulary
+    words = f"--vocabulary={sources / 'vocab.txt'}"
+    assert finetune(*text_flags, *run, *SHORT, words) == EXIT_DONE
+    assert transfer_of(tmp_path) == ("kept", "fresh")
+
+
+@pytest.mark.slow
 def test_random_weights_of_an_architecture(finished, text_flags, tmp_path):
     """And every option at once."""
     run = ["--checkpoint=rand", f"--architecture={finished('joint')}", f"--output_dir={tmp_path}"]

@@ -49,6 +49,11 @@ def test_what_xla_compiles(given, devices, more, found):
     assert Devices(**devices).jit_compile(given, **more) == found
 
 
+def test_xla_is_not_asked_for_what_it_cannot_compile():
+    with pytest.raises(ValueError, match="^jit_compile.*GridMask"):
+        Devices(gpus=(AMPERE,)).jit_compile("on", ({"class_name": "GridMask"},))
+
+
 @pytest.mark.parametrize("in_pairs", [False, True])
 @pytest.mark.parametrize("replicas", [1, 2, 3, 8])
 @pytest.mark.parametrize("accumulation", [1, 2, 3])

@@ -39,7 +39,8 @@ class FineTuning(Experiment):
     # Of the training examples, held out by a sweep; not in the paper.
     selection_part: float = ranged(0.1, "(0, 1)")
     evaluation_batch: int = ranged(256, "[1, inf)")
-    test_examples: int = ranged(0, "[0, inf)")  # of each split that is reported; 0: all
+    # Of each split that is reported, always the same random ones; 0: all
+    test_examples: int = ranged(0, "[0, inf)")
     # Steps; 0: only at the end; -1: 20 times, if that is cheap.
     evaluation_interval: int = ranged(-1, "[-1, inf)")
     # Between two points of the curves; 0: a twentieth, at most 100.

@@ -54,7 +54,8 @@ class Model(Section):
     prefix_tokens: int = ranged(1, "[1, 2]")  # 2: with the distillation token of DeiT
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of each channel, not in the paper
     image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    embedding_scale: float = ranged(1.0, "(0, 1000]")  # of words, positions and segments
+    # Of words, positions and segments; small models learn text sooner with 50.
+    embedding_scale: float = ranged(1.0, "(0, 1000]")
     image_head: str = choice("paper", IMAGE_HEADS)  # or vit, deit
     text_head: str = choice("paper", TEXT_HEADS)  # or bert
 

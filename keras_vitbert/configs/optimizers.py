@@ -31,8 +31,9 @@ class Optimizer(Section):
     beta_1: float = ranged(0.9, "[0, 1)")
     beta_2: float = ranged(0.999, "[0, 1)")  # missing in our copy of the paper
     epsilon: float = ranged(1e-6, "(0, inf)")  # of AdamW and LAMB; not in the paper
-    weight_decay: float = ranged(0.01, "[0, inf)")
-    clip_norm: float = ranged(1.0, "(0, inf)")  # not in the paper for pre-training, nor for text
+    weight_decay: float = ranged(0.01, "[0, inf)")  # of kernels, word and segment embeddings
+    # Of the merged gradient; not in the paper for pre-training, nor for text
+    clip_norm: float = ranged(1.0, "(0, inf)")
     ema: float = ranged(0.0, "[0, 1)")  # momentum of the moving average of weights; 0: none
 
     def __post_init__(self):

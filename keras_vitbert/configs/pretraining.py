@@ -40,7 +40,8 @@ VARIANTS = {
 class Distillation(Section):
     """Eq. 7."""
 
-    ratio: float = ranged(1.0, "[0, 1]")
+    ratio: float = ranged(1.0, "[0, 1]")  # a: 0, labels alone; 1, the teacher alone
+    # T, whose term has a factor T^2 (Hinton et al. 2015; not in the paper); 0: the teacher's argmax
     temperature: float = ranged(1.0, "[0, inf)")
 
 

@@ -26,7 +26,7 @@ class Experiment(Section):
     remat: bool = False  # compute blocks again in the backward pass, to save memory
     steps: int
     steps_per_epoch: int  # between two lines in metrics.csv and TensorBoard
-    # Between returns to the host; 0: 1, GPUs up to 10, TPUs 100.
+    # Between returns to the host, a divisor of all other steps; 0: 1, GPUs up to 10, TPUs 100.
     steps_per_execution: int = ranged(0, "[0, inf)")
     checkpoint_interval: int  # steps
     checkpoints_to_keep: int

@@ -20,14 +20,12 @@ class RunTexts(keras.callbacks.Callback):
         folder: `RunFolder`.
         about: dict of settings outside the configuration, such as `{"variant": "vitbert"}`.
         config: `keras_vitbert.configs.run.Experiment`.
-        compared: collection of str, the settings that the HParams tab shows; all by default.
     """
 
-    def __init__(self, folder, about, config, compared=None):
+    def __init__(self, folder, about, config):
         super().__init__()
         self.folder = folder
         self.settings = {**about, **flatten(config)}
-        self.compared = self.settings.keys() if compared is None else compared
         self._begun = False
 
     def on_train_begin(self, logs=None):
@@ -44,7 +42,6 @@ class RunTexts(keras.callbacks.Callback):
         settings = {
             key: value if isinstance(value, bool | int | float | str) else str(value)
             for key, value in self.settings.items()
-            if key in self.compared
         }
         _write_session(self.folder, summary.session_start_pb(settings))
 

@@ -36,12 +36,6 @@ def open_images(tmp_path_factory):
     return open_images
 
 
-def encoded_images(source):
-    """The JPEGs of a source, in order."""
-    examples = [tf.train.Example.FromString(r.numpy()) for r in source.records.in_order()]
-    return [e.features.feature["image/encoded"].bytes_list.value[0] for e in examples]
-
-
 def take(dataset, count):
     """Examples as arrays, with images in [0, 1]."""
     examples = [{k: v.numpy() for k, v in e.items()} for e in itertools.islice(dataset, count)]

@@ -8,7 +8,6 @@
 The commands are flags to this.
 """
 
-import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ from keras_vitbert.runs.machine import Machine, open_machine
 from keras_vitbert.runs.run import Run
 
 _DEVICES = ("tpu", "tpu_address", "deterministic", "wait_seconds")
-_INPUTS = tuple(field.name for field in dataclasses.fields(Inputs))
 
 
 def experiment(name: str, **values: Any) -> Experiment:
@@ -62,14 +60,13 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
         ValueError: names the field, the input or the file that is wrong.
     """
     machine = _machine(config, named)
-    if isinstance(config, Pretraining):
-        return open_pretraining(config, folder, machine, **named)
-    return open_fine_tuning(config, folder, machine, _inputs(named), **named)
+    open_one = open_pretraining if isinstance(config, Pretraining) else open_fine_tuning
+    return open_one(config, folder, machine, **named)
 
 
 def open_saved(config: FineTuning, predictions: str = "", **named: Any) -> SavedModel:
     """The model of a fine-tuned run with data, to `evaluate()` it; for `named`, see `open_run`."""
-    return SavedModel(config, _machine(config, named), _inputs(named), predictions)
+    return SavedModel(config, _machine(config, named), Inputs.among(named), predictions)
 
 
 def probe_task(
@@ -80,15 +77,10 @@ def probe_task(
     **named: Any,
 ) -> dict[str, Any]:
     """Probes a checkpoint on a task, see `measuring.run_probe`; for `named`, see `open_run`."""
-    return run_probe(config, _machine(config, named), _inputs(named), shots, draws, given)
+    return run_probe(config, _machine(config, named), Inputs.among(named), shots, draws, given)
 
 
 def _machine(config: Experiment, named: dict[str, Any]) -> Machine:
     """The machine among named arguments, which it takes out; else it opens one."""
     devices = {name: named.pop(name) for name in _DEVICES if name in named}
     return named.pop("machine", None) or open_machine(sharding=config.sharding, **devices)
-
-
-def _inputs(named: dict[str, Any]) -> Inputs:
-    """The inputs of a fine-tuning among named arguments, which it takes out."""
-    return Inputs(**{name: named.pop(name) for name in _INPUTS if name in named})

@@ -24,6 +24,12 @@ class Inputs:
     download: bool = False  # whether TFDS may fetch missing data
     skip_damaged: int = 0  # rows of tables that may be left out
 
+    @classmethod
+    def among(cls, named: dict[str, Any]) -> "Inputs":
+        """The inputs among named arguments, which it takes out."""
+        names = [field.name for field in dataclasses.fields(cls) if field.name in named]
+        return cls(**{name: named.pop(name) for name in names})
+
     def paths(self, task: str) -> list[str]:
         """Everything that is read, for outputs that must not be one of them."""
         named = [self.checkpoint, self.architecture, self.vocabulary, *self.files.values()]

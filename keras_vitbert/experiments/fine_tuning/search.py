@@ -105,11 +105,10 @@ def open_fine_tuning(
     config: FineTuning,
     folder: str,
     machine: Machine,
-    inputs: Inputs,
     *,
     predictions: str = "",
     writes: bool = True,
-    **options: Any,
+    **named: Any,
 ) -> FineTuningRun:
     """Opens a run, new or to be resumed. Nothing is written.
 
@@ -117,15 +116,15 @@ def open_fine_tuning(
         config: what the devices, the checkpoint and the data decide is resolved here.
         folder: of the run.
         machine: where it computes.
-        inputs: what is read.
         predictions: see `FineTuningRun`.
         writes: whether the folder may be written to.
-        options: further fields of `FineTuningRun`.
+        named: fields of `Inputs`, and further ones of `FineTuningRun`.
 
     Raises:
         ValueError: the devices cannot do what the config asks for, or the checkpoint or the data
             are missing, damaged or do not fit.
     """
+    inputs = Inputs.among(named)
     run_folder = RunFolder(folder, machine.workers.is_chief and writes)
     if predictions:
         check_output_file(predictions, inputs.paths(config.task), folder)
@@ -149,7 +148,7 @@ def open_fine_tuning(
         chosen=chosen.fields,
         pictures=chosen.pictures,
         predictions=predictions,
-        **options,
+        **named,
     )
 
 

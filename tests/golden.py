@@ -89,9 +89,9 @@ STATUSES = {
 SLICES = (
     "--tpu=v4-8 --config=sample --programs=train",
     "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch=4096 "
+    "--config.text_batch=512 --variant=vitbert",
+    "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch=4096 "
     "--config.text_batch=512 --variant=vitbert --backend=jax",
-    "--tpu=v4-8 --config=paper:base --programs=train --config.image_batch=128 "
-    "--config.text_batch=16 --variant=vitbert",
 )
 
 

@@ -65,7 +65,14 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
 
 
 def open_saved(config: FineTuning, predictions: str = "", **named: Any) -> SavedModel:
-    """The model of a fine-tuned run with data, to `evaluate()` it; for `named`, see `open_run`."""
+    """The model of a fine-tuned run with data, to `evaluate()` it; for `named`, see `open_run`.
+
+    Raises:
+        ValueError: a field is changed that an evaluation does not use.
+    """
+    for field in config.changed():
+        if field not in ("evaluation_batch", "test_examples") and not field.startswith("data."):
+            raise ValueError(f"{field}: has no effect on an evaluation, which uses the run's")
     return SavedModel(config, _machine(config, named), Inputs.among(named), predictions)
 
 

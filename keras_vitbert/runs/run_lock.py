@@ -63,7 +63,7 @@ def _locked(path):
             raise Locked(path, "")
         file.truncate(0)
         with contextlib.suppress(OSError):  # on a full disk nobody is named
-            print(_holder(), file=file, end="", flush=True)
+            os.write(file.fileno(), _holder().encode())
         try:
             yield
         finally:

@@ -78,20 +78,23 @@ def write_shared(path: str, write: Callable[[str], Any], trained: TrainedModel, 
     """
     target = os.path.realpath(path)  # `path` may be a link to an empty folder
     parent = os.path.dirname(target)
-    os.makedirs(parent, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
-        _reserve(os.path.join(work, "reserved"), trained.network.weights)
-        folder = os.path.join(work, "preset")
-        os.mkdir(folder)
-        write(folder)
-        origin = origin_of(trained)
-        write_atomically(os.path.join(folder, ORIGIN_FILE), json.dumps(origin, indent=2) + "\n")
-        write_sums(folder)  # before the model card is written, which people may change
-        card = model_card(trained, kind, origin)
-        write_atomically(os.path.join(folder, "README.md"), card)
-        if os.path.isdir(target):
-            os.rmdir(target)
-        shutil.move(folder, target)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".preset-") as work:
+            _reserve(os.path.join(work, "reserved"), trained.network.weights)
+            folder = os.path.join(work, "preset")
+            os.mkdir(folder)
+            write(folder)
+            origin = origin_of(trained)
+            write_atomically(os.path.join(folder, ORIGIN_FILE), json.dumps(origin, indent=2) + "\n")
+            write_sums(folder)  # before the model card is written, which people may change
+            card = model_card(trained, kind, origin)
+            write_atomically(os.path.join(folder, "README.md"), card)
+            if os.path.isdir(target):
+                os.rmdir(target)
+            shutil.move(folder, target)
+    except OSError as error:  # which may not name the file
+        raise ValueError(f"{path}: cannot be written ({error})") from error
 
 
 def _reserve(path, weights):

@@ -49,8 +49,7 @@ def test_teachers_that_see_something_else(refused, finished, tmp_path):
     four = write_sources(tmp_path)
     (four / "classes.txt").write_text("cat\ndog\ntench\nmore\n")
     four = [f"--config.data.images.train={four}/images-train-*", "--config.model.num_classes=4"]
-    for flags in (["--config.model.image_size=12"], four):
-        refused("--variant=vitbert", *teachers, *flags, culprit="image_teacher")
+    refused("--variant=vitbert", *teachers, *four, culprit="image_teacher")
     flag = "--config.model.vocabulary_size=40"
     refused("--variant=vitbert", *teachers, flag, culprit="text_teacher", untouched=False)
 

@@ -33,8 +33,7 @@ from pipelines.text_tables import csv_text
 class SavedModel:
     """The model of a finished run beside data to evaluate it on."""
 
-    # Of the run's task, with changes of its evaluation and of the columns of its data.
-    config: FineTuning
+    config: FineTuning  # only its evaluation and its columns of tables count
     machine: Machine
     inputs: Inputs  # the checkpoint is the run's folder
     predictions: str = ""  # a CSV file to write all predictions to; "" for none
@@ -46,12 +45,9 @@ class SavedModel:
             The measures by split, see `evaluation.Predictions.measures`.
 
         Raises:
-            ValueError: there is no such run, another field of the config is changed, the classes of
-                the data differ, or the file of predictions is one of the inputs.
+            ValueError: there is no such run, the classes of the data differ, or the file of
+                predictions is one of the inputs.
         """
-        for field in self.config.changed():
-            if field not in ("evaluation_batch", "test_examples") and not field.startswith("data."):
-                raise ValueError(f"{field}: has no effect on an evaluation, which uses the run's")
         if self.predictions:
             check_output_file(self.predictions, self.inputs.paths(self.config.task))
         with self.machine.workers.watched():

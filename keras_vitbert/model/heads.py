@@ -174,7 +174,7 @@ CLASS_HEADS = tuple(_CLASS_HEADS)
 MASKED_LM_HEADS = ("paper", "bert", "bert_untied")
 
 
-def class_head(kind: str | dict, num_classes: int, backbone: Any, name: str) -> Any:
+def class_head(kind: str | dict, num_classes: int | None, backbone: Any, name: str) -> Any:
     """A head on the class token of a backbone, of one of `CLASS_HEADS`; built.
 
     Raises:

@@ -88,8 +88,10 @@ def open_data(
                 f"{train.records.pattern} holds {train.records.count} records, fewer than a step "
                 f"takes; set {batch} to at most that"
             )
-        kept = dataclasses.replace(train.records, in_memory=cache)
-        return dataclasses.replace(train, records=kept), validation
+        if cache:
+            records = dataclasses.replace(train.records, in_memory=True)
+            train = dataclasses.replace(train, records=records)
+        return train, validation
 
     opened, sizes = {}, {}
     if config.parts.images:

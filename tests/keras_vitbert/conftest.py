@@ -338,3 +338,19 @@ def _trained(trainer):
         return "classifier"
     modalities = (trainer.has_images, trainer.has_text)
     return {(True, False): "vit", (False, True): "bert"}.get(modalities, "joint")
+
+
+@pytest.fixture
+def config():
+    """The config of a student of stored models, to be changed."""
+    from tests.keras_vitbert.trained.student import student_config  # slow to load
+
+    return student_config()
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """`copy(name) -> folder` of a stored model, to be damaged."""
+    from tests.keras_vitbert.trained.stored_models import FIXTURES
+
+    return lambda name: shutil.copytree(FIXTURES / name, tmp_path / name)

@@ -1,15 +1,13 @@
 """Fixtures of the tests of trained models: presets and models of other projects."""
 
 import functools
-import shutil
 
 import pytest
 
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.trained.trained_model import TrainedModel
-from tests.keras_vitbert.trained.stored_models import FIXTURES
-from tests.keras_vitbert.trained.student import assert_refused, student_config
+from tests.keras_vitbert.trained.student import assert_refused
 from tests.keras_vitbert.trained.words import CLASSES, VOCABULARY
 
 
@@ -21,18 +19,6 @@ def full_model(tiny, randomize):
     text = randomize(build_classifier(tiny, "text", 2), 1)
     heads = {"image": network.image_head, "text": text.head, "mlm": network.mlm_head}
     return TrainedModel("runs/r", "r", network.backbone, heads, CLASSES, VOCABULARY, True, 0.75)
-
-
-@pytest.fixture
-def config():
-    """The student's config, to be changed."""
-    return student_config()
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """`copy(name) -> folder` of a stored model, to be damaged."""
-    return lambda name: shutil.copytree(FIXTURES / name, tmp_path / name)
 
 
 @pytest.fixture

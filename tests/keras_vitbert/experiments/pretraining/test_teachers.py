@@ -2,26 +2,13 @@
 
 import json
 import re
-import shutil
 
 import pytest
 
 from keras_vitbert.experiments.pretraining.teachers import load_teacher
 from tests.keras_vitbert.tiny_runs import content_of
 from tests.keras_vitbert.trained.stored_models import FIXTURES, assert_close, call, expected
-from tests.keras_vitbert.trained.student import TOKENS, data, student_config
-
-
-@pytest.fixture
-def config():
-    """The student's config, to be changed."""
-    return student_config()
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """`copy(name) -> folder` of a stored model, to be damaged."""
-    return lambda name: shutil.copytree(FIXTURES / name, tmp_path / name)
+from tests.keras_vitbert.trained.student import TOKENS, data
 
 
 @pytest.fixture

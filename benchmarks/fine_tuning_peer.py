@@ -104,7 +104,7 @@ class _Ours:
         self._texts, self._batch, self._steps = texts, batch, steps
         model = paper_config("sample").model.to_dict()
         model |= {**size, "vocabulary_size": len(vocabulary), "attention_dropout": -1.0}
-        model["max_sequence_length"] = texts.buckets[-1]
+        model["max_sequence_length"] = texts.bucket_boundaries[-1]
         pretrained = Pretrained(RANDOM, "", 0, "", model, None, vocabulary, "lower")
         values = {"dtype": "float32", "batch": batch, "steps": steps, "max_length": BUCKETS[-1]}
         values |= {"optimizer.learning_rate": 5e-5, "jit_compile": "off"}
@@ -155,7 +155,7 @@ class _Trainer:
                 num_hidden_layers=size["num_layers"],
                 num_attention_heads=size["num_heads"],
                 intermediate_size=size["intermediate_dim"],
-                max_position_embeddings=texts.buckets[-1],
+                max_position_embeddings=texts.bucket_boundaries[-1],
                 hidden_dropout_prob=0.1,
                 attention_probs_dropout_prob=0.1,
                 num_labels=2,

@@ -1,4 +1,4 @@
-"""Compares the engines on TPU slices: the compiled training step of `aot`, in one table.
+"""Compares the backends on TPU slices: the compiled training step of `aot`, in one table.
 
     python -m benchmarks.slices [--results=docs/slices.json]
                                 [--tpus=v3-128,v4-8,v5litepod-16,v6e-8] [--sizes=base,large]
@@ -17,19 +17,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_vitbert.extras.ahead_of_time.proof import GIB, sent
+from keras_vitbert.extras.ahead_of_time.aot_compile import GIB, sent
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 from pipelines.text_tables import markdown_table
 from tpu.slices import find_slice
 
-ENGINES = {
+BACKENDS = {
     "TensorFlow": (),
     "JAX": ("--backend=jax",),
     "JAX, fsdp": ("--backend=jax", "--config.sharding=fsdp"),
 }
 _KEPT = ("fits", "peak", "needed", "available", "operations", "bytes", "collectives", "seconds")
-_HEAD = ["encoder", "slice", "engine", "peak", "operations", "moved", "collectives", "compiled in"]
+_HEAD = ["encoder", "slice", "backend", "peak", "operations", "moved", "collectives", "compiled in"]
 
 
 def compiled(command):
@@ -79,20 +79,20 @@ def main():
     path = arguments.results
     known = json_object(path.read_text()) if path.exists() else {}
     named = {}
-    for size, tpu, engine in itertools.product(
-        arguments.sizes.split(","), arguments.tpus.split(","), ENGINES
+    for size, tpu, backend in itertools.product(
+        arguments.sizes.split(","), arguments.tpus.split(","), BACKENDS
     ):
         replicas = find_slice(tpu).replicas
         flags = [f"--tpu={tpu}", f"--config=paper:{size}", "--programs=train"]
-        flags += [f"--config.image_batch={arguments.images * replicas}"]
-        flags += [f"--config.text_batch={arguments.texts * replicas}"]
-        flags += [f"--variant={arguments.variant}", *ENGINES[engine]]
+        flags += [f"--config.image_batch_size={arguments.images * replicas}"]
+        flags += [f"--config.text_batch_size={arguments.texts * replicas}"]
+        flags += [f"--variant={arguments.variant}", *BACKENDS[backend]]
         name = " ".join(flags)
         if name not in known and not arguments.known:
             known[name] = compiled([sys.executable, "-m", "keras_vitbert.aot", *flags])
             write_atomically(str(path), json.dumps(known, indent=1) + "\n")
-            say(" ".join([size, tpu, engine, *row(known[name])]))
-        named[name] = [size, f"`{tpu}`", engine]
+            say(" ".join([size, tpu, backend, *row(known[name])]))
+        named[name] = [size, f"`{tpu}`", backend]
     rows = [[*names, *row(known[name])] for name, names in named.items() if name in known]
     print(markdown_table(_HEAD, rows))
 

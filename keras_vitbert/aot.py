@@ -27,7 +27,7 @@ from keras_vitbert.experiments.flags import (
     config_label,
     parse_with_config,
 )
-from keras_vitbert.extras.ahead_of_time import proof
+from keras_vitbert.extras.ahead_of_time import aot_compile
 from keras_vitbert.extras.ahead_of_time.compiler import check_installed
 from pipelines import flags
 from pipelines.command_line import choose_backend, load_tensorflow, run
@@ -92,11 +92,11 @@ def main(argv):
         build = functools.partial(programs.fine_tuning_programs, config, pretrained, num_classes)
     else:
         build = functools.partial(programs.pretraining_programs, config)
-    outcome = proof.prove(what, build, slice_, sharding, only)
+    outcome = aot_compile.prove(what, build, slice_, sharding, only)
     train = outcome["programs"].get("train", {"fits": False})
     if compared is not None and train["fits"]:
         build = functools.partial(programs.pretraining_programs, compared)
-        outcome["compared"] = proof.compare(train, values.compare, build, slice_, sharding)
+        outcome["compared"] = aot_compile.compare(train, values.compare, build, slice_, sharding)
     return _finish(values, outcome)
 
 
@@ -109,7 +109,7 @@ def _own(name, argv):
     from keras_vitbert.extras.ahead_of_time.programs import own_programs
 
     build = functools.partial(own_programs, name)
-    return _finish(values, proof.prove(name, build, slice_, only=_only(values)))
+    return _finish(values, aot_compile.prove(name, build, slice_, only=_only(values)))
 
 
 def _load(values, *inputs):
@@ -120,7 +120,7 @@ def _load(values, *inputs):
 
 
 def _finish(values, outcome):
-    print(proof.table(outcome))
+    print(aot_compile.table(outcome))
     if values.json:
         write_atomically(values.json, json.dumps(outcome, indent=2))
     if not outcome["memory"]["fits"]:

@@ -1,7 +1,7 @@
 """The joint stream: a fixed number of images and texts in every step, from two endless sources.
 
 Both sources are shuffled independently and numbered from 0. Step `n` takes the images
-`n * image_batch ...` and the texts `n * text_batch ...`. Every random number is keyed by
+`n * image_batch_size ...` and the texts `n * text_batch_size ...`. Every random number is keyed by
 (seed, number), so the stream can be entered at any step and continues as if it had never stopped.
 """
 
@@ -20,7 +20,7 @@ class JointStream:
     """Images and texts for training and validation; either modality may be absent.
 
     Attributes:
-        image_batch, text_batch: per step over all replicas.
+        image_batch_size, text_batch_size: per step over all replicas.
         packed_parts: into how many parts a replica's training texts are divided; each part is
             packed into rows separately, see `packed`; 0: a row holds one text.
     """
@@ -29,8 +29,8 @@ class JointStream:
     image_validation: ImageStream | None
     texts: TextStream | None
     text_validation: TextStream | None
-    image_batch: int
-    text_batch: int
+    image_batch_size: int
+    text_batch_size: int
     seed: int = 0
     packed_parts: int = 0
 
@@ -47,8 +47,8 @@ class JointStream:
         The seeds differ, so that the two orders are unrelated.
         """
         every = (
-            ("image", self.images, self.image_validation, self.image_batch, self.seed * 2),
-            ("text", self.texts, self.text_validation, self.text_batch, self.seed * 2 + 1),
+            ("image", self.images, self.image_validation, self.image_batch_size, self.seed * 2),
+            ("text", self.texts, self.text_validation, self.text_batch_size, self.seed * 2 + 1),
         )
         return [modality for modality in every if modality[1] is not None]
 
@@ -108,12 +108,12 @@ class JointStream:
     @property
     def tokens_per_step(self) -> int:
         """Text tokens per step, padding included."""
-        return self.text_batch * self.texts.length if self.texts is not None else 0
+        return self.text_batch_size * self.texts.length if self.texts is not None else 0
 
     @property
     def images_per_step(self) -> int:
         """Images per step."""
-        return self.image_batch if self.images is not None else 0
+        return self.image_batch_size if self.images is not None else 0
 
 
 def _joined(streams):

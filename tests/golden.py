@@ -88,10 +88,10 @@ STATUSES = {
 # Two rows of docs/slices.json, and a small one.
 SLICES = (
     "--tpu=v4-8 --config=sample --programs=train",
-    "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch=4096 "
-    "--config.text_batch=512 --variant=vitbert",
-    "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch=4096 "
-    "--config.text_batch=512 --variant=vitbert --backend=jax",
+    "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch_size=4096 "
+    "--config.text_batch_size=512 --variant=vitbert",
+    "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch_size=4096 "
+    "--config.text_batch_size=512 --variant=vitbert --backend=jax",
 )
 
 
@@ -184,7 +184,8 @@ def resumed(folder):
         "pretrain --variant=vitbert_no_kd --cache_dir=cache --config.steps=20 "
         "--config.steps_per_epoch=5 --config.checkpoint_interval=5 --config.validation_interval=10 "
         "--config.merge.mask_update_interval=3 --config.optimizer.warmup_steps=5 "
-        "--config.model.dropout=0.1 --config.image_batch=32 --config.text_batch=16 --output_dir="
+        "--config.model.dropout=0.1 --config.image_batch_size=32 --config.text_batch_size=16 "
+        "--output_dir="
     )
     run(folder, f"{command}unbroken")
     process = start(folder, f"{command}stopped")

@@ -28,7 +28,7 @@ _GPUS = {
 }
 
 
-def holder_of_weights(strategy: Any) -> str:
+def device_type(strategy: Any) -> str:
     """What holds the weights under a strategy: `tpu`, `gpu` or `host`."""
     import tensorflow as tf
 

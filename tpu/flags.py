@@ -1,7 +1,7 @@
 """The flags by which a command is told its devices."""
 
 from pipelines import flags
-from tpu import peers
+from tpu import rendezvous
 
 BACKEND = (
     *("backend", None),
@@ -25,6 +25,6 @@ def define_flags(values):
         BACKEND,
         ("tpu", None, tpu),
         ("tpu_address", "", tpu_address),
-        ("wait_seconds", float(peers.SECONDS), wait, 0.0),
+        ("wait_seconds", float(rendezvous.SECONDS), wait, 0.0),
         values=values,
     )

@@ -17,14 +17,14 @@ import os
 from typing import Any
 
 from pipelines.command_line import one_line
-from tpu import addresses, peers
+from tpu import addresses, rendezvous
 from tpu.slices import slice_of
 
 _CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
 def wait_for_peers(seconds: float) -> None:
-    """Waits until all machines of `TF_CONFIG` have started, if it is set; see `tpu.peers`.
+    """Waits until all machines of `TF_CONFIG` have started, if it is set; see `tpu.rendezvous`.
 
     Call it before `get_strategy`, which would wait silently.
 
@@ -32,7 +32,7 @@ def wait_for_peers(seconds: float) -> None:
         ValueError: `TF_CONFIG` is wrong, or a machine has not started within this time.
     """
     if config := _read_tf_config():
-        peers.wait_for_peers(config["cluster"], config["task"], seconds)
+        rendezvous.wait_for_peers(config["cluster"], config["task"], seconds)
 
 
 def get_strategy(

@@ -21,7 +21,7 @@ class Views(Section):
     mixup: float = ranged(0.0, "[0, inf)")  # alpha; not in the paper
     cutmix: float = ranged(0.0, "[0, inf)")  # alpha; not in the paper
     # Of KerasCV, as Keras serialises them: {"class_name": "RandomHue", "config": {"factor": 0.2}}.
-    layers: tuple[dict, ...] = ()  # not in the paper
+    augmentations: tuple[dict, ...] = ()  # not in the paper
 
     def __post_init__(self):
         super().__post_init__()
@@ -31,16 +31,18 @@ class Views(Section):
         operations, magnitude = self.randaugment
         fits = operations >= 0 and 0 <= magnitude <= 30
         self.require(fits, "randaugment", "operations from 0 and a magnitude from 0 to 30")
-        outer = {str(layer.get("class_name")) for layer in self.layers}
-        for name in sorted((outer | class_names(self.layers)).difference(IMAGE_LAYERS, SAMPLERS)):
+        outer = {str(layer.get("class_name")) for layer in self.augmentations}
+        for name in sorted(
+            (outer | class_names(self.augmentations)).difference(IMAGE_LAYERS, SAMPLERS)
+        ):
             raise ValueError(
-                f"layers: KerasCV has no layer {name} that keeps labels, sizes and the batch"
+                f"augmentations: KerasCV has no layer {name} that keeps labels, sizes and the batch"
                 f"{meant(name, IMAGE_LAYERS)}"
             )
         try:  # as `config.json` will give them back
-            layers = tuple(json.loads(json.dumps(self.layers)))
+            layers = tuple(json.loads(json.dumps(self.augmentations)))
         except TypeError as error:
-            raise ValueError(f"layers: {error}") from error
+            raise ValueError(f"augmentations: {error}") from error
         object.__setattr__(self, "layers", layers)
 
     @property

@@ -37,7 +37,7 @@ class FineTuning(Experiment):
     batch: int
     grid: tuple[float, ...]  # learning rates of a sweep
     # Of the training examples, held out by a sweep; not in the paper.
-    selection_part: float = ranged(0.1, "(0, 1)")
+    validation_fraction: float = ranged(0.1, "(0, 1)")
     evaluation_batch: int = ranged(256, "[1, inf)")
     # Of each split that is reported, always the same random ones; 0: all
     test_examples: int = ranged(0, "[0, inf)")
@@ -142,8 +142,8 @@ class ImageTask(FineTuning):
             self.require(self.batch % 2 == 0, "batch", "even to mix images in pairs")
 
     @property
-    def layers(self) -> tuple[dict, ...]:
-        return self.images.layers
+    def augmentations(self) -> tuple[dict, ...]:
+        return self.images.augmentations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,13 @@ class TextTask(FineTuning):
     """Fine-tuning on texts, by the paper's recipe."""
 
     max_length: int = 0  # tokens; 0: the checkpoint's maximum
-    buckets: tuple[int, ...] = (32, 64, 128, 256, 512)  # lengths that batches are padded to
+    bucket_boundaries: tuple[int, ...] = (
+        32,
+        64,
+        128,
+        256,
+        512,
+    )  # lengths that batches are padded to
     batch: int = 32  # not in the paper
     steps: int = 0  # 0: those of `epochs`
     epochs: float = 3.0
@@ -184,9 +190,9 @@ class TextTask(FineTuning):
         self.require_chosen("epochs")
         fits = self.max_length == 0 or self.max_length >= 5
         self.require(fits, "max_length", "0 (as the checkpoint) or at least 5")
-        ascending = tuple(sorted(set(self.buckets))) == self.buckets
-        fits = ascending and all(length >= 5 for length in self.buckets)
-        self.require(fits, "buckets", "ascending lengths of at least 5 tokens")
+        ascending = tuple(sorted(set(self.bucket_boundaries))) == self.bucket_boundaries
+        fits = ascending and all(length >= 5 for length in self.bucket_boundaries)
+        self.require(fits, "bucket_boundaries", "ascending lengths of at least 5 tokens")
 
     def steps_for(self, count: int) -> int:
         return self.steps or max(round(self.epochs * count / self.batch), 1)
@@ -195,14 +201,14 @@ class TextTask(FineTuning):
         """See `Experiment.for_devices`; where XLA compiles, each length would be a program."""
         config = super().for_devices(devices)
         one_length = devices.on_tpu or devices.on_jax
-        return dataclasses.replace(config, buckets=()) if one_length else config
+        return dataclasses.replace(config, bucket_boundaries=()) if one_length else config
 
 
 # What a task changes. The steps of the vision tasks are the paper's.
 _OF_TASK: dict[str, dict[str, Any]] = {
     "cifar10": {"steps": 10_000},
     "cifar100": {"steps": 10_000},
-    "imagenet": {"steps": 20_000, "selection_part": 0.01},
+    "imagenet": {"steps": 20_000, "validation_fraction": 0.01},
     "pets": {"steps": 500},
     "flowers": {"steps": 500},
     IMAGES: {  # not in the paper

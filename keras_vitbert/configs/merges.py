@@ -18,7 +18,7 @@ WEIGHTINGS = (
 # Weightings of whole losses, which cannot weigh by block or only some blocks.
 OF_LOSSES = ("sum", "uncertainty", "dwa", "gradnorm", "famo", "random", "alternate")
 RANKS = ("text", "image", "ratio", "sign")
-SCOPES = ("all", "tensor")
+SCOPES = ("global", "layerwise")
 
 
 def parts_of(name: str) -> tuple[str | None, str | None]:
@@ -126,8 +126,8 @@ class Merge(Section):
     # No run has the steps for smaller ones.
     mask_ratio_per_update: float = ranged(0.1, "[1e-9, 1]")
     mask_update_interval: int = ranged(10_000, "[1, inf)")  # steps
-    mask_rank: str = choice("text", RANKS)  # or image, ratio, sign; not in the paper
-    mask_scope: str = choice("all", SCOPES)  # or tensor; not in the paper
+    mask_criterion: str = choice("text", RANKS)  # or image, ratio, sign; not in the paper
+    mask_scope: str = choice("global", SCOPES)  # or layerwise; not in the paper
     mask_cumulative: bool = True  # or False: drawn again at every update; not in the paper
     # Share of the other gradient in each entry; not in the paper.
     mask_softness: float = ranged(0.0, "[0, 0.5]")
@@ -194,5 +194,5 @@ class Merge(Section):
         if entries not in MASKS:
             found |= {field: reason for field in flat if field.startswith("mask_")}
         elif entries == "random_mask":
-            found["mask_rank"] = reason
+            found["mask_criterion"] = reason
         return found

@@ -25,7 +25,7 @@ class Optimizer(Section):
 
     name: str = choice("adamw", OPTIONS)  # or lamb, lion, adafactor, sgd
     learning_rate: float = ranged(1e-4, "[0, inf)")  # the peak; missing in our copy of the paper
-    power: float = ranged(1.0, "[0, inf)")  # of the polynomial schedule; not in the paper
+    decay_power: float = ranged(1.0, "[0, inf)")  # of the polynomial schedule; not in the paper
     momentum: float = ranged(0.9, "[0, 1)")  # of SGD
     # Of AdamW, LAMB and Lion; missing in our copy of the paper
     beta_1: float = ranged(0.9, "[0, 1)")
@@ -74,5 +74,5 @@ class FineTuningOptimizer(Optimizer):
 
     def unread(self) -> dict[str, str]:
         """See `Optimizer.unread`."""
-        cosine = {"power": "optimizer.schedule=cosine"} if self.schedule == "cosine" else {}
+        cosine = {"decay_power": "optimizer.schedule=cosine"} if self.schedule == "cosine" else {}
         return super().unread() | cosine

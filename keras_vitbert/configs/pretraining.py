@@ -83,8 +83,8 @@ class Pretraining(Experiment):
     variant: str = choice("vitbert", VARIANTS)  # of `VARIANTS`
     model: Model = Model()
     data: Data = Data()
-    image_batch: int = ranged(4096, "[1, inf)")  # images a step, over all replicas
-    text_batch: int = ranged(512, "[1, inf)")  # texts a step
+    image_batch_size: int = ranged(4096, "[1, inf)")  # images a step, over all replicas
+    text_batch_size: int = ranged(512, "[1, inf)")  # texts a step
     steps: int = ranged(1_000_000, "[1, inf)")
     steps_per_epoch: int = ranged(1_000, "[1, inf)")
     validation_interval: int = ranged(10_000, "[1, inf)")  # steps
@@ -112,7 +112,9 @@ class Pretraining(Experiment):
             fits = not self.value(field) or self.value(field) > warmup
             self.require(fits, field, f"0 or above optimizer.warmup_steps, {warmup}")
         if self.data.images.in_pairs:
-            self.require(self.image_batch % 2 == 0, "image_batch", "even to mix images in pairs")
+            self.require(
+                self.image_batch_size % 2 == 0, "image_batch_size", "even to mix images in pairs"
+            )
         if self.data.packing:
             self.require(not self.probes.interval, "probes.interval", "0 with data.packing")
         if blocks := blocks_of(self.merge.blocks):
@@ -137,8 +139,8 @@ class Pretraining(Experiment):
         return self.parts.masks and self.merge.has_masks
 
     @property
-    def layers(self) -> tuple[dict, ...]:
-        return self.data.images.layers if self.parts.images else ()
+    def augmentations(self) -> tuple[dict, ...]:
+        return self.data.images.augmentations if self.parts.images else ()
 
     def as_variant(self, name: str) -> Self:
         """The config of a variant, without the settings that it does not use."""
@@ -170,10 +172,12 @@ class Pretraining(Experiment):
             raise ValueError("data.packing=True: rows vary, and a TPU or JAX needs one shape")
         if self.parts.images:
             shared = devices.replicas, self.accumulation, self.data.images.in_pairs
-            require_shares("image_batch", self.image_batch, *shared)
+            require_shares("image_batch_size", self.image_batch_size, *shared)
         if self.parts.text:
-            require_shares("text_batch", self.text_batch, devices.replicas, self.accumulation)
-        jit_compile = devices.jit_compile(self.jit_compile, self.layers, shapes=packing)
+            require_shares(
+                "text_batch_size", self.text_batch_size, devices.replicas, self.accumulation
+            )
+        jit_compile = devices.jit_compile(self.jit_compile, self.augmentations, shapes=packing)
         config = dataclasses.replace(self, jit_compile=jit_compile)
         return (
             super(Pretraining, config).for_devices(devices).with_executions(devices.most_executed)

@@ -15,8 +15,8 @@ def get_config() -> Pretraining:
         {
             "model.image_size": 64,
             "model.patch_size": 8,
-            "image_batch": 32,
-            "text_batch": 8,
+            "image_batch_size": 32,
+            "text_batch_size": 8,
             "steps": 200,
             "steps_per_epoch": 10,
             "validation_interval": 100,

@@ -69,9 +69,9 @@ class Experiment(Section):
         Raises:
             ValueError: the devices cannot do what the config asks for.
         """
-        devices.check(self.sharding, self.layers)
+        devices.check(self.sharding, self.augmentations)
         return dataclasses.replace(
             self,
             dtype=devices.dtype(self.dtype),
-            jit_compile=devices.jit_compile(self.jit_compile, self.layers),
+            jit_compile=devices.jit_compile(self.jit_compile, self.augmentations),
         )

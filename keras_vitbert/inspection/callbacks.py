@@ -100,7 +100,9 @@ class ValidationLook(Look):
     @functools.cached_property
     def _batches(self):
         """The batches of the examples, distributed by the strategy; always the same ones."""
-        sizes = [size for size in (self.stream.image_batch, self.stream.text_batch) if size]
+        sizes = [
+            size for size in (self.stream.image_batch_size, self.stream.text_batch_size) if size
+        ]
         count = min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
         strategy = self.model.distribute_strategy
         batches = strategy.distribute_datasets_from_function(self.stream.validation)
@@ -207,7 +209,7 @@ class GradientProbe(Look):
     def on_train_batch_begin(self, batch, logs=None):
         self._due = self._is_due(self.model.step)
         if self._due:
-            self.model.request_probe()
+            self.model.request_gradient_stats()
 
     def on_train_batch_end(self, batch, logs=None):
         if self._due and self.folder.writes:

@@ -14,7 +14,7 @@ defaults and their ranges are in `keras_vitbert.configs.merges`.
 from typing import Any
 
 from keras_vitbert.configs import merges
-from keras_vitbert.merging.directions import (
+from keras_vitbert.merging.gradient_balancing import (
     IMTLG,
     MGDA,
     NTKMTL,
@@ -29,8 +29,8 @@ from keras_vitbert.merging.directions import (
     SDMGrad,
     UPGrad,
 )
-from keras_vitbert.merging.entries import GradDrop, GradientMask
-from keras_vitbert.merging.entries import MaskSchedule as MaskSchedule
+from keras_vitbert.merging.masks import GradDrop, GradientMask
+from keras_vitbert.merging.masks import MaskSchedule as MaskSchedule
 from keras_vitbert.merging.merge import Merge
 from keras_vitbert.merging.merge import Merged as Merged
 from keras_vitbert.merging.weighting import (
@@ -89,7 +89,7 @@ def get_merge(config: merges.Merge, seed: int = 0) -> Merge:
     elif rule == "graddrop":
         entries = GradDrop(config.graddrop.leak, seed, **named)
     else:
-        rank = "random" if rule == "random_mask" else config.mask_rank
+        rank = "random" if rule == "random_mask" else config.mask_criterion
         settings = rank, config.mask_scope, config.mask_cumulative, config.mask_softness
         entries = GradientMask(*settings, seed, **named)
     blocks = merges.blocks_of(config.blocks)

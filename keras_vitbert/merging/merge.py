@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vitbert.merging.entries import GradDrop, GradientMask
+from keras_vitbert.merging.masks import GradDrop, GradientMask
 from keras_vitbert.merging.weighting import (
     Products,
     Sum,

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.merging.entries import MaskSchedule
+from keras_vitbert.merging.masks import MaskSchedule
 from keras_vitbert.merging.merge import Merge, without_none
 
 
@@ -227,7 +227,7 @@ class TwoTaskTrainer(keras.Model):
         for mean, value in zip([self._loss_tracker, *self.means], values, strict=True):
             mean.update_state(count * value, sample_weight=examples)
 
-    def request_probe(self, clear=0):
+    def request_gradient_stats(self, clear=0):
         """Makes the next step update the masks by `GradientMask.counts`, for `MaskSchedule`."""
         self.clear_counts.assign(np.broadcast_to(clear, self.clear_counts.shape).astype(np.int32))
 

@@ -144,7 +144,7 @@ class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
             self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
-        usual = self.model.step_check.is_usual((logs or {}).get("val_loss", math.nan))
+        usual = self.model.anomaly_guard.is_usual((logs or {}).get("val_loss", math.nan))
         # Averages of the weights may be good while the last step has spoilt the weights themselves,
         # from which training goes on and goes back to. The steps after it show those.
         self._save_if_due(usual and not self.model.optimizer.use_ema)

@@ -6,7 +6,7 @@ it: a half-written checkpoint is never loaded.
 
 `checkpoints/GOOD` names the newest one that training has shown to be good: either validation with
 its weights (not with their averages) gave a loss like the others, or the steps from it to the next
-checkpoint, at least the last `STEPS_TO_SHOW`, were good (see `keras_vitbert.training.step_check`).
+checkpoint, at least the last `STEPS_TO_SHOW`, were good (`training.anomaly_guard`).
 Steps after training went back say nothing about the checkpoints that it left. The good one is kept
 in addition to the newest ones.
 
@@ -207,7 +207,7 @@ def go_back(folder: str, trainer: Any) -> str:
     name = _pointed(folder, GOOD)
     if name not in _steps(folder):
         return ""
-    whole, check = _state(trainer), trainer.step_check
+    whole, check = _state(trainer), trainer.anomaly_guard
     state = {part: dict(variables) for part, variables in whole.items() if part != "metrics"}
     del state["optimizer"]["iteration"]
     for counted in ("bad_steps", "restores"):

@@ -1,4 +1,4 @@
-"""What happens after a step that was not applied, see `keras_vitbert.training.step_check`.
+"""What happens after a step that was not applied, see `keras_vitbert.training.anomaly_guard`.
 
 `divergences.csv` in the run's folder has a line for each: the reason, the variables whose gradients
 are not finite, and the records of its batch. What follows depends on
@@ -26,7 +26,7 @@ _FILE = "divergences.csv"
 
 def counts(trainer: Any) -> dict[str, int]:
     """How often a run of a `BaseTrainer` diverged, for its summary."""
-    check = trainer.step_check
+    check = trainer.anomaly_guard
     return {
         "not_applied": int(check.bad_steps.numpy()),
         "restores": int(check.restores.numpy()),

@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras_vitbert.configs.devices import Devices
 from pipelines.command_line import EXIT_STOPPED, Stopped, hear_signals_again, quiet_loading
 from tpu.devices import enable_determinism, gpus, is_shared, peak_flops
-from tpu.peers import SECONDS
+from tpu.rendezvous import SECONDS
 from tpu.strategy import get_strategy, wait_for_peers
 
 _LOSSES = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError

@@ -8,7 +8,7 @@ import numpy as np
 from keras_vitbert.configs.pretraining import Pretraining
 from pipelines.cores import available_cores
 from pipelines.tasks.labelled_images import LabelledImages
-from tpu.devices import gpus, holder_of_weights
+from tpu.devices import device_type, gpus
 
 _CLASSES_SHOWN = 6
 _MODES = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
@@ -36,14 +36,14 @@ def _of_pretraining(run):
         rows.append(("images", _counts(data.images, data.image_validation)))
         if data.classes:
             rows.append(_classes(data.classes))
-        times = passes(config.steps, config.image_batch, data.images.records.count)
-        seen.append(f"{config.image_batch} images ({times} passes)")
+        times = passes(config.steps, config.image_batch_size, data.images.records.count)
+        seen.append(f"{config.image_batch_size} images ({times} passes)")
     if variant.text:
         words = f"{len(data.vocabulary):,} in the vocabulary, {config.data.case}"
         rows.append(("texts", _counts(data.texts, data.text_validation)))
         rows.append(("", f"{data.texts.length} tokens, {words}"))
-        times = passes(config.steps, config.text_batch, data.texts.records.count)
-        seen.append(f"{config.text_batch} texts ({times} passes)")
+        times = passes(config.steps, config.text_batch_size, data.texts.records.count)
+        seen.append(f"{config.text_batch_size} texts ({times} passes)")
     rows += [
         ("model", f"{variant.name}: {model.num_layers} blocks of width {model.hidden_dim}"),
         _device(run),
@@ -91,8 +91,8 @@ def _images(run):
     rows.append(("", f"{_crops(views)}{_chosen(run, 'images.crop_area')}"))
     if views.flip:
         rows.append(("", "mirrored at random (images.flip=False turns it off)"))
-    if views.layers:
-        rows.append(("", f"then {', '.join(layer['class_name'] for layer in views.layers)}"))
+    if views.augmentations:
+        rows.append(("", f"then {', '.join(layer['class_name'] for layer in views.augmentations)}"))
     return rows
 
 
@@ -157,7 +157,7 @@ def _classes(names, counts=None):
 
 
 def _device(run):
-    holder = holder_of_weights(run.strategy)
+    holder = device_type(run.strategy)
     kind = {"tpu": "TPU", "host": f"CPU, {available_cores()} cores"}.get(holder)
     kind = kind or gpus()[0][0] or "GPU"
     many = f"{run.replicas} x " if run.replicas > 1 else ""

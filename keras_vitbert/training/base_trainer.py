@@ -7,16 +7,16 @@ import numpy as np
 from keras import ops
 
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.engines import engine
+from keras_vitbert.training.anomaly_guard import STEP_ROW, AnomalyGuard, bad_steps, step_row
+from keras_vitbert.training.backends import backend
 from keras_vitbert.training.example_dropout import ExampleDropout
-from keras_vitbert.training.pass_scope import recompute
-from keras_vitbert.training.step_check import STEP_ROW, StepCheck, bad_steps, step_row
+from keras_vitbert.training.step_context import recompute
 from pipelines.status import doing, timed
 
 _TRACING = {False: "compiling the first step", True: "compiling the step that compares gradients"}
 
 
-class BaseTrainer(engine.Fitting):
+class BaseTrainer(backend.Fitting):
     """A `keras.Model` whose train step sums gradients over the replicas itself.
 
     A subclass fills `means`, a dict of `keras.metrics.Mean`, and has a `train_step` that calls
@@ -29,7 +29,7 @@ class BaseTrainer(engine.Fitting):
         accumulation: int, how many parts a replica's batch is divided into; their gradients are
             summed before the update.
         remat: bool, whether the blocks' inner values are computed again in the backward pass, see
-            `keras_vitbert.training.pass_scope`.
+            `keras_vitbert.training.step_context`.
         image_layers: `keras_vitbert.training.image_layers.ImageLayers`, or None.
         in_turn: bool, whether to save memory by not computing things at the same time: the second
             modality's pass begins when the gradients of the first are ready, and weights are
@@ -66,13 +66,13 @@ class BaseTrainer(engine.Fitting):
         self.network = network
         self.clip_norm = clip_norm
         self.accumulation = accumulation
-        devices = engine.devices()
+        devices = backend.devices()
         self.in_turn = devices == "gpu" if in_turn is None else in_turn
         self.on_cpu = devices == "host"
-        self.step_check = StepCheck(name="step_check")
+        self.anomaly_guard = AnomalyGuard(name="step_check")
         self.bad_steps = ()
         self.dropout = ExampleDropout(network, seed)
-        engine.prepare(network)
+        backend.prepare(network)
         if remat:
             recompute(network.backbone.blocks)
         self.image_layers = image_layers
@@ -88,7 +88,7 @@ class BaseTrainer(engine.Fitting):
         return {
             "network": self.network.variables,
             "metrics": [variable for mean in self.metrics for variable in mean.variables],
-            "step_check": self.step_check.variables,
+            "step_check": self.anomaly_guard.variables,
         }
 
     @property
@@ -118,7 +118,7 @@ class BaseTrainer(engine.Fitting):
         with keras.name_scope("augmentation"):
             return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
 
-    def in_parts(self, function, batch):
+    def over_micro_batches(self, function, batch):
         """Gradients, losses and metrics of a batch, part by part.
 
         Args:
@@ -142,7 +142,7 @@ class BaseTrainer(engine.Fitting):
             return gradients, (losses, sums)
 
         variables = self.network.trainable_variables
-        gradients, sums = engine.in_parts(part, batch, self.accumulation, variables)
+        gradients, sums = backend.over_micro_batches(part, batch, self.accumulation, variables)
         return gradients, *sums
 
     def forward(self, inputs, step, place=0, part=0):
@@ -170,20 +170,20 @@ class BaseTrainer(engine.Fitting):
             (scalar bool tensor, whether the step is good; further logs).
         """
         with keras.name_scope("clip"):
-            half_squares = ops.stack([engine.half_square(gradient) for gradient in gradients])
-            norm = ops.sqrt(2 * ops.sum(half_squares))
+            l2_losses = ops.stack([backend.l2_loss(gradient) for gradient in gradients])
+            norm = ops.sqrt(2 * ops.sum(l2_losses))
             moved = self.optimizer.largest_update(ops.minimum(norm, self.clip_norm))
-            good, largest = self.step_check.judge(loss, norm, *moved)
+            good, largest = self.anomaly_guard.judge(loss, norm, *moved)
             scale = ops.where(good, clip_scale(norm, self.clip_norm), 0.0)
             # Unlike a product, this is 0 for a gradient that is not finite.
-            gradients = [engine.times(gradient, scale) for gradient in gradients]
+            gradients = [backend.times(gradient, scale) for gradient in gradients]
         with keras.name_scope("update"):
             variables = self.network.trainable_variables
             self.optimizer.apply(gradients, variables, good, in_turn=self.in_turn)
         self.record(measured, good)
         return good, {
             "gradient_norm": norm,
-            STEP_ROW: step_row(good, loss, largest, half_squares),
+            STEP_ROW: step_row(good, loss, largest, l2_losses),
         }
 
     def record(self, measured, good=True):
@@ -194,7 +194,7 @@ class BaseTrainer(engine.Fitting):
                 weights).
             good: scalar bool tensor; if it is False, the metrics keep their values.
         """
-        for name, sums in engine.of_all(measured).items():
+        for name, sums in backend.of_all(measured).items():
             total, weight = (ops.where(good, value, 0.0) for value in sums)
             self.means[name].total.assign_add(total)
             self.means[name].count.assign_add(weight)

@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from keras_vitbert.merging.random_numbers import of_examples, unsigned
 from keras_vitbert.model.encoder_block import gelu
-from keras_vitbert.training import pass_scope
+from keras_vitbert.training import step_context
 
 
 def adapt(model: keras.Model):
@@ -46,12 +46,12 @@ def adapt(model: keras.Model):
 
 def for_cpu(on: bool = True):
     """A scope for a forward pass of a training step, which may run on a CPU."""
-    return pass_scope.using(on_cpu=on)
+    return step_context.using(on_cpu=on)
 
 
 def applies() -> bool:
     """Whether this is inside `for_cpu`."""
-    return bool(pass_scope.present("on_cpu"))
+    return bool(step_context.present("on_cpu"))
 
 
 def compiled(function, signature: tuple | None = None):

@@ -26,11 +26,11 @@ from keras import ops
 
 from keras_vitbert.configs.model import RATES
 from keras_vitbert.merging.random_numbers import unsigned, word
-from keras_vitbert.training import cpu_layers, pass_scope
-from keras_vitbert.training.engines import engine
+from keras_vitbert.training import cpu_layers, step_context
+from keras_vitbert.training.backends import backend
 
 GENERATORS = ("philox16", "threefry")
-generator_of = engine.generator_of
+generator_of = backend.generator_of
 
 
 class Keys:
@@ -47,7 +47,7 @@ class Keys:
         self.generator = generator
         self._words, self._part, self._parts, self._places = words, part, parts, places
         # The replica among those of its host, the host, and how many hosts take turns.
-        self._replica, self._host, self.hosts = engine.place()
+        self._replica, self._host, self.hosts = backend.place()
 
     def words(self, layer: int) -> list:
         """Seed, step, number and layer as uint32 scalars."""
@@ -72,7 +72,7 @@ class KeyedDropout(keras.layers.Dropout):
     number = 0
 
     def call(self, inputs, training=False):
-        keys = pass_scope.present("keys")
+        keys = step_context.present("keys")
         if keys is None or not training or not self.rate:
             return super().call(inputs, training=training)
         if self.noise_shape is None and cpu_layers.applies() and keys.generator == "threefry":
@@ -80,7 +80,7 @@ class KeyedDropout(keras.layers.Dropout):
         drawn = inputs
         if self.noise_shape is not None:  # one number for all entries of an axis
             drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
-        kept = engine.kept(drawn, keys, self.number, self.rate)
+        kept = backend.kept(drawn, keys, self.number, self.rate)
         scaled = inputs * ops.cast(1 / (1 - self.rate), inputs.dtype)
         return ops.where(kept, scaled, ops.zeros((), inputs.dtype))
 
@@ -147,7 +147,7 @@ class ExampleDropout:
         if not self._layers:
             return contextlib.nullcontext()
         words = self.seed, step, number
-        return pass_scope.using(keys=Keys(words, self.generator, part, parts, places))
+        return step_context.using(keys=Keys(words, self.generator, part, parts, places))
 
 
 def drops(config: Any) -> bool:

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vitbert.training.backends import backend
 from keras_vitbert.training.base_trainer import BaseTrainer
-from keras_vitbert.training.engines import engine
 from keras_vitbert.training.losses import cross_entropy, smoothed_cross_entropy
 
 
@@ -41,14 +41,14 @@ class FineTuner(BaseTrainer):
                 # A share of the mean over all, so that summed gradients are those of one batch.
                 return ops.mean(losses) / shares, (logits, losses)
 
-            gradients, loss, (logits, losses) = engine.gradients(mean_loss, variables)
+            gradients, loss, (logits, losses) = backend.gradients(mean_loss, variables)
             right = ops.equal(ops.argmax(logits, axis=-1), batch["labels"])
             ones = ops.ones_like(losses)
             measured = {"loss": (losses, ones), "accuracy": (ops.cast(right, "float32"), ones)}
             return [gradients], [loss], measured
 
-        [gradients], [loss], measured = self.in_parts(gradients_of, batch)
-        *gradients, loss = engine.summed([*gradients, loss])
+        [gradients], [loss], measured = self.over_micro_batches(gradients_of, batch)
+        *gradients, loss = backend.summed([*gradients, loss])
         _, logs = self.update(gradients, loss, measured)
         return {**self.get_metrics_result(), **logs}
 

@@ -9,9 +9,9 @@ from keras import ops
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.model.shared_weights import block_of
+from keras_vitbert.training.backends import backend
 from keras_vitbert.training.base_trainer import BaseTrainer
 from keras_vitbert.training.distillation import Teachers
-from keras_vitbert.training.engines import engine
 from keras_vitbert.training.gradient_conflict import ALL, GradientConflict
 from keras_vitbert.training.losses import distillation_loss
 
@@ -79,7 +79,7 @@ class JointTrainer(BaseTrainer):
             for name in (f"{task}_loss", f"{task}_accuracy")
         }
 
-        # How many entries the next probing step clears, see `request_probe`.
+        # How many entries the next probing step clears, see `request_gradient_stats`.
         mask = merge.mask if self.conflict else None
         self.clear_counts = self.add_weight(
             name="clear_counts",
@@ -121,27 +121,29 @@ class JointTrainer(BaseTrainer):
             gradients, losses, measured, taught = [], [], {}, self.teachers(batch)
             for loss_of in losses_of:
                 if self.in_turn:  # saves memory
-                    batch = engine.after(batch, gradients)
+                    batch = backend.after(batch, gradients)
                 one_loss = functools.partial(loss_of, batch, part, taught)
-                gradient, loss, values = engine.gradients(one_loss, variables)
+                gradient, loss, values = backend.gradients(one_loss, variables)
                 gradients.append(gradient)
                 losses.append(loss)
                 measured |= values
             return gradients, losses, measured
 
-        gradients, losses, measured = self.in_parts(gradients_of, batch)
+        gradients, losses, measured = self.over_micro_batches(gradients_of, batch)
         if self.conflict is None:
-            *gradients, loss = engine.summed([*gradients[0], *losses])
+            *gradients, loss = backend.summed([*gradients[0], *losses])
             logs = self.update(gradients, loss, measured)[1]
         else:
             clear = ops.convert_to_tensor(self.clear_counts.value) if probing else None
             text, image = gradients
             with keras.name_scope("merge"):  # Algorithm 1, eq. 8 or 9, one sum over the replicas
-                merged = self.merge.merge(text, image, losses, step, clear, engine.summed)
+                merged = self.merge.merge(text, image, losses, step, clear, backend.summed)
             good, logs = self.update(merged.gradients, merged.loss, measured)  # clip and update
             self.merge.keep(merged.state, good)
-            again = functools.partial(self.in_parts, gradients_of, batch)  # its gradients are idle
-            self.merge.after(merged.losses, lambda: engine.summed(again()[1]), good)
+            again = functools.partial(
+                self.over_micro_batches, gradients_of, batch
+            )  # its gradients are idle
+            self.merge.after(merged.losses, lambda: backend.summed(again()[1]), good)
             if probing:
                 text, image = merged.both
                 self.conflict.measure(text, image, good)
@@ -167,7 +169,7 @@ class JointTrainer(BaseTrainer):
                 measured |= self._image_loss(batch, logits, {})[1]
             return [], [], measured
 
-        self.record(self.in_parts(measure, batch)[2])
+        self.record(self.over_micro_batches(measure, batch)[2])
         return self.get_metrics_result()
 
     # --- losses --------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ class JointTrainer(BaseTrainer):
     def _totals(self, batch):
         """The sum of a task's weights over all replicas: dict of scalar tensors."""
         sums = {task: ops.sum(weights) for task, weights in self._weights(batch).items()}
-        return {task: ops.maximum(total, 1.0) for task, total in engine.summed(sums).items()}
+        return {task: ops.maximum(total, 1.0) for task, total in backend.summed(sums).items()}
 
     def _image_loss(self, batch, logits, teacher_logits, totals=None):
         mix = None
@@ -206,7 +208,7 @@ class JointTrainer(BaseTrainer):
         The shares of all replicas, and of all parts of their batches, sum to the means, however the
         weights are distributed, so that summed gradients are those of one large batch. This needs
         `totals`; without it the share is 0. `mix` holds second labels and the weights of the first
-        ones. Also returns the metrics' values and weights, see `in_parts`.
+        ones. Also returns the metrics' values and weights, see `over_micro_batches`.
         """
         share: Any = 0.0
         weights, measured = self._weights(batch), {}
@@ -232,7 +234,7 @@ class JointTrainer(BaseTrainer):
 
     # --- probing -------------------------------------------------------------------------------
 
-    def request_probe(self, clear=0):
+    def request_gradient_stats(self, clear=0):
         """Makes the next training step a probing step; does nothing with one modality.
 
         A probing step records `conflict` and, if `clear` is above 0, runs one update of Algorithm 1

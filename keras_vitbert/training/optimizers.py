@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from keras_vitbert.configs.optimizers import OPTIONS, Optimizer, PretrainingOptimizer
-from keras_vitbert.training.engines import engine
+from keras_vitbert.training.backends import backend
 
 # The class that the mixins are combined with, for type checkers.
 _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -105,7 +105,7 @@ class SummedGradients(_Optimizer):
         grads, variables = self._filter_empty_gradients(grads, variables)
         good = ops.convert_to_tensor(good)
         numbers = [ops.where(good, self.learning_rate, 0.0), ops.stack(self.factors(good))]
-        engine.update_each(self._update, variables, grads, numbers, in_turn)
+        backend.update_each(self._update, variables, grads, numbers, in_turn)
         if self.use_ema:
             self._update_model_variables_moving_average(self._trainable_variables)
         self._iterations.assign_add(1)
@@ -223,7 +223,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         rate = self._rate_of(variable, rate)
         index = self._get_variable_index(variable)
         moments = self._momentums[index], self._velocities[index]
-        engine.adam(variable, moments, gradient, rate, first, second, self.epsilon)
+        backend.adam(variable, moments, gradient, rate, first, second, self.epsilon)
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -309,7 +309,7 @@ def _most_of_adam(beta_1, beta_2):
 def build_optimizer(config: PretrainingOptimizer, steps: int, variables: list):
     """The optimiser of pre-training for so many steps, with warm-up and polynomial decay."""
     peak, warmup_steps = config.learning_rate, config.warmup_steps
-    rate = WarmupPolynomialDecay(peak, warmup_steps, steps, config.power)
+    rate = WarmupPolynomialDecay(peak, warmup_steps, steps, config.decay_power)
     return with_rate(config, rate, variables)
 
 

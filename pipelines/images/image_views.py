@@ -91,7 +91,7 @@ class ImageViews:
             if self.mixup or self.cutmix:
                 images = to_floats(batch["images"])
                 batch |= mix(images, batch["image_labels"], numbers, seed, self.mixup, self.cutmix)
-            if self.layers:
+            if self.augmentations:
                 batch["image_numbers"] = tf.bitcast(numbers, tf.int32)
             return batch
 

@@ -27,8 +27,8 @@ class LabelledTexts:
         first_lengths: int32 array `(count,)`, tokens of segment A with its two special tokens.
         labels: int32 array `(count,)`.
         pad: int, the id of padding.
-        buckets: tuple of int, the lengths that a batch may be padded to, ascending; no text is
-            longer than the last.
+        bucket_boundaries: tuple of int, the lengths that a batch may be padded to, ascending; no
+            text is longer than the last.
         rows: `LabelledRows`, the texts themselves; None if they are not known.
     """
 
@@ -37,11 +37,11 @@ class LabelledTexts:
     first_lengths: np.ndarray
     labels: np.ndarray
     pad: int
-    buckets: tuple[int, ...]
+    bucket_boundaries: tuple[int, ...]
     rows: LabelledRows | None = None
 
     @classmethod
-    def encode(cls, first, second, labels, vocabulary, buckets, lower_case=True):
+    def encode(cls, first, second, labels, vocabulary, bucket_boundaries, lower_case=True):
         """Tokenizes texts with WordPiece and truncates them to the longest bucket.
 
         The longer text of a pair loses tokens from its end, one by one, as in BERT.
@@ -51,7 +51,7 @@ class LabelledTexts:
             second: sequence of str, or None.
             labels: sequence of int.
             vocabulary: list of str.
-            buckets: ascending ints.
+            bucket_boundaries: ascending ints.
             lower_case: bool, as when the vocabulary was learned.
 
         Returns:
@@ -59,7 +59,7 @@ class LabelledTexts:
         """
         from pipelines.text.tokenization import TextEncoder  # slow to load; images need none
 
-        encoder = TextEncoder(vocabulary, buckets[-1], lower_case)
+        encoder = TextEncoder(vocabulary, bucket_boundaries[-1], lower_case)
         tokens, lengths, first_lengths = [], [], []
         for begin in range(0, len(first), _TEXTS_PER_CALL):
             part = slice(begin, begin + _TEXTS_PER_CALL)
@@ -78,7 +78,7 @@ class LabelledTexts:
             np.concatenate(first_lengths).astype(np.int32),
             np.asarray(labels, np.int32),
             vocabulary.index(PAD),
-            tuple(buckets),
+            tuple(bucket_boundaries),
         )
 
     @property
@@ -172,7 +172,9 @@ class LabelledTexts:
             int32 array `(steps,)`.
         """
         longest = np.append(self.lengths, 0)[plan].max(axis=1)
-        return np.array(self.buckets, np.int32)[np.searchsorted(self.buckets, longest)]
+        return np.array(self.bucket_boundaries, np.int32)[
+            np.searchsorted(self.bucket_boundaries, longest)
+        ]
 
     def evaluation(self, batch: int, context=None) -> tf.data.Dataset:
         """Each text once, or a host's share of them, as from `batches`."""
@@ -219,9 +221,9 @@ class LabelledTexts:
                 "segment_ids": tf.cast(second, tf.int32),
                 "padding_mask": tf.cast(mask, tf.int32),
             }
-            if len(self.buckets) == 1:  # TPUs need a static shape
+            if len(self.bucket_boundaries) == 1:  # TPUs need a static shape
                 result = {
-                    name: tf.ensure_shape(value, (size, self.buckets[0]))
+                    name: tf.ensure_shape(value, (size, self.bucket_boundaries[0]))
                     for name, value in result.items()
                 }
             return {

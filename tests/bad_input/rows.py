@@ -42,12 +42,12 @@ _VALUES = """
 steps=0 seed=-1 dtype=float16
 optimizer.clip_norm=0 optimizer.learning_rate=nan model.dropout=1
 merge.name=pcgrd data.images.crop_area=(0.9,0.8) data.images.randaugment=(2,31)
-data.images.layers={"class_name":"GridMsk"}
+data.images.augmentations={"class_name":"GridMsk"}
 """.split()
 # What fits no other field; the culprit is the last one.
 _RELATIONS = [
     "model.patch_size=8 model.image_size=28",
-    "data.images.cutmix=1.0 image_batch=127",
+    "data.images.cutmix=1.0 image_batch_size=127",
     "model.num_heads=5 model.hidden_dim=128",
     "steps_per_epoch=99 validation_interval=700",
     "optimizer.warmup_steps=700",
@@ -78,8 +78,8 @@ _FINE_TUNING = {
     "--task=pets --config.grid=()": "grid",
     "--task=pets '--config.grid=(0.1,0.1)'": "grid",
     "--task=pets --config.steps_per_epoch=100 --config.evaluation_interval=101": "evaluation_interval",
-    '--task=pets \'--config.images.layers={"class_name":"MixUp"}\'': "MixUp",
-    "--task=sst2 '--config.buckets=(64,32)'": "buckets",
+    '--task=pets \'--config.images.augmentations={"class_name":"MixUp"}\'': "MixUp",
+    "--task=sst2 '--config.bucket_boundaries=(64,32)'": "bucket_boundaries",
     "--task=sst2 --config.data.sentence_columns=a,b,c": "data.sentence_columns",
     "--task=sst2 --checkpoint=rand": "vocabulary",
     "--task=pets --checkpoint=run --architecture=paper": "architecture",
@@ -157,7 +157,7 @@ _AOT = {
     "": "tpu",
     "--tpu=v3-8 --compare=jint": "jint",
     "--tpu=v3-8 --task=texts": "num_classes",
-    "--tpu=v3-128 --config.image_batch=4000": "image_batch",
+    "--tpu=v3-128 --config.image_batch_size=4000": "image_batch_size",
     "--tpu=v3-8 --architecture=paper": "architecture",
 }
 # Of files that hold something else meanwhile: bytes, or changes of JSON by dotted keys.

@@ -149,7 +149,7 @@ FORBIDDEN_IMPORTS = {
 ALLOWED = {
     ("keras_vitbert/trained/hugging_face.py", "torch"),  # of which tensors alone are loaded
     ("pipelines/prepare/local_workers.py", "pickle"),  # pipes between a command's processes
-    ("tpu/peers.py", "create_server"),  # for one line of greeting
+    ("tpu/rendezvous.py", "create_server"),  # for one line of greeting
 }
 
 

@@ -11,5 +11,5 @@ def test_slices(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["slices", "--known"])
     slices.main()
     printed = capsys.readouterr().out
-    assert printed.count("\n") == 2 + 2 * 3  # two slices, three engines
-    assert printed in (ROOT / "docs" / "engines.md").read_text()
+    assert printed.count("\n") == 2 + 2 * 3  # two slices, three backends
+    assert printed in (ROOT / "docs" / "backends.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 
 from keras_vitbert import aot
 from keras_vitbert.configs.devices import SHARDINGS
-from keras_vitbert.extras.ahead_of_time import proof
+from keras_vitbert.extras.ahead_of_time import aot_compile
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.extras.ahead_of_time.results import GIB, compiled, needs_compiler, refused
@@ -60,7 +60,7 @@ def compiler(monkeypatch):
 
     def stand_in(*results):
         remaining = list(results)
-        monkeypatch.setattr(proof, "compile_apart", lambda *program: remaining.pop(0))
+        monkeypatch.setattr(aot_compile, "compile_apart", lambda *program: remaining.pop(0))
         monkeypatch.setattr(aot, "check_installed", lambda: None)
 
     return stand_in

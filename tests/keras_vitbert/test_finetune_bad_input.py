@@ -86,7 +86,7 @@ def test_texts(refused, texts, flags, culprit):
     ("flags", "culprit"),
     [
         (["--config.batch=64"], "batch"),  # more than there are
-        (["--sweep", "--config.selection_part=0.001"], "selection_part"),
+        (["--sweep", "--config.validation_fraction=0.001"], "validation_fraction"),
         (["--dry_run", "--config.head=deit"], "deit"),
     ],
 )

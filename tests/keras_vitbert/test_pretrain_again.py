@@ -156,7 +156,7 @@ def every_switch(sources, tmp_path):
     """A run with all that saves memory or changes the update at once: (its flags, its folder)."""
     switches = ["accumulation=2", "remat=True", "data.packing=True", "model.stochastic_depth=0.2"]
     switches += ["model.attention_dropout=0.3", "optimizer.ema=0.9"]
-    switches += ["merge.name=mask+uncertainty", "merge.mask_rank=ratio"]
+    switches += ["merge.name=mask+uncertainty", "merge.mask_criterion=ratio"]
     switches += ["merge.mask_cumulative=False"]
     flags = ["--variant=vitbert_no_kd", *(f"--config.{switch}" for switch in switches)]
     assert pretrain(sources, tmp_path / "whole", *flags) == EXIT_DONE

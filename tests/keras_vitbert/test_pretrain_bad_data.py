@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.experiments.pretraining.data import open_data
-from keras_vitbert.runs.record_errors import reading
+from keras_vitbert.runs.damaged_records import reading
 from pipelines.images.image_records import image_example
 from pipelines.shards.shard_files import to_example, write_shards
 from tests.keras_vitbert.tiny_runs import PREDICTIONS, config_of
@@ -71,9 +71,9 @@ AT_ONCE = [
     (IMAGES, lambda folder, *_: None, "data/*"),
     (IMAGES, lambda folder, *_: write(folder, []), "data/*"),
     (IMAGES, lambda folder, *_: (folder / "x").write_bytes(bytes(1600)), "data/x"),
-    (IMAGES, lambda folder, *_: images(folder, 1, 2), "image_batch"),
+    (IMAGES, lambda folder, *_: images(folder, 1, 2), "image_batch_size"),
     (TEXTS, lambda folder, path, _: shutil.copy(path, folder / "x"), "input_ids"),
-    (TEXTS, lambda folder, _, path: texts(folder, path, lambda all: all[:2]), "text_batch"),
+    (TEXTS, lambda folder, _, path: texts(folder, path, lambda all: all[:2]), "text_batch_size"),
     (TEXTS, lambda folder, _, path: texts(folder, path, long), "max_sequence_length"),
 ]
 WHERE_READ = [
@@ -135,7 +135,7 @@ def test_a_bad_record_that_training_does_not_reach(refused, bad_files, tmp_path)
     """The baselines read it: training is over, and is not lost."""
     flags = bad_files(IMAGES, lambda folder, *_: images(folder, 1, 1, 1, 0))
     flags += ["--config.steps=1", "--config.optimizer.warmup_steps=0"]
-    flags += ["--config.image_batch=1", "--config.seed=1"]
+    flags += ["--config.image_batch_size=1", "--config.seed=1"]
     refused(*flags, culprit="data/*", untouched=False)
     assert (tmp_path / "run" / "metrics.csv").exists()
     assert not (tmp_path / "run" / "summary.json").exists()

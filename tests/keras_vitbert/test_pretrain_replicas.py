@@ -87,8 +87,9 @@ def pretrain_on(replicas, argv):
 # A run on one device, with checkpoints within epochs.
 ONE_DEVICE = [
     "vitbert_no_kd",
-    "--config.data.images.layers=[{'class_name': 'RandomApply', 'config': {'rate': 0.5, 'layer': "
-    "{'class_name': 'RandomCutout', 'config': {'height_factor': 0.5, 'width_factor': 0.5}}}}]",
+    "--config.data.images.augmentations=[{'class_name': 'RandomApply', "
+    "'config': {'rate': 0.5, 'layer': {'class_name': 'RandomCutout', "
+    "'config': {'height_factor': 0.5, 'width_factor': 0.5}}}}]",
     *("--config.checkpoint_interval=3", "--config.checkpoints_to_keep=9"),
 ]
 

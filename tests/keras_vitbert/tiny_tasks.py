@@ -27,7 +27,7 @@ IMAGE_FLAGS = (
     "--config.images.crop_area=(0.5,1.0)",
 )
 TEXT_FLAGS = (
-    "--config.buckets=(8,12)",
+    "--config.bucket_boundaries=(8,12)",
     "--config.batch=4",
     "--config.steps=4",
     "--config.steps_per_epoch=2",

@@ -215,7 +215,7 @@ def validation_images(stream):
 
 
 @pytest.mark.parametrize(
-    ("image_batch", "text_batch"),
+    ("image_batch_size", "text_batch_size"),
     [
         (4, 8),
         slow(13, 7),
@@ -224,11 +224,15 @@ def validation_images(stream):
         slow(5, 3),
     ],
 )
-def test_validation_counts_every_example_once(stream, validation_images, image_batch, text_batch):
-    stream = dataclasses.replace(stream, image_batch=image_batch, text_batch=text_batch)
+def test_validation_counts_every_example_once(
+    stream, validation_images, image_batch_size, text_batch_size
+):
+    stream = dataclasses.replace(
+        stream, image_batch_size=image_batch_size, text_batch_size=text_batch_size
+    )
     dataset = stream.validation()
     batches = take(dataset)
-    steps = max(-(-13 // image_batch), -(-7 // text_batch))
+    steps = max(-(-13 // image_batch_size), -(-7 // text_batch_size))
     assert len(batches) == stream.validation_batches == steps
     assert dataset.cardinality() == len(batches)
     whole = joined(batches)
@@ -240,7 +244,9 @@ def test_validation_counts_every_example_once(stream, validation_images, image_b
         assert not values[weights == 0].any()
     assert not whole["masked_weights"][whole["text_weights"] == 0].any()
     for batch in batches:
-        assert len(batch["images"]) == image_batch and len(batch["token_ids"]) == text_batch
+        assert (
+            len(batch["images"]) == image_batch_size and len(batch["token_ids"]) == text_batch_size
+        )
     np.testing.assert_array_equal(whole["images"][whole["image_weights"] == 1], validation_images)
 
 

@@ -16,9 +16,9 @@ from keras_vitbert.experiments.fine_tuning.evaluation import MEASURES, Evaluator
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.predictions import prediction_rows
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
+from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.machine import Machine
-from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.trained.finding import FINE_TUNED, find
 from keras_vitbert.trained.loading import open_source
 from keras_vitbert.trained.weight_names import require_finite

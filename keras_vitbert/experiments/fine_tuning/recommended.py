@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_vitbert.configs.devices import batch_unit
 from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.configs.sections import flatten
-from keras_vitbert.runs.record_errors import reading_images
+from keras_vitbert.runs.damaged_records import reading_images
 
 SMALL = 64  # pixels; smaller images lose their subject when cropped like ImageNet's
 _BATCH = 64

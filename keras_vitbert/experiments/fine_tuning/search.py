@@ -27,11 +27,11 @@ from keras_vitbert.experiments.fine_tuning.recommended import Chosen, Pictures
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData
 from keras_vitbert.experiments.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.runs.checkpoints import latest
+from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.identity import FREE_OF_FINE_TUNING, Identity, experiment_dict
 from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.overview import overview
 from keras_vitbert.runs.provenance import data_digest
-from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
@@ -159,12 +159,14 @@ def _fine_tune(run, dry_run):
     config.check_batch(run.replicas, is_images and config.images.in_pairs)
     if is_images:
         require_batch(data.train, config.batch, config.task)
-        layers = image_layers(config.layers, config.image_size, config.seed, "images.layers")
+        layers = image_layers(
+            config.augmentations, config.image_size, config.seed, "images.augmentations"
+        )
         if layers is not None:
             layers.check()
     rest = selection = None
     if run.sweep:
-        rest, selection = data.without_selection(config.selection_part)
+        rest, selection = data.without_selection(config.validation_fraction)
     for split in (data.train, rest):
         if split is not None:  # its steps must divide into executions
             config.with_values({"steps": config.steps_for(split.count)})

@@ -110,7 +110,7 @@ def open_task(
     elif {"test", "validation"} <= splits.keys():  # both are reported
         selection, picked_on = splits["validation"], "validation"
     if not splits:
-        train, splits[HELD_OUT] = cut(train, config.selection_part)
+        train, splits[HELD_OUT] = cut(train, config.validation_fraction)
         say(
             f"there are no validation data: {splits[HELD_OUT].count} of the training examples are "
             "held out for validation"
@@ -180,9 +180,14 @@ def _own_texts(
 
 def _encoded(rows, labels, vocabulary, config, max_length):
     """Texts as token ids: `LabelledTexts`."""
-    buckets = [*(length for length in config.buckets if length < max_length), max_length]
+    bucket_boundaries = [
+        *(length for length in config.bucket_boundaries if length < max_length),
+        max_length,
+    ]
     lower = is_lower(config.data.case, vocabulary)
-    texts = LabelledTexts.encode(rows.first, rows.second, labels, vocabulary, buckets, lower)
+    texts = LabelledTexts.encode(
+        rows.first, rows.second, labels, vocabulary, bucket_boundaries, lower
+    )
     return dataclasses.replace(texts, rows=rows)
 
 
@@ -196,7 +201,7 @@ def cut(split: Split, part: float) -> tuple[Split, Split]:
     rest = split.count - size
     if not size or not rest:
         raise ValueError(
-            f"selection_part={part}: splits {split.count} examples into {rest} and {size}"
+            f"validation_fraction={part}: splits {split.count} examples into {rest} and {size}"
         )
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)

@@ -30,10 +30,10 @@ from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.model.classifier import Classifier
 from keras_vitbert.model.flops import TRAINING, classifier_flops
 from keras_vitbert.runs import divergence
+from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
-from keras_vitbert.runs.record_errors import reading_images
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.fine_tuner import FineTuner
 from keras_vitbert.training.image_layers import image_layers
@@ -83,7 +83,7 @@ def build_fine_tuner(
     keras.utils.set_random_seed(seed)
     layers = None
     if config.kind == "images":
-        layers = image_layers(config.layers, config.image_size, seed, "images.layers")
+        layers = image_layers(config.augmentations, config.image_size, seed, "images.augmentations")
     with strategy.scope():
         classifier, transferred = pretrained.classifier(config, num_classes)
         trainer = FineTuner(
@@ -111,7 +111,7 @@ def build_optimizer(
     if config.schedule == "cosine":
         rate = WarmupCosineDecay(config.learning_rate, warmup_steps, steps)
     else:
-        rate = WarmupPolynomialDecay(config.learning_rate, warmup_steps, steps, config.power)
+        rate = WarmupPolynomialDecay(config.learning_rate, warmup_steps, steps, config.decay_power)
     optimizer = with_rate(config, rate, network.trainable_variables)
     if config.layer_decay != 1:
         depths = layer_depths(network)

@@ -44,8 +44,8 @@ class Data:
             image_validation=self.image_validation if images else None,
             texts=self.texts if text else None,
             text_validation=self.text_validation if text else None,
-            image_batch=config.image_batch,
-            text_batch=config.text_batch,
+            image_batch_size=config.image_batch_size,
+            text_batch_size=config.text_batch_size,
             seed=config.seed,
             packed_parts=config.accumulation if config.data.packing else 0,
         )
@@ -103,7 +103,7 @@ def open_data(
             count = sizes["num_classes"]
             return ImageStream(records, count, label_offset=offset, views=views)
 
-        images, image_validation = open_both("images", open_images, "image_batch")
+        images, image_validation = open_both("images", open_images, "image_batch_size")
         opened |= {"images": images, "image_validation": image_validation, "classes": classes}
     if config.parts.text:
         if not data.vocabulary:
@@ -122,7 +122,7 @@ def open_data(
         def open_texts(records):
             return TextStream.open(records, vocabulary, size, length, masking)
 
-        texts = open_both("text", open_texts, "text_batch")
+        texts = open_both("text", open_texts, "text_batch_size")
         manifests = {k: m for source in texts for k, m in source.records.manifests.items()}
         case = case_of(data.vocabulary, vocabulary, data.case, recorded_case(manifests))
         sizes |= {

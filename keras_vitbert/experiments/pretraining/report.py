@@ -9,9 +9,9 @@ import numpy as np
 from keras_vitbert.inspection.activations import co_activation
 from keras_vitbert.inspection.values import read_values, stored_steps
 from keras_vitbert.runs import divergence
+from keras_vitbert.runs.damaged_records import reading
 from keras_vitbert.runs.progress import shares_line
 from keras_vitbert.runs.provenance import accepted_lines
-from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.training.joint_trainer import JointTrainer
 from pipelines.joint_stream import JointStream
 from pipelines.shards.records import left_out

@@ -24,8 +24,9 @@ from keras_vitbert.inspection.callbacks import (
     Profile,
 )
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.merging.entries import MaskSchedule
+from keras_vitbert.merging.masks import MaskSchedule
 from keras_vitbert.runs.checkpoints import latest, restore_network
+from keras_vitbert.runs.damaged_records import reading
 from keras_vitbert.runs.identity import (
     FREE_OF_PRETRAINING,
     INITIAL_WEIGHTS,
@@ -37,7 +38,6 @@ from keras_vitbert.runs.machine import Machine
 from keras_vitbert.runs.overview import overview
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.provenance import data_digest, model_digest
-from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held

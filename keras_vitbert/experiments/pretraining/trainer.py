@@ -58,7 +58,9 @@ def image_layers_of(config: Pretraining) -> ImageLayers | None:
     Raises:
         ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
     """
-    return image_layers(config.layers, config.model.image_size, config.seed, "data.images.layers")
+    return image_layers(
+        config.augmentations, config.model.image_size, config.seed, "data.images.augmentations"
+    )
 
 
 def step_flops(trainer: JointTrainer, stream: JointStream) -> int:
@@ -74,5 +76,5 @@ def step_flops(trainer: JointTrainer, stream: JointStream) -> int:
         if trainer.has_text and network is not None:
             backbone = getattr(network, "network", network).backbone
             flops = text_flops(backbone, texts.length, texts.predictions)
-            total += passes * stream.text_batch * flops
+            total += passes * stream.text_batch_size * flops
     return total

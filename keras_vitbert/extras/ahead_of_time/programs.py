@@ -94,14 +94,14 @@ def pretraining_programs(config: Pretraining, strategy: tf.distribute.Strategy) 
     replicas = strategy.num_replicas_in_sync
     batch, training, validation = {}, {}, {}
     if variant.images:
-        batch["images"] = config.image_batch
-        size, views = config.image_batch // replicas, config.data.images
-        training = _images(size, model.image_size, views.in_pairs, "image_", views.layers)
+        batch["images"] = config.image_batch_size
+        size, views = config.image_batch_size // replicas, config.data.images
+        training = _images(size, model.image_size, views.in_pairs, "image_", views.augmentations)
         validation = _images(size, model.image_size, prefix="image_")
         validation["image_weights"] = _numbers(size)  # the last batch is padded
     if variant.text:
-        batch["texts"] = config.text_batch
-        size, masking = config.text_batch // replicas, config.data.text.masking
+        batch["texts"] = config.text_batch_size
+        size, masking = config.text_batch_size // replicas, config.data.text.masking
         predictions = round(masking.ratio * model.max_sequence_length)
         texts = _texts(size, model.max_sequence_length)
         texts |= _masks(size, min(masking.max_predictions, predictions))
@@ -129,7 +129,7 @@ def fine_tuning_programs(
     size, evaluated_size = config.batch // replicas, evaluator.batch // replicas
     if isinstance(config, ImageTask):
         views = config.images
-        training = _images(size, config.image_size, views.in_pairs, "", views.layers)
+        training = _images(size, config.image_size, views.in_pairs, "", views.augmentations)
         evaluated = _images(evaluated_size, config.image_size)
     else:
         length = pretrained.max_length(config)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_vitbert.extras.paper_figures.runs import FineTunedRun, PretrainedRun
 from keras_vitbert.inspection.drawing import spread
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.runs.record_errors import reading
+from keras_vitbert.runs.damaged_records import reading
 from pipelines.text.wordpiece import CLS
 
 TOP = 5  # answers that are shown

@@ -19,8 +19,8 @@ from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.values import MaskValues, read_values
 from keras_vitbert.model.shared_weights import is_in_blocks
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.damaged_records import reading
 from keras_vitbert.runs.identity import config_of
-from keras_vitbert.runs.record_errors import reading
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.loading import load
 from keras_vitbert.trained.trained_model import TrainedModel
@@ -81,7 +81,7 @@ class PretrainedRun:
         Raises:
             Lacking: they no longer exist, or do not fit the model.
         """
-        values = {"image_batch": 2, "text_batch": 1}  # few are enough
+        values = {"image_batch_size": 2, "text_batch_size": 1}  # few are enough
         if self.variant.text:
             values["data.vocabulary"] = os.path.join(self.path, "vocabulary.txt")
         if any(self._files.values()):
@@ -126,7 +126,7 @@ class PretrainedRun:
         if stored := read_values(self.path, "activations"):
             return {step: (found["image"], found["text"]) for step, found in stored.items()}
         self._require_checkpoint()
-        config = self.config.with_values({"image_batch": _BATCH, "text_batch": _BATCH})
+        config = self.config.with_values({"image_batch_size": _BATCH, "text_batch_size": _BATCH})
         stream = self.data.stream(config)
         means = MeanActivations(
             self.trained.backbone, tf.distribute.get_strategy(), self.trained.vocabulary

@@ -13,7 +13,7 @@ def test_layers_come_back_from_json():
     cutout = {"class_name": "RandomCutout", "config": {"height_factor": (0, 0.5)}}
     views = Views(layers=(cutout, APPLY))
     assert Views.from_dict(json.loads(json.dumps(views.to_dict()))) == views
-    assert class_names(views.layers) == {"RandomCutout", "RandomApply", "RandomHue"}
+    assert class_names(views.augmentations) == {"RandomCutout", "RandomApply", "RandomHue"}
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,15 @@ def config_of(name, **changes):
         ("pets", {"image_size": 1, "batch": 1, "steps": 1, "optimizer__layer_decay": 1.0}),
         ("pets", {"evaluation_interval": 200, "steps_per_epoch": 100, "seed": 2**31 - 1}),
         ("pets", {"optimizer__name": "adamw", "optimizer__epsilon": 1e-3}),
-        ("sst2", {"max_length": 5, "buckets": (5,), "epochs": 0.01}),
-        ("sst2", {"buckets": (), "optimizer__schedule": "polynomial", "optimizer__power": 2.0}),
+        ("sst2", {"max_length": 5, "bucket_boundaries": (5,), "epochs": 0.01}),
+        (
+            "sst2",
+            {
+                "bucket_boundaries": (),
+                "optimizer__schedule": "polynomial",
+                "optimizer__decay_power": 2.0,
+            },
+        ),
         ("texts", {"data__sentence_columns": "a,b"}),
     ],
 )
@@ -41,11 +48,11 @@ def test_steps_are_given_or_follow_from_the_epochs():
 
 
 def test_what_is_left_to_the_devices():
-    config = config_of("sst2", buckets=(16, 32))
+    config = config_of("sst2", bucket_boundaries=(16, 32))
     on_tpu, here = config.for_devices(Devices(on_tpu=True)), config.for_devices(Devices())
-    assert (on_tpu.dtype, on_tpu.buckets) == ("mixed_bfloat16", ())
-    assert (here.dtype, here.buckets) == ("float32", (16, 32))
-    assert config.for_devices(Devices(on_jax=True)).buckets == ()
+    assert (on_tpu.dtype, on_tpu.bucket_boundaries) == ("mixed_bfloat16", ())
+    assert (here.dtype, here.bucket_boundaries) == ("float32", (16, 32))
+    assert config.for_devices(Devices(on_jax=True)).bucket_boundaries == ()
     assert config_of("pets", dtype="float32").for_devices(Devices(on_tpu=True)).dtype == "float32"
 
 
@@ -67,7 +74,7 @@ def test_what_is_left_to_the_devices():
         ("pets", "evaluation_interval", {"evaluation_interval": 30, "steps_per_epoch": 20}),
         ("sst2", "epochs", {"epochs": 0.0}),
         ("sst2", "max_length", {"max_length": 4}),
-        ("sst2", "buckets", {"buckets": (32, 16)}),
+        ("sst2", "bucket_boundaries", {"bucket_boundaries": (32, 16)}),
         ("sst2", "head", {"head": "vit"}),
         ("texts", "data.sentence_columns", {"data__sentence_columns": "a,b,c"}),
         ("texts", "attention_dropout", {"attention_dropout": -0.5}),

@@ -11,7 +11,7 @@ from keras_vitbert.configs.sections import flatten
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
 
 AMPERE, VOLTA = (8, 0), (7, 0)
-GRID_MASK = "--config.data.images.layers={'class_name': 'GridMask'}"
+GRID_MASK = "--config.data.images.augmentations={'class_name': 'GridMask'}"
 # What design and paper give: base model, ImageNet-1k, 4,096 images and 512 documents, 1M steps.
 PAPER = {
     "model.num_layers": 12,
@@ -21,8 +21,8 @@ PAPER = {
     "model.image_size": 224,
     "model.patch_size": 16,
     "model.dropout": 0.1,
-    "image_batch": 4096,
-    "text_batch": 512,
+    "image_batch_size": 4096,
+    "text_batch_size": 512,
     "steps": 1_000_000,
     "optimizer.name": "adamw",
     "optimizer.weight_decay": 0.01,
@@ -113,7 +113,7 @@ def test_a_file_that_gives_no_config_is_refused(tmp_path, content):
         *("teachers.image_steps=0", "teachers.image_steps=51", "optimizer.learning_rate=0"),
         *("data.images.crop_area=(1,1)", "validation_interval=100", "checkpoint_interval=1"),
         *("data.images.randaugment=(1,30)", "data.images.mixup=0.2"),
-        *("data.images.layers=()", "data.images.layers={'class_name': 'GridMask'}"),
+        *("data.images.augmentations=()", "data.images.augmentations={'class_name': 'GridMask'}"),
         *("inspection.activation_interval=0", "inspection.gradient_interval=0"),
         *("inspection.activation_examples=1", "inspection.gradient_interval=7"),
         *("model.embedding_scale=1000", "data.images.mixup=0", "steps_per_execution=10"),
@@ -140,7 +140,7 @@ def test_settings_at_the_edge_work(argument):
         ("teachers.text_steps", "teachers.text_steps=50"),
         ("validation_interval", "validation_interval=150"),
         ("steps_per_execution", "steps_per_execution=3"),
-        ("image_batch", "image_batch=127 data.images.mixup=0.2"),
+        ("image_batch_size", "image_batch_size=127 data.images.mixup=0.2"),
         ("probes.interval", "probes.interval=10 data.packing=True"),
         ("merge.blocks", "merge.name=nash merge.blocks=1:3"),
         ("merge.mask_update_interval", "merge.mask_update_interval=140"),
@@ -253,12 +253,16 @@ def test_what_gpus_get(argv, gpus, shared, found):
         ([GRID_MASK], Devices(on_tpu=True), "layers"),
         ([GRID_MASK], Devices(on_jax=True), "layers"),
         (["--config.sharding=fsdp"], Devices(), "sharding"),
-        (["--config.image_batch=100"], Devices(replicas=3), "image_batch"),
-        (["--config.text_batch=48", "--config.accumulation=5"], Devices(), "image_batch"),
+        (["--config.image_batch_size=100"], Devices(replicas=3), "image_batch_size"),
+        (["--config.text_batch_size=48", "--config.accumulation=5"], Devices(), "image_batch_size"),
         (
-            ["--config.image_batch=8", "--config.accumulation=8", "--config.data.images.mixup=0.1"],
+            [
+                "--config.image_batch_size=8",
+                "--config.accumulation=8",
+                "--config.data.images.mixup=0.1",
+            ],
             Devices(replicas=2),
-            "image_batch",
+            "image_batch_size",
         ),
     ],
 )
@@ -268,14 +272,14 @@ def test_what_devices_cannot_do_is_refused(argv, devices, culprit):
 
 
 def test_batches_of_the_other_modality_may_be_any():
-    config = parsed_config("--config.image_batch=7", "--variant=bert")
-    assert config.for_devices(Devices(replicas=4)).text_batch == 64
+    config = parsed_config("--config.image_batch_size=7", "--variant=bert")
+    assert config.for_devices(Devices(replicas=4)).text_batch_size == 64
 
 
 def test_paper_is_the_config_of_tpus():
     for argv in (["--tpu", "v3-8"], ["--tpu=x"], ["--tpu="]):
-        assert parsed_config(*argv).image_batch == 4096
-    assert parsed_config("--tpu_address=x").image_batch == 128
+        assert parsed_config(*argv).image_batch_size == 4096
+    assert parsed_config("--tpu_address=x").image_batch_size == 128
 
 
 def test_fields_without_effect_are_refused_if_they_are_given():

@@ -56,12 +56,12 @@ def test_json_of_another_config_is_refused(change, culprit):
         ("data.images.crop_area", "0.25,1", (0.25, 1.0)),
         ("data.images.randaugment", "[2, 9]", (2, 9)),
         (
-            "data.images.layers",
+            "data.images.augmentations",
             '[{"class_name": "RandomHue", "config": {"factor": 0.1}}]',
             ({"class_name": "RandomHue", "config": {"factor": 0.1}},),
         ),
-        ("data.images.layers", '{"class_name": "GridMask"}', ({"class_name": "GridMask"},)),
-        ("data.images.layers", "()", ()),
+        ("data.images.augmentations", '{"class_name": "GridMask"}', ({"class_name": "GridMask"},)),
+        ("data.images.augmentations", "()", ()),
         ("data.text.train", "a b/*", "a b/*"),
         ("data.vocabulary", "12", "12"),
     ],
@@ -84,7 +84,11 @@ def test_texts_become_values_of_the_type(field, text, value):
         *(("optimizer.learning_rate", "fast"), ("remat", "maybe"), ("remat", "")),
         *(("data.images.crop_area", "a,b"), ("data.images.randaugment", "2")),
         *(("data.images.randaugment", "2,9,1"), ("data.images.randaugment", "2.0,9")),
-        *(("data.images.layers", "(1,)"), ("data.images.layers", "GridMask"), ("merge", "mask")),
+        *(
+            ("data.images.augmentations", "(1,)"),
+            ("data.images.augmentations", "GridMask"),
+            ("merge", "mask"),
+        ),
         *(("steps.few", "1"), ("step", "1")),
     ],
 )

@@ -114,7 +114,7 @@ def test_values_are_written_before_training_at_intervals_and_at_the_end(whole, o
 @pytest.mark.parametrize("examples, batches", [(1, 1), (4, 1), (5, 2), (1000, 4)])
 def test_examples_are_whole_batches_and_not_more_than_there_are(opened, examples, batches):
     config, stream, vocabulary = opened
-    assert stream.validation_batches == 4 and config.image_batch == 4
+    assert stream.validation_batches == 4 and config.image_batch_size == 4
     callback = ActivationMaps(stream, vocabulary, None, 3, examples, 10)
     callback._model = types.SimpleNamespace(distribute_strategy=tf.distribute.get_strategy())
     assert len(callback._batches) == batches

@@ -25,7 +25,7 @@ class Model:
             buckets=lambda: buckets,
         )
 
-    def request_probe(self):
+    def request_gradient_stats(self):
         self.probed.append(self.step)
 
 

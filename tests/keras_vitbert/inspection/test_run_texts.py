@@ -86,12 +86,12 @@ def runs(tmp_path_factory, network):
     first = start(path / "first", network)
     first.log_scalars("validation", 400, {"accuracy/image_accuracy": 0.25})
     finish(first, {"accuracy/image_accuracy": 0.5, "loss/mlm_loss": 6.5})
-    start(path / "second", network, image_batch=64)
+    start(path / "second", network, image_batch_size=64)
     # TensorBoard reads files in the order of their names, which hold the time in whole seconds.
     began = int(time.time())
     while int(time.time()) == began:
         time.sleep(0.05)
-    second = start(path / "second", network, step=9, image_batch=64, checkpoint_interval=3)
+    second = start(path / "second", network, step=9, image_batch_size=64, checkpoint_interval=3)
     finish(second, {"accuracy/image_accuracy": 0.75, "loss/mlm_loss": 5.0})
     start(path / "third", network, variant="vit")
     finish(RunFolder(str(path / "third"), writes=False), {"accuracy/image_accuracy": 1.0})
@@ -108,7 +108,7 @@ def test_the_table_of_runs(runs):
     experiment, groups = hparams(runs)
     assert set(groups) == {"first", "second", "third", "fourth"}
     differing = {info.name for info in experiment.hparam_infos if info.differs}
-    assert differing == {"variant", "image_batch"}  # TensorBoard keeps to a run's first start
+    assert differing == {"variant", "image_batch_size"}  # TensorBoard keeps to a run's first start
     assert len(experiment.hparam_infos) > 50
     metrics = {info.name.tag for info in experiment.metric_infos}
     assert metrics == {"accuracy/image_accuracy", "loss/mlm_loss"}
@@ -123,7 +123,7 @@ def test_the_table_of_runs(runs):
     assert metric_values("second")["accuracy/image_accuracy"] == 0.75
     assert metric_values("third") == {}
     settings = groups["second"].hparams
-    assert settings["image_batch"].number_value == 64
+    assert settings["image_batch_size"].number_value == 64
     assert settings["checkpoint_interval"].number_value == 100
     assert groups["third"].hparams["variant"].string_value == "vit"
     statuses = {name: group.sessions[0].status for name, group in groups.items()}

@@ -35,7 +35,7 @@ def trainer(network):
         curves=JointTrainer.curves,
         optimizer=types.SimpleNamespace(learning_rate=0.1),
         log_values=lambda: {**dict.fromkeys((*probed, *merged), 0.5), **sparsities},
-        request_probe=lambda: None,
+        request_gradient_stats=lambda: None,
         conflict=types.SimpleNamespace(values=lambda: conflict, buckets=dict),
         merge=types.SimpleNamespace(
             chosen_paths=paths,

@@ -12,10 +12,10 @@ from keras import ops
 from keras_vitbert.configs import merges
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.merging import GradientMask, Merge, Unit, get_merge
+from keras_vitbert.training.anomaly_guard import AnomalyGuard
 from keras_vitbert.training.base_trainer import clip_scale
 from keras_vitbert.training.gradient_conflict import GradientConflict
 from keras_vitbert.training.optimizers import WarmupPolynomialDecay
-from keras_vitbert.training.step_check import StepCheck
 
 SHAPES = {"block_0/a": (3, 5), "block_0/b": (7,), "block_1/a": (2, 2, 2), "final_norm/gamma": (1,)}
 STEPS = 3
@@ -59,7 +59,7 @@ def results():
     conflict = GradientConflict(SHARED, histograms=True)
     conflict.measure(*([ops.convert_to_tensor(x) for x in side] for side in steps[0]))
     found |= {f"conflict/{v.name}": v.value for v in conflict.variables}
-    check = StepCheck()
+    check = AnomalyGuard()
     good, largest = check.judge(ops.convert_to_tensor(2.0), ops.convert_to_tensor(3.0), 0.1)
     found |= {"good": good, "largest": largest, "clip": clip_scale(ops.convert_to_tensor(3.0), 1.0)}
     found |= {f"rate/{step}": WarmupPolynomialDecay(0.1, 2, 9, 2.0)(step) for step in range(9)}

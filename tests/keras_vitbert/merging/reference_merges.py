@@ -281,13 +281,13 @@ def gradnorm(losses_of_steps, norms_of_steps, alpha, rate):
         def objective(weights, norms=norms, targets=targets):
             return sum(abs(w * n - t) for w, n, t in zip(weights, norms, targets, strict=True))
 
-        slopes = []  # of a function that is linear near the weights
+        grads = []  # of a function that is linear near the weights
         for task, weight in enumerate(weights):
             size = 1e-7 * weight
             up, down = list(weights), list(weights)
             up[task], down[task] = weight + size, weight - size
-            slopes.append((objective(up) - objective(down)) / (2 * size))
-        weights = [w - rate * slope / mean for w, slope in zip(weights, slopes, strict=True)]
+            grads.append((objective(up) - objective(down)) / (2 * size))
+        weights = [w - rate * slope / mean for w, slope in zip(weights, grads, strict=True)]
         weights = [len(weights) * w / sum(weights) for w in weights]
     return history, weights
 

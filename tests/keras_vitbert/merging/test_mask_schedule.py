@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.merging import GradientMask
-from keras_vitbert.merging.entries import MaskSchedule
+from keras_vitbert.merging.masks import MaskSchedule
 
 
 class Mask(GradientMask):
@@ -36,7 +36,9 @@ def requests_of(schedule, size, steps, executed=1, bad=(), lost=None):
     mask = Mask(size)
     merge = types.SimpleNamespace(mask=mask)
     model = types.SimpleNamespace(step=0, merge=merge, bad_steps=())
-    model.request_probe = lambda clear: asked.update({model.step: int(np.squeeze(clear, 0))})
+    model.request_gradient_stats = lambda clear: asked.update(
+        {model.step: int(np.squeeze(clear, 0))}
+    )
     schedule.set_model(model)
     schedule.on_train_begin()
     for model.step in range(0, steps, executed):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs import merges
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit, get_merge
-from keras_vitbert.merging.entries import MaskSchedule, cleared_after
+from keras_vitbert.merging.masks import MaskSchedule, cleared_after
 from tests.keras_vitbert.training import reference
 
 RANKS = (*merges.RANKS, "random")
@@ -281,7 +281,7 @@ def shares(merge, wanted):
 
 @pytest.mark.parametrize("wanted", range(SIZE + 1))
 def test_counts_of_tensors_are_their_shares(wanted):
-    counts = masked(scope="tensor").mask.counts(wanted, 1)
+    counts = masked(scope="layerwise").mask.counts(wanted, 1)
     assert counts.dtype == np.int32 and counts.shape == (len(SHAPES),)
     assert counts.sum() == wanted
     assert np.all(abs(counts - shares(masked(), wanted)) <= 1)
@@ -293,7 +293,7 @@ def test_counts_of_tensors_are_their_shares(wanted):
 @pytest.mark.parametrize("ratio, growth", [(0.5, 0.05), (0.5, 0.1), (1.0, 0.3)])
 def test_the_sum_over_tensors_is_exact_at_every_update(sizes, ratio, growth):
     """Also where a tensor's share, rounded, would become less than what is cleared."""
-    merge = Merge(Unit(), GradientMask(scope="tensor"))
+    merge = Merge(Unit(), GradientMask(scope="layerwise"))
     merge.make_state([Shared((size,), f"block_{i}/kernel") for i, size in enumerate(sizes)])
     total = np.zeros(len(sizes), int)
     for update in range(1, 12):
@@ -311,7 +311,7 @@ def test_the_sum_over_tensors_is_exact_at_every_update(sizes, ratio, growth):
 
 @pytest.mark.parametrize("rank", ["text", "sign"])
 def test_each_tensor_is_ranked_by_itself(rank):
-    merge = masked(rank, "tensor")
+    merge = masked(rank, "layerwise")
     refreshed = tf.function(functools.partial(refresh, merge))
     expected = values(merge)
     for update, wanted in enumerate((9, 15)):
@@ -372,7 +372,7 @@ def asked(merge, interval, ratio, growth, steps, bad=()):
     """What the schedule asks for, and is done unless a step is bad: dict of step to counts."""
     model = types.SimpleNamespace(step=0, merge=merge, bad_steps=())
     found = {}
-    model.request_probe = lambda clear: found.update({model.step: clear.tolist()})
+    model.request_gradient_stats = lambda clear: found.update({model.step: clear.tolist()})
     schedule = MaskSchedule(interval, ratio, growth)
     schedule.set_model(model)
     for model.step in range(steps):
@@ -388,7 +388,7 @@ def test_masks_that_are_drawn_again_are_asked_for_after_a_bad_step():
     """In the next step that is not bad, and only then; other bad steps change nothing."""
     found = asked(masked(cumulative=False), 4, 0.5, 0.2, 18, bad=(4, 5, 9, 16))
     assert found == {4: [6], 5: [6], 6: [6], 8: [12], 12: [16], 16: [16], 17: [16]}
-    merge = masked(scope="tensor", cumulative=False)
+    merge = masked(scope="layerwise", cumulative=False)
     found = asked(merge, 4, 0.5, 0.2, 14, bad=(8,))
     assert list(found) == [4, 8, 9, 12] and found[8] == found[9]
     assert [sum(counts) for counts in found.values()] == [6, 12, 12, 16]

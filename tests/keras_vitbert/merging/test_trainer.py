@@ -176,7 +176,7 @@ def test_a_step_that_overflows_changes_nothing(digits, half_precision, weighting
     trainer = make_trainer(Merge(weighting(), GradientMask()), optimizer)
     variables = [*trainer.network.variables, *trainer.merge.variables]
     before = [v.numpy() for v in variables]
-    trainer.request_probe(100)
+    trainer.request_gradient_stats(100)
     trainer.fit(images, targets, batch_size=64, epochs=1, verbose=0)
     for variable, value in zip(variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import keras_vitbert.model.pretraining_network  # noqa: F401  (registers what is loaded)
-from keras_vitbert.training.engines import jax as engine
+from keras_vitbert.training.backends import jax as backend
 
 STATES = ("plain", "prepared", "prepared_again")
 
@@ -46,7 +46,7 @@ def main(folder):
             gradients, kept = backward_pass(network, batch)
             outputs[f"{name}_{state}_kept"] = jax.numpy.array(kept)
             outputs |= {f"{name}_{state}_gradient_{n}": g for n, g in enumerate(gradients)}
-            engine.prepare(network)
+            backend.prepare(network)
     assert all(isinstance(value, jax.Array) for value in outputs.values())
     np.savez(f"{folder}/outputs.npz", **outputs)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.callbacks import Checkpoints
-from keras_vitbert.training.step_check import StepCheck
+from keras_vitbert.training.anomaly_guard import AnomalyGuard
 from pipelines.command_line import Diverged
 from pipelines.files import write_atomically
 
@@ -38,7 +38,7 @@ class Trainer:
         )
         self.optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
         self.optimizer.build(self.network.trainable_variables)
-        self.step_check = StepCheck(name="step_check")
+        self.anomaly_guard = AnomalyGuard(name="step_check")
         self.step = 0
         self.mean = keras.metrics.Mean("loss")
         variables = [*self.network.variables, *self.optimizer.variables, *self.mean.variables]
@@ -52,7 +52,7 @@ class Trainer:
         return {
             "network": self.network.variables,
             "metrics": self.mean.variables,
-            "step_check": [self.step_check.in_a_row, self.step_check.restores],
+            "step_check": [self.anomaly_guard.in_a_row, self.anomaly_guard.restores],
         }
 
     def train(self):

@@ -68,7 +68,7 @@ def train(trainer, stream, steps):
     trainer.make_train_function()
     iterator = iter(stream.training(trainer.step))
     for _ in range(steps):
-        trainer.request_probe(clear=7)
+        trainer.request_gradient_stats(clear=7)
         trainer.train_function(iterator)
 
 
@@ -137,12 +137,12 @@ def test_merges_and_optimizers_with_state_go_on_to_the_bit(
 @contextlib.contextmanager
 def moving(trainer):
     """Gives a function that makes it a trainer at another step, until the end."""
-    before = trainer.step, int(trainer.step_check.in_a_row.numpy())
+    before = trainer.step, int(trainer.anomaly_guard.in_a_row.numpy())
 
     def move(step, in_a_row=0):
         trainer.step = step
         trainer.optimizer.iterations.assign(step)
-        trainer.step_check.in_a_row.assign(in_a_row)
+        trainer.anomaly_guard.in_a_row.assign(in_a_row)
 
     try:
         yield move
@@ -211,7 +211,7 @@ def test_training_goes_back_to_what_is_good(trained, make_trainer, stream, tmp_p
     for name, value in now.items():
         stays = name.startswith("metrics") or "iteration" in name
         np.testing.assert_array_equal(value, (later if stays else good)[name], err_msg=name)
-    assert other.step == 3 and other.step_check.restores.numpy() == 1
+    assert other.step == 3 and other.anomaly_guard.restores.numpy() == 1
 
 
 def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(

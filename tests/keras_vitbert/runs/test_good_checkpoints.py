@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.callbacks import Checkpoints
 from keras_vitbert.runs.machine import Workers
-from keras_vitbert.training.step_check import StepCheck
+from keras_vitbert.training.anomaly_guard import AnomalyGuard
 
 
 class OneWeight:
@@ -22,7 +22,7 @@ class OneWeight:
         self.weight = keras.Variable(0.0, name="weight")
         self.optimizer = keras.optimizers.SGD(use_ema=bool(ema), ema_momentum=ema or 0.99)
         self.optimizer.build([self.weight])
-        self.step_check = StepCheck(name="step_check")
+        self.anomaly_guard = AnomalyGuard(name="step_check")
         self.step = 0
 
     @property
@@ -30,13 +30,13 @@ class OneWeight:
         return {
             "network": [self.weight],
             "metrics": [],
-            "step_check": self.step_check.variables,
+            "step_check": self.anomaly_guard.variables,
         }
 
     def train(self, steps, are_good, weight):
         self.step += steps
         self.optimizer.iterations.assign(self.step)
-        check = self.step_check
+        check = self.anomaly_guard
         if are_good:
             check.in_a_row.assign_add(steps)
             self.weight.assign(weight)
@@ -175,7 +175,7 @@ def test_a_validation_shows_the_weights_that_it_was_made_with(tmp_path, ema):
             trainer.train(steps[0], True, float(epoch))
             if len(steps) == 2:
                 trainer.train(1, False, 0.0)
-            trainer.step_check.best.assign(1.0)
+            trainer.anomaly_guard.best.assign(1.0)
             keeper.on_epoch_end(epoch, {"val_loss": 2.0})
             keeper.wait()
             good.append(getattr(_good(str(tmp_path)), "step", None))

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.training.step_check import STEP_ROW
+from keras_vitbert.training.anomaly_guard import STEP_ROW
 
 RATIO, TEMPERATURE = 0.3, 2.0
 NO_CLIP = 1e9
@@ -13,7 +13,7 @@ ADAMW = {
     "ema": 0.0,
     "learning_rate": 0.01,
     "warmup_steps": 0,
-    "power": 1.0,
+    "decay_power": 1.0,
     "beta_1": 0.9,
     "beta_2": 0.99,
     "epsilon": 1e-4,  # above the rounding of gradients that are zero, such as the key bias'

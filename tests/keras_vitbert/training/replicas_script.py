@@ -49,7 +49,7 @@ ADAMW = {
     "ema": 0.0,
     "learning_rate": 1e-2,
     "warmup_steps": 2,
-    "power": 1.0,
+    "decay_power": 1.0,
     "beta_1": 0.9,
     "beta_2": 0.999,
     "epsilon": 1e-6,
@@ -86,7 +86,7 @@ class Schedule(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.model.step in CLEAR:
-            self.model.request_probe(CLEAR[self.model.step])
+            self.model.request_gradient_stats(CLEAR[self.model.step])
 
     def on_train_batch_end(self, batch, logs=None):
         self.norms.append(float(logs["gradient_norm"]))

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs import merges
 from keras_vitbert.merging import get_merge
-from keras_vitbert.training.engines.tensorflow import in_parts
+from keras_vitbert.training.backends.tensorflow import over_micro_batches
 from tests.keras_vitbert.training.joint_steps import RATIO, TEMPERATURE, step, values, weights
 
 
@@ -20,7 +20,9 @@ def test_sums_are_those_of_all_parts():
         total = tf.reduce_sum(batch["x"], axis=0) * tf.cast(number + 1, tf.float64)
         return [[total, None]], {"y": (tf.reduce_sum(batch["y"] ** 2),)}
 
-    [[total, none]], rest = in_parts(function, {"x": tf.constant(x), "y": tf.constant(y)}, 3)
+    [[total, none]], rest = over_micro_batches(
+        function, {"x": tf.constant(x), "y": tf.constant(y)}, 3
+    )
     assert none is None
     expected = sum((n + 1) * x[2 * n : 2 * n + 2].sum(0) for n in range(3))
     np.testing.assert_allclose(total, expected)
@@ -46,7 +48,7 @@ def test_a_joint_step_in_parts(make_trainer, make_network, make_batch, teachers,
             accumulation=accumulation,
         )
         before = weights(trainer)
-        trainer.request_probe(100)
+        trainer.request_gradient_stats(100)
         logs = step(trainer, batch, probing=True)
         numbers = trainer.conflict.numbers.numpy()
         found.append((logs, weights(trainer), values(trainer.merge.variables), numbers))

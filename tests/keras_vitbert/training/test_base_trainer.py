@@ -99,7 +99,7 @@ class Requests(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         for clear in self.requests.get(self.model.step, ()):
-            self.model.request_probe(clear)
+            self.model.request_gradient_stats(clear)
 
     def on_train_batch_end(self, batch, logs=None):
         masks = values(self.model.merge.mask.masks)

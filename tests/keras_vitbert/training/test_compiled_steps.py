@@ -36,8 +36,8 @@ class Watch(keras.callbacks.Callback):
         self.norms, self.bad = [], []
 
     def on_train_batch_begin(self, batch, logs=None):
-        if hasattr(self.model, "request_probe") and self.model.step in (0, 4):
-            self.model.request_probe(150)
+        if hasattr(self.model, "request_gradient_stats") and self.model.step in (0, 4):
+            self.model.request_gradient_stats(150)
 
     def on_train_batch_end(self, batch, logs=None):
         self.norms.append(float(logs["gradient_norm"]))

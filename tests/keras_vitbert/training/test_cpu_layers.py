@@ -52,8 +52,8 @@ def passes(make_network, make_batch):
             }
             with cpu_layers.for_cpu(on):
                 signature = [specs] if unknown else None
-                outputs, slopes = tf.function(gradients, input_signature=signature)(batch)
-            return [x.numpy() for x in (*outputs.values(), *slopes)]
+                outputs, grads = tf.function(gradients, input_signature=signature)(batch)
+            return [x.numpy() for x in (*outputs.values(), *grads)]
 
         return found
 

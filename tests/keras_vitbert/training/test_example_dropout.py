@@ -10,8 +10,8 @@ import scipy.stats
 import tensorflow as tf
 
 from keras_vitbert.merging.random_numbers import threefry
-from keras_vitbert.training import pass_scope
-from keras_vitbert.training.engines import tensorflow as engine
+from keras_vitbert.training import step_context
+from keras_vitbert.training.backends import tensorflow as backend
 from keras_vitbert.training.example_dropout import GENERATORS, ExampleDropout, KeyedDropout, Keys
 from tests.keras_vitbert.training.graphs import bytes_before
 
@@ -43,7 +43,7 @@ def kept(network, monkeypatch):
             strategy=None,
         )
         monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: context)
-        monkeypatch.setattr(engine, "_hosts", lambda strategy: hosts)
+        monkeypatch.setattr(backend, "_hosts", lambda strategy: hosts)
         dropout = ExampleDropout(network, seed, generator)
         ones = np.ones((batch, *SHAPE), np.float32)
         with dropout.keyed(tf.constant(step, tf.int64), number):
@@ -81,11 +81,11 @@ def test_an_example_has_its_numbers_wherever_it_is(kept, generator, replicas, ho
 def test_devices_have_the_same_places_on_jax(devices, hosts):
     import jax
 
-    from keras_vitbert.training.engines import jax as jax_engine
+    from keras_vitbert.training.backends import jax as jax_backend
 
     strategy = {"processes": hosts, "num_replicas_in_sync": devices, "axis": "devices"}
-    with pass_scope.using(strategy=types.SimpleNamespace(**strategy)):
-        on_each = jax.vmap(lambda _: jax_engine.place()[:2], axis_name="devices")
+    with step_context.using(strategy=types.SimpleNamespace(**strategy)):
+        on_each = jax.vmap(lambda _: jax_backend.place()[:2], axis_name="devices")
         places, of_hosts = on_each(np.arange(devices))
     expected = np.divmod(np.arange(devices), devices // hosts)
     np.testing.assert_array_equal((of_hosts, places), expected)
@@ -121,7 +121,7 @@ def test_known_answers():
     found = [int(word) for word in threefry((most, most), (most, most), rounds=13)]
     assert found == [0xFD36D048, 0x2D17272C]
     keys = Keys((0, 0, 0), "philox16", 0, 1, None)
-    [found] = engine._philox(tf.zeros((1, 8)), keys, 0).numpy().astype("<u2").view("<u4").tolist()
+    [found] = backend._philox(tf.zeros((1, 8)), keys, 0).numpy().astype("<u2").view("<u4").tolist()
     assert found == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 
 

@@ -143,7 +143,7 @@ def test_of_a_tiny_model(trainer, make_batch):
 class Ask(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if self.model.step in (0, 4):
-            self.model.request_probe()
+            self.model.request_gradient_stats()
 
     def on_train_batch_end(self, batch, logs=None):
         self.seen = [*getattr(self, "seen", []), (self.model.step, self.model.probed)]

@@ -173,13 +173,13 @@ def test_what_keras_has_serialised(images):
     ],
 )
 def test_arguments_that_do_not_work(name, config):
-    with pytest.raises(ValueError, match=f"^images.layers: {name}: ") as caught:
-        ImageLayers([layer(name, **config)], SIZE, 0, "images.layers").check()
+    with pytest.raises(ValueError, match=f"^images.augmentations: {name}: ") as caught:
+        ImageLayers([layer(name, **config)], SIZE, 0, "images.augmentations").check()
     assert "\n" not in str(caught.value)
 
 
 def test_without_kerascv(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_cv", None)
     with pytest.raises(ValueError, match="KerasCV"):
-        ImageLayers([HUE], SIZE, 0, "images.layers")
-    assert image_layers((), SIZE, 0, "images.layers") is None
+        ImageLayers([HUE], SIZE, 0, "images.augmentations")
+    assert image_layers((), SIZE, 0, "images.augmentations") is None

@@ -164,7 +164,7 @@ def test_a_probing_step_measures_and_masks_before_it_merges(make_trainer, make_b
     text = gradients(text_loss, trainer.network, batch)
     image = gradients(image_loss, trainer.network, batch)
     before = weights(trainer)
-    trainer.request_probe(clear=100)
+    trainer.request_gradient_stats(clear=100)
     assert trainer.probe_requested
     step(trainer, batch, probing=True)
 
@@ -202,7 +202,7 @@ def test_a_mask_of_one_block_with_a_share_of_each_tensor(make_trainer, make_netw
     text = gradients(text_loss, trainer.network, batch)
     image = gradients(image_loss, trainer.network, batch)
     counts = merge.mask.counts(100, 1)
-    trainer.request_probe(counts)
+    trainer.request_gradient_stats(counts)
     step(trainer, batch, probing=True)
     sparsity = trainer.mask_sparsity()
     part = 100 / sum(v.value.shape.num_elements() for v in trainer.shared if "block_1" in v.path)
@@ -233,7 +233,7 @@ def test_a_mask_of_one_block_with_a_share_of_each_tensor(make_trainer, make_netw
 
 def test_there_is_nothing_to_probe_with_one_modality(make_trainer, make_network):
     trainer = make_trainer(network=make_network(0, num_layers=1, images=False))
-    trainer.request_probe()
+    trainer.request_gradient_stats()
     assert not trainer.probe_requested
     assert trainer.probe_values() == {}
 

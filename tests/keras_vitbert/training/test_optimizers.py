@@ -29,7 +29,7 @@ CONFIG = {
     "ema": 0.0,
     "learning_rate": 0.01,
     "warmup_steps": 0,
-    "power": 1.0,
+    "decay_power": 1.0,
     "beta_1": 0.9,
     "beta_2": 0.99,
     "epsilon": 1e-6,
@@ -108,7 +108,7 @@ def test_every_optimizer_is_tested():
 @pytest.mark.parametrize("name", REFERENCES)
 def test_optimizers_with_the_schedule(name, gradients):
     variables = make_variables()
-    config = {**CONFIG, "name": name, "warmup_steps": 2, "power": 2.0}
+    config = {**CONFIG, "name": name, "warmup_steps": 2, "decay_power": 2.0}
     optimizer = build_optimizer(PretrainingOptimizer(**config), 6, variables)
     expected = REFERENCES[name]([v.numpy() for v in variables], [True, True, False, False])
     for step, found in enumerate(gradients):

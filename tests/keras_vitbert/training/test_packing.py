@@ -69,7 +69,7 @@ def test_a_step_moves_the_weights_as_without(make_trainer, batch, teachers, part
             remat=remat and is_packed,
         )
         before = weights(trainer)
-        trainer.request_probe(100)
+        trainer.request_gradient_stats(100)
         given = packed(tensors(batch), parts) if is_packed else batch
         logs = step(trainer, given, probing=True)
         found.append((logs, weights(trainer), values(trainer.merge.mask.masks)))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_vitbert.configs import merges
 from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.merging import get_merge
-from keras_vitbert.training.engines import engine
+from keras_vitbert.training.backends import backend
 from tests.forked import Forked
 from tests.keras_vitbert.training import replicas_script
 from tests.keras_vitbert.training.joint_steps import step, values, weights
@@ -59,7 +59,7 @@ def test_two_threads_that_sum_are_one_replica(make_trainer, make_batch, monkeypa
     batch, given = make_batch(3), {}
     one, *two = (make_trainer(get_merge(merges.Merge(name="mask"))) for _ in range(3))
     for trainer in (one, *two):
-        trainer.request_probe(100)
+        trainer.request_gradient_stats(100)
     logs = step(one, batch, probing=True)
     both = threading.Barrier(2, timeout=60)
 
@@ -74,7 +74,7 @@ def test_two_threads_that_sum_are_one_replica(make_trainer, make_batch, monkeypa
         share = {name: value[number::2] for name, value in batch.items()}
         return step(two[number], share, probing=True)
 
-    monkeypatch.setattr(engine, "summed", summed)
+    monkeypatch.setattr(backend, "summed", summed)
     with ThreadPoolExecutor(2) as threads:
         for found in threads.map(half, range(2)):
             assert found["gradient_norm"] == pytest.approx(logs["gradient_norm"], rel=1e-5)

@@ -20,7 +20,7 @@ from tests.marks import slow
 @pytest.mark.parametrize("batch", [4, slow(100)])
 def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize, batch):
     """Against the network on each example by itself; 13 examples leave a batch of 4 unfilled."""
-    config = fine_tuning.get_config("texts", "text").with_values({"buckets": (8,)})
+    config = fine_tuning.get_config("texts", "text").with_values({"bucket_boundaries": (8,)})
     split = open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
     model = {**tiny, "vocabulary_size": len(VOCABULARY), "max_sequence_length": 12}
     network = randomize(build_classifier(model, "text", 2), 8)

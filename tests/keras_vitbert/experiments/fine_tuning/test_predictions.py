@@ -21,7 +21,7 @@ def splits(text_task, image_task):
     """The validation split of each kind of task."""
     opened = {}
     for name, folder in (("texts", text_task), ("images", image_task)):
-        values = {"buckets": (10,)} if name == "texts" else {"image_size": 6}
+        values = {"bucket_boundaries": (10,)} if name == "texts" else {"image_size": 6}
         config = fine_tuning.get_config(name, TASKS[name].kind).with_values(values)
         data = open_task(TASKS[name], config, VOCABULARY, 16, str(folder))
         opened[name] = data.tests["validation"]

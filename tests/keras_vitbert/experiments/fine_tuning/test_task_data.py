@@ -45,7 +45,7 @@ def test_text_of_tfds(name, folder, tmp_path):
         config = fine_tuning.get_config(name, "text")
         data = open_task(TASKS[name], config, VOCABULARY, 12, data_dir, download=True)
     assert {n: s.count for n, s in data.tests.items()} == {"validation": 5}
-    assert len(data.classes) == 2 and data.train.buckets == (12,)
+    assert len(data.classes) == 2 and data.train.bucket_boundaries == (12,)
 
 
 def test_damaged_lines_may_be_left_out(tmp_path, capsys):
@@ -204,7 +204,7 @@ def test_splits_that_are_reported_in_part(tmp_path, capsys):
 @pytest.mark.parametrize("part", [0.01, 0.99])
 def test_a_part_that_leaves_nothing(tmp_path, part):
     data = open_data("texts", write_texts(tmp_path, counts={"train": 40, "dev": 5}))
-    with pytest.raises(ValueError, match="selection_part"):
+    with pytest.raises(ValueError, match="validation_fraction"):
         cut(data.train, part)
 
 

@@ -21,8 +21,8 @@ from keras_vitbert.experiments.fine_tuning.trials import (
     run_trial,
 )
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training import pass_scope
-from keras_vitbert.training.engines import tensorflow as engine
+from keras_vitbert.training import step_context
+from keras_vitbert.training.backends import tensorflow as backend
 from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
 
 SAVED = pathlib.Path(__file__).parents[2] / "trained/saved/fine_tuned_images/trials"
@@ -35,7 +35,7 @@ def splits(text_task, image_task):
     """The training split of each kind of task."""
     opened = {}
     for name, folder in (("texts", text_task), ("images", image_task)):
-        values = {"buckets": (10,)}
+        values = {"bucket_boundaries": (10,)}
         if name == "images":
             values = {"image_size": 6, "images.crop_area": (0.08, 1.0)}
         config = fine_tuning.get_config(name, TASKS[name].kind).with_values(values)
@@ -91,7 +91,7 @@ def test_an_example_drops_the_same_units_on_any_number_of_hosts(
 
     def drawn(hosts):
         """What is drawn for each example of a batch, by its content."""
-        monkeypatch.setattr(engine, "_hosts", lambda strategy: hosts)
+        monkeypatch.setattr(backend, "_hosts", lambda strategy: hosts)
         found = {}
         for host in range(hosts):
             replica = types.SimpleNamespace(
@@ -103,8 +103,8 @@ def test_an_example_drops_the_same_units_on_any_number_of_hosts(
             context = tf.distribute.InputContext(hosts, host, hosts)
             batch = next(iter(stream.training(1, context)))
             with tuner.dropout.keyed(0):
-                keys = pass_scope.present("keys")
-                rows = engine.kept(tf.ones((6 // hosts, 50)), keys, 0, 0.5).numpy()
+                keys = step_context.present("keys")
+                rows = backend.kept(tf.ones((6 // hosts, 50)), keys, 0, 0.5).numpy()
             examples = batch["images" if name == "images" else "token_ids"].numpy()
             found |= {e.tobytes(): r.tolist() for e, r in zip(examples, rows, strict=True)}
         return found

@@ -18,7 +18,7 @@ def test_teachers_share_the_students_encoder(sources, tmp_path):
         assert teacher.is_teacher and not run.is_teacher
         own = teacher.config
         assert (own.steps, own.distillation.ratio, own.merge.name) == (steps, 0.0, "sum")
-        for field in ("model", "optimizer", "data", "seed", "image_batch", "text_batch"):
+        for field in ("model", "optimizer", "data", "seed", "image_batch_size", "text_batch_size"):
             assert own.value(field) == config.value(field)
     assert config.distillation.ratio == 0.5
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import aot
-from keras_vitbert.extras.ahead_of_time import proof
+from keras_vitbert.extras.ahead_of_time import aot_compile
 from keras_vitbert.extras.ahead_of_time.programs import own_programs
 from keras_vitbert.extras.ahead_of_time.tracing import stablehlo, tracing_strategy
 from pipelines import command_line
@@ -99,7 +99,7 @@ def test_flags_of_our_own_runs_are_none_of_it(own):
 
 def test_the_report(own, monkeypatch, capsys):
     monkeypatch.setattr(aot, "check_installed", lambda: None)
-    monkeypatch.setattr(proof, "compile_apart", lambda *program: compiled())
+    monkeypatch.setattr(aot_compile, "compile_apart", lambda *program: compiled())
     assert command_line.run(aot.main, [own(function), "--tpu=v3-8"]) == EXIT_DONE
     printed = capsys.readouterr().out
     assert "a step: 24 examples; a replica: 3 examples" in printed

@@ -22,7 +22,7 @@ from tests.marks import slow
     [
         [],
         slow(["--config.data.images.mixup=0.2"]),
-        ["--config.data.images.layers={'class_name': 'RandomFlip'}"],
+        ["--config.data.images.augmentations={'class_name': 'RandomFlip'}"],
     ],
 )
 def test_the_batches_are_those_of_the_streams(sources, mixing):
@@ -58,14 +58,14 @@ def fine_tuning_batches(task, folder, model, **changes):
     given = TaskStream(data.train, 0, 3, 4).training(0, None).element_spec
     evaluated = data.tests["validation"].evaluation(4, None).element_spec
     for unread in ("numbers", "weights"):
-        if not changes.get("images.layers"):
+        if not changes.get("images.augmentations"):
             given.pop(unread, None)
     evaluated.pop("weights")
     return (train.batch, given), (evaluate.batch, evaluated)
 
 
 @pytest.mark.parametrize(
-    "views", [{}, {"images.mixup": 0.2}, {"images.layers": ({"class_name": "RandomFlip"},)}]
+    "views", [{}, {"images.mixup": 0.2}, {"images.augmentations": ({"class_name": "RandomFlip"},)}]
 )
 def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, views):
     model = config_of(sources).model.to_dict()
@@ -78,7 +78,7 @@ def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task,
 def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
     """Except for their length, which depends on the data: the longest is compiled."""
     model = config_of(sources).model.to_dict()
-    for ours, stream in fine_tuning_batches("texts", text_task, model, buckets=(8,)):
+    for ours, stream in fine_tuning_batches("texts", text_task, model, bucket_boundaries=(8,)):
         assert set(ours) == set(stream)
         assert all(stream[name].is_compatible_with(spec) for name, spec in ours.items())
         assert ours["token_ids"].shape == (4, model["max_sequence_length"])

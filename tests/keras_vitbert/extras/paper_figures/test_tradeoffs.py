@@ -41,7 +41,7 @@ def test_labels_name_what_differs():
     found = labels(run("pcgrad"), run("pcgrad", per_block=True), run("sum", image_loss_ratio=0.5))
     assert found == {"pcgrad": 1, "pcgrad per_block=True": 1, "sum": 1}
     # Every option of masks tells runs apart.
-    options = {"mask_scope": "tensor", "mask_cumulative": False}
+    options = {"mask_scope": "layerwise", "mask_cumulative": False}
     runs = [run("mask"), *(run("mask", **{key: value}) for key, value in options.items())]
     others = [f"mask {key}={value}" for key, value in options.items()]
     assert labels(*runs) == dict.fromkeys(["mask", *others], 1)

@@ -1,8 +1,8 @@
-"""The engine on JAX: a step is a function of one device's share of a batch, or of the whole.
+"""The JAX backend: a step is a function of one device's share of a batch, or of the whole.
 
-For what functions take and return see `engines.tensorflow`, which has the same ones. Where every
+For what functions take and return see `backends.tensorflow`, which has the same ones. Where every
 device has all weights, the whole step is a function of one device's share; where weights are
-divided, only the passes are, inside `in_parts` (`tpu.jax_strategy`).
+divided, only the passes are, inside `over_micro_batches` (`tpu.jax_strategy`).
 """
 
 import itertools
@@ -15,9 +15,9 @@ import keras
 import numpy as np
 
 from keras_vitbert.merging.random_numbers import of_examples
-from keras_vitbert.training import pass_scope
-from keras_vitbert.training.pass_scope import recompute
-from keras_vitbert.training.step_check import STEP_ROW
+from keras_vitbert.training import step_context
+from keras_vitbert.training.anomaly_guard import STEP_ROW
+from keras_vitbert.training.step_context import recompute
 from tpu.jax_strategy import Batches, current_strategy
 
 # --- the step ------------------------------------------------------------------------------------
@@ -26,21 +26,21 @@ from tpu.jax_strategy import Batches, current_strategy
 def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
     """A loss and its gradients; None for a variable that the function does not read."""
     read = set()
-    around: Any = pass_scope.present("state")
-    strategy: Any = pass_scope.present("strategy")
+    around: Any = step_context.present("state")
+    strategy: Any = step_context.present("strategy")
 
     def of(values):
         # Once for all reads of a variable, so that their gradients are summed before they are sent.
         values = [strategy.gathered(x, v.shape) for x, v in zip(values, variables, strict=True)]
         scope = State(zip(variables, values, strict=True), around, read)
-        with scope, pass_scope.using(state=scope):
+        with scope, step_context.using(state=scope):
             return function()
 
     values = [around.held(variable) for variable in variables]
-    (loss, more), slopes = jax.value_and_grad(of, has_aux=True)(values)
+    (loss, more), grads = jax.value_and_grad(of, has_aux=True)(values)
     if strategy.divides_weights:
-        slopes = [strategy.scattered(g, v.shape) for g, v in zip(slopes, variables, strict=True)]
-    reached = [g if id(v) in read else None for g, v in zip(slopes, variables, strict=True)]
+        grads = [strategy.scattered(g, v.shape) for g, v in zip(grads, variables, strict=True)]
+    reached = [g if id(v) in read else None for g, v in zip(grads, variables, strict=True)]
     return reached, loss, more
 
 
@@ -94,8 +94,8 @@ class DividedState(keras.StatelessScope):
 
 
 def summed(values: Any) -> Any:
-    """Sums over the devices, unless `in_parts` has summed already."""
-    strategy: Any = pass_scope.present("strategy")
+    """Sums over the devices, unless `over_micro_batches` has summed already."""
+    strategy: Any = step_context.present("strategy")
     return jax.lax.psum(values, strategy.axis) if strategy.axis else values
 
 
@@ -109,21 +109,23 @@ def after(tensors: Any, others: Any) -> Any:
     return jax.lax.optimization_barrier((tensors, others))[0]
 
 
-def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = ()) -> Any:
+def over_micro_batches(
+    function: Callable, batch: dict, parts: int, variables: Sequence = ()
+) -> Any:
     """Sums what a function returns for the parts of a batch, with the memory of one part.
 
     Where weights are divided, the sums are those of the whole batch, and the gradients are divided
     like the weights.
     """
-    around: Any = pass_scope.present("state")
-    strategy: Any = pass_scope.present("strategy")
+    around: Any = step_context.present("state")
+    strategy: Any = step_context.present("strategy")
     if strategy.axis:
         return _of_share(function, batch, parts)
     read = around.variables()
 
     def on_device(values, batch):
         scope = DividedState(read, values, strategy)
-        with scope, pass_scope.using(state=scope):
+        with scope, step_context.using(state=scope):
             gradients, others = _of_share(function, batch, parts)
         # By variable, like `specs`; only the function knows how many losses have gradients.
         of_variables = list(zip(*gradients, strict=True)) or [()] * len(variables)
@@ -150,7 +152,7 @@ def _of_share(function, batch, parts):
 
 def place() -> tuple[Any, Any, int]:
     """The number of this device among those of its host, the host's, and how many take turns."""
-    strategy: Any = pass_scope.present("strategy")
+    strategy: Any = step_context.present("strategy")
     if strategy is None or not strategy.axis:
         return jnp.uint32(0), jnp.uint32(0), strategy.processes if strategy else 1
     device = jnp.asarray(jax.lax.axis_index(strategy.axis), jnp.uint32)
@@ -171,7 +173,7 @@ def kept(inputs: Any, keys: Any, layer: int, rate: float) -> Any:
     return drawn >= jnp.uint32(round(rate * 2**32))
 
 
-def half_square(tensor: Any) -> Any:
+def l2_loss(tensor: Any) -> Any:
     """Half the sum of squares of an array."""
     return jnp.sum(jnp.square(tensor)) / 2
 
@@ -241,7 +243,7 @@ class Fitting(keras.Model):
         self.distribute_strategy = current_strategy()
 
     def train_steps(self, *steps: Callable) -> list[Callable]:
-        """See the engine of TensorFlow."""
+        """See the TensorFlow backend."""
         made = [self.program(step) for step in steps]
         others, state, frozen = made[0]
 
@@ -280,7 +282,7 @@ class Fitting(keras.Model):
         def one(values, frozen_values, batch):
             around = State(zip(frozen, frozen_values, strict=True))
             scope = State(zip(state, values, strict=True), around)
-            with scope, pass_scope.using(state=scope, strategy=strategy):
+            with scope, step_context.using(state=scope, strategy=strategy):
                 logs = step(batch)
             return [scope.get_current_value(v) for v in state], logs
 

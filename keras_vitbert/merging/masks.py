@@ -88,7 +88,7 @@ class GradientMask(keras.layers.Layer):
     def __init__(
         self,
         rank: str = "text",
-        scope: str = "all",
+        scope: str = "global",
         cumulative: bool = True,
         softness: float = 0.0,
         seed: int = 0,
@@ -97,7 +97,7 @@ class GradientMask(keras.layers.Layer):
         super().__init__(**kwargs)
         ranked = "text" if rank == "random" else rank
         # The config knows the ranges.
-        merges.Merge(mask_rank=ranked, mask_scope=scope, mask_softness=softness)
+        merges.Merge(mask_criterion=ranked, mask_scope=scope, mask_softness=softness)
         self.rank, self.scope, self.cumulative = rank, scope, cumulative
         self.softness, self.seed = softness, seed
 
@@ -130,7 +130,7 @@ class GradientMask(keras.layers.Layer):
     @property
     def groups(self):
         """int, how many rankings there are: the length of `counts`."""
-        return 1 if self.scope == "all" else len(self.masks)
+        return 1 if self.scope == "global" else len(self.masks)
 
     @property
     def sizes(self):
@@ -166,7 +166,7 @@ class GradientMask(keras.layers.Layer):
             int32 array: `(1,)`, or with scope `tensor` one for each mask; all 0 for no update.
         """
         sizes, cleared = self.sizes, self.cleared_of_each
-        if self.scope == "all":
+        if self.scope == "global":
             sizes, cleared = [sum(sizes)], [sum(cleared)]
         if not self.cumulative:
             is_done = int(np.asarray(self.updates.value)) >= updates
@@ -208,7 +208,7 @@ class GradientMask(keras.layers.Layer):
         def updated():
             begin = masks if self.cumulative else [ops.ones_like(mask) for mask in masks]
             values = self._ranked(text, image)
-            if self.scope == "all":
+            if self.scope == "global":
                 marks = smallest(values, begin, counts[0])
             else:
                 marks = [
@@ -324,6 +324,6 @@ class MaskSchedule(keras.callbacks.Callback):
         wanted = cleared_after(updates, mask.size, **self.schedule)
         counts = mask.counts(wanted, updates) if wanted else 0
         if np.any(counts):
-            self.model.request_probe(counts)
+            self.model.request_gradient_stats(counts)
         else:
             self._settled = updates

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.extras.ahead_of_time import proof
+from keras_vitbert.extras.ahead_of_time import aot_compile
 from keras_vitbert.extras.ahead_of_time.programs import Programs, StepProgram
 from tests.keras_vitbert.extras.ahead_of_time.results import compiled, refused
 from tpu.slices import find_slice
@@ -36,7 +36,7 @@ def compiler(monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(proof, "compile_apart", compile_apart)
+        monkeypatch.setattr(aot_compile, "compile_apart", compile_apart)
 
     return stand_in
 
@@ -44,16 +44,16 @@ def compiler(monkeypatch):
 def test_all_programs_are_compiled_or_those_that_are_named(compiler):
     steps = build(train=add_one, validate=add_one)
     compiler(compiled(3), compiled(4))
-    outcome = proof.prove("x", steps, V3_8)
+    outcome = aot_compile.prove("x", steps, V3_8)
     assert outcome["programs"] == {"train": compiled(3), "validate": compiled(4)}
     assert outcome["memory"]["program"] == "validate"
     at = outcome["roofline"]["at"]["100%"]
     assert at["images_per_second"] == pytest.approx(8 / at["seconds"])
     compiler(compiled(4))
-    outcome = proof.prove("x", steps, V3_8, only=("validate",))
+    outcome = aot_compile.prove("x", steps, V3_8, only=("validate",))
     assert list(outcome["programs"]) == ["validate"] and "roofline" not in outcome
     with pytest.raises(ValueError, match="'probe'.* train, validate"):
-        proof.prove("x", steps, V3_8, only=("probe",))
+        aot_compile.prove("x", steps, V3_8, only=("probe",))
 
 
 def test_a_program_that_no_tpu_can_run(compiler):
@@ -63,19 +63,19 @@ def test_a_program_that_no_tpu_can_run(compiler):
         return tf.strings.to_number(tf.strings.as_string(x))
 
     with pytest.raises(ValueError, match="'probe'.*AsString") as caught:
-        proof.prove("x", build(train=add_one, probe=by_text), V3_8)
+        aot_compile.prove("x", build(train=add_one, probe=by_text), V3_8)
     assert "\n" not in str(caught.value)
 
 
 def test_a_program_that_the_compiler_refuses(compiler):
     compiler(ValueError("of another kind"))
     with pytest.raises(ValueError, match="'train'.* of another kind"):
-        proof.prove("x", build(train=add_one), V3_8)
+        aot_compile.prove("x", build(train=add_one), V3_8)
 
 
 def test_a_step_is_compared_with_another_or_with_one_that_does_not_fit(compiler):
     compiler(compiled(4), refused(20))
-    found = proof.compare(compiled(5), "joint", build(train=add_one), V3_8)
+    found = aot_compile.compare(compiled(5), "joint", build(train=add_one), V3_8)
     assert found["with"] == "joint" and found["differences"]["peak"] == 0.25
-    found = proof.compare(compiled(5), "joint", build(train=add_one), V3_8)
+    found = aot_compile.compare(compiled(5), "joint", build(train=add_one), V3_8)
     assert found["program"] == refused(20) and not found["differences"]

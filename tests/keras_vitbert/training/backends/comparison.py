@@ -1,6 +1,6 @@
-"""Compares ten steps of both engines, with dropout, teachers, clipping and masks that refresh.
+"""Compares ten steps of both backends, with dropout, teachers, clipping and masks that refresh.
 
-python -m tests.keras_vitbert.training.engines.comparison [CASE ...]
+python -m tests.keras_vitbert.training.backends.comparison [CASE ...]
 
 prints for each case, by default of all variants, merges and optimisers, how far JAX is from
 TensorFlow at the end: the largest `|a - b| / (1 + |b|)` of each kind.
@@ -20,7 +20,7 @@ import numpy as np
 from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.configs.optimizers import OPTIONS
 from tests.keras_vitbert.jax_process import ENVIRONMENT, environments
-from tests.keras_vitbert.training.engines import ten_steps
+from tests.keras_vitbert.training.backends import ten_steps
 
 ROOT = pathlib.Path(__file__).parents[4]
 SGD = {"name": "sgd", "learning_rate": 0.1}
@@ -51,7 +51,7 @@ ALONE, MANY_DEVICES, MANY_PROCESSES = (1, 1), (1, 8), (2, 1)
 
 
 def both(cases, folder, shared=ALONE, known=None):
-    """What each engine makes of cases, from the same random weights.
+    """What each backend makes of cases, from the same random weights.
 
     Args:
         cases: dict of name to case, see `ten_steps.train`.

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.tpu.servers import dead_address, free_port, local
-from tpu import peers
+from tpu import rendezvous
 
 
 def free_addresses(count):
@@ -22,7 +22,7 @@ def free_addresses(count):
 def wait(hosts, index, seconds=0.3):
     cluster = {"worker": hosts[1:], "chief": hosts[:1]}
     task = {"type": "worker", "index": index - 1} if index else {"type": "chief", "index": 0}
-    peers.wait_for_peers(cluster, task, seconds)
+    rendezvous.wait_for_peers(cluster, task, seconds)
 
 
 @pytest.mark.parametrize("late", [0, 1])
@@ -51,7 +51,7 @@ def test_one_that_has_gone_is_waited_for_again():
 
 
 def test_one_machine_waits_for_nobody():
-    peers.wait_for_peers({"worker": ["127.0.0.1:0"]}, {"type": "worker", "index": "0"})
+    rendezvous.wait_for_peers({"worker": ["127.0.0.1:0"]}, {"type": "worker", "index": "0"})
 
 
 @contextlib.contextmanager
@@ -95,8 +95,8 @@ def refusing():
     ],
 )
 def test_the_first_machine_does_not_come(place, reason, monkeypatch, capsys):
-    monkeypatch.setattr(peers, "_SAID_AFTER", 0)
-    monkeypatch.setattr(peers, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(rendezvous, "_SAID_AFTER", 0)
+    monkeypatch.setattr(rendezvous, "_ANSWER_SECONDS", 0.2)
     with (
         place as host,
         pytest.raises(ValueError, match=f"^TF_CONFIG: chief 0 at {host}: .*{reason}"),

@@ -5,7 +5,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.runs.record_errors import reading, reading_images
+from keras_vitbert.runs.damaged_records import reading, reading_images
 from pipelines.images.image_records import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles

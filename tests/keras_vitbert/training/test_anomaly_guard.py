@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.merging import GradientMask, Merge, Unit
-from keras_vitbert.training import step_check
+from keras_vitbert.training import anomaly_guard
+from keras_vitbert.training.anomaly_guard import LOSS_FACTOR, STEP_ROW, AnomalyGuard, bad_steps
 from keras_vitbert.training.optimizers import SGD, Adafactor, AdamW, Lamb, Lion
-from keras_vitbert.training.step_check import LOSS_FACTOR, STEP_ROW, StepCheck, bad_steps
 from tests.keras_vitbert.training.joint_steps import ADAMW, step, tensors
 from tests.marks import slow
 
@@ -19,7 +19,7 @@ NAN, INF = math.nan, math.inf
 
 def judged(losses, norm=1.0, update=0.1, carried=0.0):
     """Whether each step is good, and the check after them."""
-    check = StepCheck()
+    check = AnomalyGuard()
     found = [
         bool(check.judge(*(tf.constant(x, tf.float32) for x in (loss, norm, update)), carried)[0])
         for loss in losses
@@ -52,7 +52,7 @@ def test_losses_are_compared_with_the_best_running_mean():
     assert check.bad_steps.numpy() == expected.count(False)
     assert check.in_a_row.numpy() == 0
     assert check.is_usual(10 * best) and not check.is_usual(11 * best)
-    assert not check.is_usual(NAN) and not StepCheck().is_usual(INF)
+    assert not check.is_usual(NAN) and not AnomalyGuard().is_usual(INF)
 
 
 def test_a_small_loss_is_not_a_limit():
@@ -77,7 +77,7 @@ def largest_of(optimizer, gradients, steps_before=0, start=0.0):
     variable = keras.Variable(np.full(gradients.shape[1:], start, np.float32), name="bias")
     optimizer.build([variable])
     optimizer.iterations.assign(steps_before)  # with gradients of 0
-    check, bounds, moves = StepCheck(), [], []
+    check, bounds, moves = AnomalyGuard(), [], []
     for gradient in gradients.astype(np.float32):
         before = variable.numpy().astype(np.float64)
         norm = tf.constant(np.linalg.norm(gradient))
@@ -183,13 +183,13 @@ def test_a_bad_joint_step_changes_nothing(make_trainer, make_batch, kind, monkey
     elif kind == "rate":
         trainer.optimizer._learning_rate.peak = 1e30
     else:
-        monkeypatch.setattr(step_check, "LOSS_FACTOR", 0.5)
+        monkeypatch.setattr(anomaly_guard, "LOSS_FACTOR", 0.5)
     logs = trainer.train_step(tensors(batch), probing=True)
     [bad] = bad_steps(np.asarray(logs[STEP_ROW])[None], 7)
     assert_same(state(trainer), before)
     assert trainer.probe_values() == probe
     assert trainer.optimizer.iterations.numpy() == 3
-    assert trainer.step_check.bad_steps.numpy() == 1
+    assert trainer.anomaly_guard.bad_steps.numpy() == 1
     assert bad.step == 7
     names = [variable.path for variable in trainer.network.trainable_variables]
     reached = {names[i].split("/")[0] for i in bad.variables}

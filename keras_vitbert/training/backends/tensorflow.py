@@ -1,4 +1,4 @@
-"""The engine on TensorFlow: a step is a function of one replica, and sums over all are explicit."""
+"""The TensorFlow backend: a step is a function of one replica, with explicit sums over all."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from keras_vitbert.merging.random_numbers import of_examples
 from keras_vitbert.training import cpu_layers
-from keras_vitbert.training.step_check import STEP_ROW
-from tpu.devices import holder_of_weights
+from keras_vitbert.training.anomaly_guard import STEP_ROW
+from tpu.devices import device_type
 
 _GROUP = 8  # numbers of 16 bits that Philox makes from a counter
 _ALGORITHM = 1  # Philox, among TensorFlow's
@@ -62,7 +62,9 @@ def after(tensors: Any, others: Any) -> Any:
         return tf.nest.map_structure(tf.identity, tensors)
 
 
-def in_parts(function: Callable, batch: dict, parts: int, variables: Sequence = ()) -> Any:
+def over_micro_batches(
+    function: Callable, batch: dict, parts: int, variables: Sequence = ()
+) -> Any:
     """Sums what a function returns for the parts of a batch, with the memory of one part.
 
     Args:
@@ -134,7 +136,7 @@ def _hosts(strategy):
 def generator_of(strategy: Any = None) -> str:
     """The generator of dropout for the devices: Philox on GPUs, where nothing fuses Threefry."""
     strategy = strategy or tf.distribute.get_strategy()
-    return "philox16" if holder_of_weights(strategy) == "gpu" else "threefry"
+    return "philox16" if device_type(strategy) == "gpu" else "threefry"
 
 
 def kept(inputs: Any, keys: Any, layer: int, rate: float) -> Any:
@@ -173,7 +175,7 @@ def _philox(inputs, keys, layer):
     return tf.reshape(halves[:: keys.hosts, :entries], shape)
 
 
-def half_square(tensor: Any) -> Any:
+def l2_loss(tensor: Any) -> Any:
     """Half the sum of squares of a tensor."""
     return tf.nn.l2_loss(tensor)
 
@@ -243,7 +245,7 @@ def adam(variable, moments, gradient, rate, first, second, epsilon: float):
 
 def devices() -> str:
     """What computes the steps: `tpu`, `gpu` or `host`."""
-    return holder_of_weights(tf.distribute.get_strategy())
+    return device_type(tf.distribute.get_strategy())
 
 
 def prepare(network: Any):
@@ -283,7 +285,7 @@ class Fitting(keras.Model):
         """A function of an iterator that runs `count` steps and returns the last one's logs.
 
         The logs are those of this process's first replica, and the rows of all steps, see
-        `step_check.step_row`. The values at the end of an epoch come from `get_metrics_result`,
+        `anomaly_guard.step_row`. The values at the end of an epoch come from `get_metrics_result`,
         which covers all replicas.
         """
 

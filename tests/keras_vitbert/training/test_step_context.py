@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.training.pass_scope import recompute
+from keras_vitbert.training.step_context import recompute
 from tests.keras_vitbert.training.joint_steps import ADAMW, step, weights
 
 

@@ -1,6 +1,6 @@
-"""The ten steps of `replicas_script` with the engine of the backend, from weights that are given.
+"""The ten steps of `replicas_script` with the backend in use, from weights that are given.
 
-KERAS_BACKEND=jax python -m tests.keras_vitbert.training.engines.ten_steps FOLDER
+KERAS_BACKEND=jax python -m tests.keras_vitbert.training.backends.ten_steps FOLDER
 
 of all devices that it finds, and with `TF_CONFIG` of all processes.
 """
@@ -107,7 +107,7 @@ def train(case, student_weights, teacher_weights):
     states = {
         "weights": student.trainable_variables,
         "masks": merge.mask.masks if conflict and merge.mask else [],
-        "state": [*optimizer.variables, *trainer.step_check.variables],
+        "state": [*optimizer.variables, *trainer.anomaly_guard.variables],
         "conflict": [conflict.numbers] if conflict else [],
     }
     # Keras numbers optimisers, in the first part of their variables' paths.

@@ -27,7 +27,7 @@ LARGEST_UPDATE = 100.0  # of a single weight; weights of a trained model are mos
 WINDOW = 100  # steps of the running mean
 
 
-class StepCheck(keras.layers.Layer):
+class AnomalyGuard(keras.layers.Layer):
     """Judges steps, and keeps what it judges them by.
 
     Every replica computes the same values and keeps its own copy, as with masks. They are part of a
@@ -92,13 +92,13 @@ class StepCheck(keras.layers.Layer):
         return bool(loss <= LOSS_FACTOR * max(self.best.numpy(), LEAST_LOSS) < math.inf)
 
 
-def step_row(good: Any, loss: Any, largest_update: Any, half_squares: Any) -> Any:
+def step_row(good: Any, loss: Any, largest_update: Any, l2_losses: Any) -> Any:
     """What a step reports about itself, for `bad_steps`: a float32 vector.
 
     It ends with half the sum of squares of each gradient.
     """
     first = ops.stack([ops.cast(good, "float32"), loss, largest_update])
-    return ops.concatenate([first, half_squares])
+    return ops.concatenate([first, l2_losses])
 
 
 @dataclasses.dataclass(frozen=True)

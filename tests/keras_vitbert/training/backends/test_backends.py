@@ -1,9 +1,9 @@
-"""The same steps on both engines, up to rounding; `comparison` has all merges and optimisers."""
+"""The same steps on both backends, up to rounding; `comparison` has all merges and optimisers."""
 
 import numpy as np
 import pytest
 
-from tests.keras_vitbert.training.engines.comparison import (
+from tests.keras_vitbert.training.backends.comparison import (
     ALONE,
     CASES,
     MANY_DEVICES,

@@ -52,7 +52,7 @@ def main(wanted):
     with tempfile.TemporaryDirectory() as folder:
         wheel, extras = build(folder)
         if unknown := set(wanted) - set(extras):
-            print(f"setup.py has no extra {sorted(unknown)[0]}")
+            print(f"pyproject.toml has no extra {sorted(unknown)[0]}")
             return 2
         cases = itertools.product([wheel], wanted or ["", *extras], PLATFORMS, PYTHONS)
         failed = False

@@ -1,7 +1,6 @@
 """Whether a command line would be taken: its flags, config keys and files, without running it."""
 
 import argparse
-import ast
 import contextlib
 import functools
 import importlib
@@ -10,6 +9,7 @@ import io
 import os
 import re
 import sys
+import tomllib
 from unittest import mock
 
 import keras_vitbert.experiments.flags
@@ -202,14 +202,13 @@ def _check_pip(arguments):
     for extras in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
         for extra in extras.split(","):
             if extra not in _extras():
-                raise Wrong(f"setup.py has no extra {extra}")
+                raise Wrong(f"pyproject.toml has no extra {extra}")
 
 
 @functools.cache
 def _extras():
-    for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())):
-        if isinstance(node, ast.keyword) and node.arg == "extras_require":
-            return frozenset(ast.literal_eval(key) for key in node.value.keys)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return frozenset(project["optional-dependencies"])
 
 
 def _check_pytest(arguments):

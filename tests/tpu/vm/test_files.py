@@ -1,11 +1,11 @@
 """The files of tpu/vm: scripts that are clean and short, requirements that agree with ours."""
 
-import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from packaging.requirements import Requirement
@@ -33,20 +33,14 @@ def test_scripts_are_short():
         assert max(map(len, lines)) <= 100, path
 
 
-def setup_value(name):
-    """A literal argument of `setup(...)`."""
-    tree = ast.parse((ROOT / "setup.py").read_text())
-    (value,) = (n.value for n in ast.walk(tree) if isinstance(n, ast.keyword) and n.arg == name)
-    return ast.literal_eval(value)
-
-
 def requirements(path):
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
     return {found.name: found for found in (Requirement(line) for line in lines if line)}
 
 
-def test_requirements_agree_with_setup():
-    ours = {found.name: found for found in map(Requirement, setup_value("install_requires"))}
+def test_requirements_agree_with_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ours = {found.name: found for found in map(Requirement, project["dependencies"])}
     vm = requirements(VM / "requirements.txt")
     (tensorflow,) = (spec.version for spec in vm["tensorflow-tpu"].specifier)
     assert tensorflow in ours["tensorflow"].specifier
@@ -63,4 +57,4 @@ def test_requirements_agree_with_setup():
     assert list(overrides) == ["tensorflow"]
     assert not overrides["tensorflow"].marker.evaluate()
     (python,) = re.findall("--python (3[.][0-9]+)", (VM / "on_vm" / "install.sh").read_text())
-    assert python in SpecifierSet(setup_value("python_requires"))
+    assert python in SpecifierSet(project["requires-python"])

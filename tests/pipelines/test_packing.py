@@ -22,8 +22,8 @@ def make_batch(sizes, seed=0):
     }
 
 
-def run(batch, parts=1):
-    function = tf.function(lambda batch: packed(batch, parts), autograph=False)
+def run(batch, micro_batches=1):
+    function = tf.function(lambda batch: packed(batch, micro_batches), autograph=False)
     return {
         k: v.numpy() for k, v in function({k: tf.constant(v) for k, v in batch.items()}).items()
     }

@@ -96,7 +96,7 @@ def test_randaugment_is_applied_by_the_number_of_the_example():
 def test_images_have_their_numbers_where_the_step_augments_them():
     files = [jpeg(smooth(16, 16, seed)) for seed in range(3)]
     start = 2**33 + 5
-    found = training(dataclasses.replace(WHOLE, layers=("x",)), files, 6, start, batch=2)
+    found = training(dataclasses.replace(WHOLE, augmentations=("x",)), files, 6, start, batch=2)
     low, high = found["image_numbers"].astype(np.int64).T
     assert (high * 2**32 + low).tolist() == list(range(start, start + 6))
     assert found["image_labels"].tolist() == [(start + place) % 3 for place in range(6)]

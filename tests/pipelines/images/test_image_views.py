@@ -1,13 +1,12 @@
 import dataclasses
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from pipelines.images.image_decoding import central_crop, random_crop
 from pipelines.images.image_views import ImageViews
 from pipelines.images.randaugment import RandAugment
-from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow, smooth
+from tests.pipelines.image_fixtures import smooth
 
 WHOLE = ImageViews(16, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
 
@@ -55,14 +54,6 @@ def validation(views, files):
     return np.stack([example["images"] for example in found]) / 255
 
 
-def test_training_without_crop_and_flip_is_the_whole_image():
-    files = [jpeg(smooth(12, 16, seed)) for seed in range(3)]  # 4:3, the widest a crop may be
-    expected = [pillow(encoded, 16) for encoded in files]
-    found = training(WHOLE, files, 9)
-    assert found["image_labels"].tolist() == [0, 1, 2] * 3
-    np.testing.assert_allclose(found["images"], expected * 3, atol=PILLOWS_ROUNDING)
-
-
 def test_views_are_the_crops_of_the_example_and_the_central_square():
     """What these are is tested with them."""
     files = [jpeg(smooth(30, 40, seed)) for seed in range(3)]
@@ -77,7 +68,6 @@ def test_views_are_the_crops_of_the_example_and_the_central_square():
     np.testing.assert_array_equal(np.rint(validation(views, files) * 255), squares)
 
 
-@pytest.mark.slow
 def test_randaugment_is_applied_by_the_number_of_the_example():
     files = [jpeg(smooth(16, 16, seed)) for seed in range(5)]
     augmented = dataclasses.replace(WHOLE, randaugment=(2, 9))

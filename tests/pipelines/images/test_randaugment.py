@@ -65,8 +65,3 @@ def test_equal_keys_give_equal_images_eager_compiled_or_in_a_stream(augment):
     np.testing.assert_array_equal(eager[7:9], late)
     other = [augment(image, tf.constant([5, n], tf.int64)) for n, image in enumerate(images)]
     assert sum(np.array_equal(a, b) for a, b in zip(eager, other, strict=True)) < count // 2
-
-
-def test_no_operations_leave_the_image():
-    image = tf.constant(textured())
-    np.testing.assert_array_equal(RandAugment(SIZE, 0)(image, tf.constant([0, 0], tf.int64)), image)

@@ -20,23 +20,16 @@ from pipelines.images.randaugment import RandAugment
 
 
 class ImageStore(Protocol):
-    """Where encoded images and labels lie; an item is a serialized record or a place in a list."""
+    """Encoded images and labels. An item is a serialized record, or a place in a list."""
 
-    def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
-        """A host's share of the endless shuffled stream: (number, item)."""
-        ...
-
-    def in_order(self, begin: int, end: int | None) -> tf.data.Dataset:
-        """The items from `begin` to `end`, excluded."""
-        ...
-
-    def read(self, item: tf.Tensor, /) -> tuple[tf.Tensor, tf.Tensor]:
-        """An encoded image, and its label as it is stored."""
-        ...
-
-    def to_labels(self, stored: tf.Tensor) -> tf.Tensor:
-        """Labels from 0."""
-        ...
+    # A host's share of the endless shuffled stream: (number, item).
+    def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset: ...
+    # The items from `begin` to `end`, excluded.
+    def in_order(self, begin: int, end: int | None) -> tf.data.Dataset: ...
+    # An encoded image, and its label as it is stored.
+    def read(self, item: tf.Tensor, /) -> tuple[tf.Tensor, tf.Tensor]: ...
+    # Labels from 0.
+    def to_labels(self, stored: tf.Tensor) -> tf.Tensor: ...
 
 
 @dataclasses.dataclass(frozen=True)

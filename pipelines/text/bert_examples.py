@@ -64,10 +64,6 @@ class ExampleSettings:
     whole_word: bool = False  # the pieces of a word are masked together
     dynamic: bool = False  # masks are left to the reader
 
-    def __post_init__(self) -> None:
-        if self.max_length < MIN_LENGTH:
-            raise ValueError(f"max_length is {self.max_length}, must be at least {MIN_LENGTH}")
-
 
 def make_examples(
     documents: "TokenizedDocuments",

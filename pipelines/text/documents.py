@@ -11,7 +11,7 @@ the names and sizes of the files.
 """
 
 import dataclasses
-import functools
+import itertools
 import json
 import os
 import re
@@ -139,17 +139,13 @@ def _check_finished(files: Iterable[str]) -> None:
 
 def _check_listed(files: Iterable[str]) -> None:
     """Refuses a shard of another run than the manifest of its prefix."""
-
-    @functools.cache
-    def listed(prefix: str) -> set[str] | None:
-        manifest = read_manifest(prefix)
-        return None if manifest is None else {entry["name"] for entry in manifest["shards"]}
-
-    for file in files:
-        prefix = shard_files.shard_prefix(file)
-        names = listed(prefix) if prefix != file else None
-        if names is not None and os.path.basename(file) not in names:
-            raise ValueError(f"{file}: is not listed in {manifest_path(prefix)}; leave it out")
+    for prefix, group in itertools.groupby(sorted(files), key=shard_files.shard_prefix):
+        shards = [file for file in group if file != prefix]
+        manifest = read_manifest(prefix) if shards else None
+        listed = {entry["name"] for entry in manifest["shards"]} if manifest else None
+        for file in shards:
+            if listed is not None and os.path.basename(file) not in listed:
+                raise ValueError(f"{file}: is not listed in {manifest_path(prefix)}; leave it out")
 
 
 def read_unit(unit: Unit, damaged: list[dict] | None = None) -> Iterator[Document]:

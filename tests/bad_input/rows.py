@@ -57,7 +57,6 @@ _FILES = {
     f"{_IMAGES}cake://x": "cake",
     f"{_IMAGES}records": "records",
 }
-_TASK = "--task=texts --data_dir=pairs"
 _FINE_TUNING = {
     "": "task",
     "--task=pets '--config.grid=(0.1,0.1)'": "grid",

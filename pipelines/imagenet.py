@@ -110,9 +110,9 @@ def _jobs(
     image_shards.write_classes(output, classes)
     listed = {}
     for split, images in lists.items():
-        shuffled = images.shuffled((values.seed, list(image_shards.SHARDS).index(split)))
+        shuffled = images.shuffle((values.seed, list(image_shards.SHARDS).index(split)))
         listed[split] = image_shards.ListedImagesJob(
-            stack.enter_context(shuffled.stored(os.path.join(output, f"{split}.progress"))),
+            stack.enter_context(shuffled.store_in(os.path.join(output, f"{split}.progress"))),
             shuffled.digest(),
             tuple(classes),
             len(shuffled),

@@ -31,7 +31,7 @@ class JointStream:
     text_batch_size: int
     seed: int = 0
     # Micro-batches of a replica's texts that are packed into rows; 0: a row holds one text.
-    packed_parts: int = 0
+    packed_micro_batches: int = 0
 
     @property
     def sources(self) -> dict[str, ImageStream | TextStream]:
@@ -63,9 +63,9 @@ class JointStream:
             source.training(seed, step * batch, share(batch, context), shard(context))
             for _, source, _, batch, seed in self._modalities
         ]
-        if self.packed_parts and self.texts is not None:
+        if self.packed_micro_batches and self.texts is not None:
             streams[-1] = streams[-1].map(
-                lambda batch: packed(batch, self.packed_parts),
+                lambda batch: packed(batch, self.packed_micro_batches),
                 available_cores(),
                 deterministic=True,
             )

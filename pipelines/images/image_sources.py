@@ -39,7 +39,7 @@ class ImageList:
     entries: np.ndarray
 
     @classmethod
-    def of(cls, source: str, images: Sequence[tuple[int, str, int, int]]) -> "ImageList":
+    def from_rows(cls, source: str, images: Sequence[tuple[int, str, int, int]]) -> "ImageList":
         """Makes a list of (label, name, offset, size)."""
         width = max((len(os.fsencode(name)) for _, name, *_ in images), default=1)
         rows = ((label, *place, os.fsencode(name)) for label, name, *place in images)
@@ -48,7 +48,7 @@ class ImageList:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def shuffled(self, seed: int | tuple[int, ...]) -> "ImageList":
+    def shuffle(self, seed: int | tuple[int, ...]) -> "ImageList":
         """The same list in an order that depends on its length and the seed alone."""
         order = np.random.default_rng(seed).permutation(len(self))
         return ImageList(self.source, self.entries[order])
@@ -58,7 +58,7 @@ class ImageList:
         return hashlib.sha256(self.entries.tobytes()).hexdigest()
 
     @contextlib.contextmanager
-    def stored(self, folder: str) -> Iterator["StoredList"]:
+    def store_in(self, folder: str) -> Iterator["StoredList"]:
         """Keeps the list in a file in a folder, local or `gs://`, while the block runs."""
         path = os.path.join(folder, f"images-{uuid.uuid4().hex}.list")
         tf.io.gfile.makedirs(folder)
@@ -175,7 +175,7 @@ def list_train_tar(path: str) -> tuple[ImageList, list[str]]:
         for label, archive in enumerate(archives)
         for image in _members(path, *archive)
     ]
-    return ImageList.of(path, images), classes
+    return ImageList.from_rows(path, images), classes
 
 
 def list_validation_tar(
@@ -210,7 +210,7 @@ def list_validation_tar(
                 f"({known[0]} to {known[-1]})"
             )
     images = [(numbers[name], *image) for name, image in zip(labels, images, strict=True)]
-    return ImageList.of(path, images), list(known)
+    return ImageList.from_rows(path, images), list(known)
 
 
 def list_folder(path: str, classes: list[str] | None = None) -> tuple[ImageList, list[str]]:
@@ -247,7 +247,7 @@ def list_folder(path: str, classes: list[str] | None = None) -> tuple[ImageList,
     entries = [
         (numbers[name], file, 0, WHOLE_FILE) for name, files in images.items() for file in files
     ]
-    return ImageList.of(path, entries), classes
+    return ImageList.from_rows(path, entries), classes
 
 
 def _members(

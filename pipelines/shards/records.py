@@ -196,7 +196,7 @@ class RecordFiles:
         run = self.runs[place]
         return run.file, run.first + number - self.starts[place]
 
-    def without(self, reasons: dict[int, str]) -> "RecordFiles":
+    def leave_out(self, reasons: dict[int, str]) -> "RecordFiles":
         """The same files without some records: their indices, and why they cannot be used."""
         bad = sorted(reasons)
         ranges = zip([0, *(number + 1 for number in bad)], [*bad, self.count], strict=True)
@@ -281,7 +281,7 @@ def open_without_damaged(pattern: str, open_source: Callable, limit: int) -> Any
     records = source.records
     check_limit(records.damaged, limit)  # before every record is read
     room = limit - sum(damage.records for damage in records.damaged)
-    records = records.without(dict(itertools.islice(_unusable(source), room + 1)))
+    records = records.leave_out(dict(itertools.islice(_unusable(source), room + 1)))
     check_limit(records.damaged, limit)
     return dataclasses.replace(source, records=records)
 
@@ -306,7 +306,7 @@ def first_damage(source: Any) -> Damage | None:
     records = RecordFiles.find(source.records.pattern, skip=True)
     if not records.damaged:
         unusable = _unusable(dataclasses.replace(source, records=records))
-        records = records.without(dict(itertools.islice(unusable, 1)))
+        records = records.leave_out(dict(itertools.islice(unusable, 1)))
     return next(iter(records.damaged), None)
 
 

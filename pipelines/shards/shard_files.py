@@ -87,7 +87,7 @@ class LineFile:
             begin = self._bytes + len(data)
             if not self._index or begin - self._index[-1][1] >= INDEX_BYTES:
                 self._index.append([self._records, begin])
-            data += self._framed(record)
+            data += self._frame(record)
             self._records += 1
         self._stream.write(bytes(data))
         self._digest.update(data)
@@ -109,14 +109,14 @@ class LineFile:
             "index": self._index or [[0, 0]],
         }
 
-    def _framed(self, record: bytes) -> bytes:
+    def _frame(self, record: bytes) -> bytes:
         return record + b"\n"
 
 
 class RecordFile(LineFile):
     """A new TFRecord file."""
 
-    def _framed(self, record: bytes) -> bytes:
+    def _frame(self, record: bytes) -> bytes:
         length = LENGTH.pack(len(record))
         crcs = CRC.pack(masked_crc(length)), CRC.pack(masked_crc(record))
         return b"".join([length, crcs[0], record, crcs[1]])

@@ -45,7 +45,7 @@ class ListedImages:
         The list is shuffled once, always in the same way, so any part of it is a random sample.
         """
         images, classes = image_sources.list_folder(folder, classes)
-        return cls(images.shuffled(seed=0)), classes
+        return cls(images.shuffle(seed=0)), classes
 
     @property
     def count(self) -> int:
@@ -196,12 +196,12 @@ def read_images(
     if isinstance(images[0], bytes):
         entries = [(labels[n], str(rows[n][1].number), 0, len(images[n])) for n in order]
         cells = [images[n] for n in order]
-        return ListedImages(ImageList.of(source, entries), cells), classes, left_out
+        return ListedImages(ImageList.from_rows(source, entries), cells), classes, left_out
     # Relative to the table, so that both may be moved.
     below = os.path.join(folder, "") if folder else ""
     paths = [os.path.join(folder, image).removeprefix(below) for image in images]
     entries = [(labels[n], paths[n], 0, WHOLE_FILE) for n in order]
-    return ListedImages(ImageList.of(folder, entries)), classes, left_out
+    return ListedImages(ImageList.from_rows(folder, entries)), classes, left_out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -264,7 +264,7 @@ def encode_examples(fields: dict[str, np.ndarray]) -> list[bytes]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _head(name: str, kind: bytes, size: int) -> bytes:
-    """What precedes the `size` bytes of a list, which is nested five parts deep."""
+    """What precedes the `size` bytes of a list, which is nested five messages deep."""
     key = _FIRST + _varint(len(name.encode())) + name.encode()
     head, size = _around(b"", size, _FIRST)  # the list of packed numbers
     head, size = _around(head, size, kind)  # the feature

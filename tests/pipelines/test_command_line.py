@@ -4,7 +4,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 import tensorflow as tf
@@ -155,14 +154,6 @@ def test_a_deferred_signal_is_noted_and_the_second_ctrl_c_does_not_wait():
             raise AssertionError("entered")
     with stop_signals() as request:  # another command
         assert not request.requested
-
-
-def test_in_another_thread_signals_are_somebody_elses():
-    statuses, before = [], signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=lambda: statuses.append(run(lambda argv: None, [])))
-    thread.start()
-    thread.join()
-    assert statuses == [0] and signal.getsignal(signal.SIGTERM) is before
 
 
 TAKEN = """

@@ -117,14 +117,6 @@ def test_entered_at_any_step_it_equals_the_unbroken_stream(stream, whole):
     assert_equal(take(stream.training(23), 6), whole[23:29])
 
 
-def test_every_epoch_holds_all(whole):
-    batches = joined(whole)
-    for values, count in ((batches["image_labels"], 17), (batches["token_ids"][:, 0], 14)):
-        epochs = values[: len(values) // count * count].reshape(-1, count)
-        assert (np.sort(epochs) == np.arange(count)).all()
-        assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
-
-
 def test_no_two_sources_have_the_same_seed(stream):
     source, seeds = types.SimpleNamespace(names=lambda seed, start, count: [seed]), []
     for seed in range(3):

@@ -7,7 +7,6 @@ import pytest
 from pipelines import command_line, manifest
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import to_example, write_shards
-from tests.said import without_status
 
 
 @pytest.fixture
@@ -37,19 +36,6 @@ def test_existing_files_get_a_manifest(existing, capsys):
     for entry in content["shards"]:
         data = (existing / entry["name"]).read_bytes()
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
-
-
-def test_a_manifest_is_not_replaced(existing, capsys):
-    """It may be of a job, and say more than the files do."""
-    assert run(f"--files={existing}/image-*") == 0
-    path = existing / "image.manifest.json"
-    path.write_text(path.read_text().replace('"settings": {}', '"settings": {"seed": 1}'))
-    before = path.read_text()
-    capsys.readouterr()
-    assert run(f"--files={existing}/image-*") == 2
-    [error] = without_status(capsys.readouterr().err)
-    assert f"{path}: already exists; give --check" in error
-    assert path.read_text() == before and '"seed": 1' in before
 
 
 def test_files_are_checked_against_their_manifest(existing, capsys):

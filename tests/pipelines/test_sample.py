@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import command_line
 from pipelines import sample as sample_command
 from pipelines.images import image_records
 from pipelines.prepare import sample
@@ -141,10 +140,3 @@ def test_a_killed_run_leaves_no_folder_that_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "_build", lambda folder, _: built.append(folder))
     folder = sample.prepare(str(tmp_path)).folder
     assert len(built) == 1 and os.path.basename(folder) != abandoned and os.path.isdir(folder)
-
-
-def test_command(prepared, sample_settings, capsys):
-    folder = os.path.dirname(prepared.folder)
-    flags = [f"--{name}={value}" for name, value in sample_settings.items()]
-    assert command_line.run(sample_command.main, [f"--cache_dir={folder}", *flags]) == 0
-    assert capsys.readouterr().out == f"{prepared.folder}\n"

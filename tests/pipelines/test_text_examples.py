@@ -110,16 +110,6 @@ def test_command(corpus, tmp_path, capfd):
     assert f"{counts['tokens']:,} tokens" in capfd.readouterr().err
 
 
-def test_bad_documents(corpus, tmp_path, capfd):
-    (tmp_path / "docs-0").write_bytes(to_json(Document("", ("One. Two.",))))
-    assert command(corpus, f"--output={tmp_path}/t", f"--documents={tmp_path}/docs-*",
-                   "--shards=1") == 2  # fmt: skip
-    assert "1 documents with text" in capfd.readouterr().err
-    (tmp_path / "cased.txt").write_text("\n".join([*SPECIAL_TOKENS, "The"]))
-    assert command(corpus, f"--output={tmp_path}/t", f"--vocabulary={tmp_path}/cased.txt") == 2
-    assert "cased.txt: holds 'The'" in capfd.readouterr().err
-
-
 def test_documents_are_not_overwritten(corpus, tmp_path, capfd):
     """Google's BERT has no manifest that would tell documents from examples."""
     for place in range(2):

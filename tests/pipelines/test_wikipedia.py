@@ -92,29 +92,6 @@ def test_shards_give_the_documents_of_the_dump(prose_dump, shards):
     assert totals == {"pages": 60, "documents": 60, "words": words}
 
 
-def test_the_command_writes_json_lines(prose_dump, tmp_path, capfd):
-    paths, documents = prose_dump
-    output = str(tmp_path / "made" / "wiki")
-    arguments = [f"--dump={','.join(paths)}", f"--output={output}", "--shards=3"]
-    one_process = ["--", "--direct_num_workers=1"]
-    assert command_line.run(wikipedia.main, [*arguments, *one_process]) == 0
-    lines = [
-        json.loads(line)
-        for shard in range(3)
-        for line in open(f"{output}-0000{shard}-of-00003", encoding="utf-8")
-    ]
-    assert [(line["title"], tuple(line["paragraphs"])) for line in lines] == [
-        (document.title, document.paragraphs) for document in documents
-    ]
-    manifest = json.load(open(f"{output}.manifest.json"))
-    assert manifest["kind"] == "documents"
-    assert manifest["counts"]["documents"] == manifest["counts"]["records"] == 60
-    assert [name for name, _ in manifest["settings"]["dump"]] == ["dump2.bz2", "dump10.bz2"]
-    capfd.readouterr()
-    assert command_line.run(wikipedia.main, [*arguments, *one_process]) == 0
-    assert capfd.readouterr().err == f"{output}: is complete, nothing to do\n"
-
-
 def test_the_command_leaves_out_damage_on_request(prose_dump, tmp_path, capfd):
     paths, documents = prose_dump
     raw = bytearray(open(paths[0], "rb").read())

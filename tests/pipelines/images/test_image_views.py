@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from pipelines.images.image_decoding import central_crop, random_crop
 from pipelines.images.image_views import ImageViews
-from pipelines.images.randaugment import RandAugment
 from tests.pipelines.image_fixtures import smooth
 
 WHOLE = ImageViews(16, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
@@ -66,21 +65,6 @@ def test_views_are_the_crops_of_the_example_and_the_central_square():
     np.testing.assert_array_equal(np.rint(found * 255), crops)
     squares = [central_crop(file, 16, 0.5) for file in files]
     np.testing.assert_array_equal(np.rint(validation(views, files) * 255), squares)
-
-
-def test_randaugment_is_applied_by_the_number_of_the_example():
-    files = [jpeg(smooth(16, 16, seed)) for seed in range(5)]
-    augmented = dataclasses.replace(WHOLE, randaugment=(2, 9))
-    plain, found = (training(views, files, 20, start=7, seed=2) for views in (WHOLE, augmented))
-    assert found["image_labels"].tolist() == plain["image_labels"].tolist()
-    differences = np.abs(plain["images"] - found["images"]).max((1, 2, 3))
-    assert (differences > 2 / 255).sum() > 14
-    augment = RandAugment(WHOLE.image_size, 2, 9)
-    for place in (0, 5, 6, 19):
-        image = tf.constant(np.rint(plain["images"][place] * 255).astype(np.uint8))
-        expected = augment(image, tf.constant([2, 7 + place], tf.int64))
-        np.testing.assert_array_equal(np.rint(found["images"][place] * 255), expected)
-    np.testing.assert_array_equal(validation(augmented, files), validation(WHOLE, files))
 
 
 def test_images_have_their_numbers_where_the_step_augments_them():

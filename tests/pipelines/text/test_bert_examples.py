@@ -35,7 +35,7 @@ def unmasked(example):
     return tokens[: example["input_mask"].sum()].tolist()
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(
     documents=DOCUMENTS,
     max_length=st.integers(5, 50),

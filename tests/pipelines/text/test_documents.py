@@ -23,7 +23,7 @@ LINE = st.builds(lambda text: f"x{text}x".replace("\n", "").replace("\r", ""), W
 BLANK = st.sampled_from(["\n", "\r\n", " \n", "\t \r\n"])
 BLANKS = st.lists(BLANK, min_size=1, max_size=3).map("".join)
 UNIT_BYTES = st.integers(1, 200)
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=40, deadline=None)
 
 
 def read_back(contents, unit_bytes, damaged=None):

@@ -32,7 +32,7 @@ def fields(draw):
     return result
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fields())
 def test_bytes_are_those_of_protocol_buffers(fields):
     rows = zip(*fields.values(), strict=True)

@@ -53,7 +53,7 @@ def by_the_rule(ids, input_mask, numbers, max_predictions, ratio, whole_word):
 SEGMENT = st.lists(IDS, min_size=1, max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(SEGMENT, SEGMENT), min_size=1, max_size=5),
     st.integers(1, 12),

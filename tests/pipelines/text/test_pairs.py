@@ -33,7 +33,7 @@ def rows(pairs):
     return pairs.tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(LENGTHS, st.integers(2, 60), st.sampled_from([0.0, 0.5]), st.integers(0, 2**32))
 def test_every_sentence_is_used_once(lengths, room, short, seed):
     """Sentences that a random second segment displaced are put back."""

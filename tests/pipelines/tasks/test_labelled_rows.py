@@ -26,14 +26,7 @@ def write(tmp_path):
 
 # GLUE's own headers, with a line of values a column.
 HEADERS = {
-    "sst2": ("sentence\tlabel", ["sentence"], "label"),
-    "rte": ("index\tsentence1\tsentence2\tlabel", ["sentence1", "sentence2"], "label"),
     "qnli": ("index\tquestion\tsentence\tlabel", ["question", "sentence"], "label"),
-    "qqp": (
-        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate",
-        ["question1", "question2"],
-        "is_duplicate",
-    ),
     "mnli": (
         "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\t"
         "sentence1_parse\tsentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label",

@@ -78,14 +78,7 @@ def main(argv: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         for split, job in _jobs(values, given, output, stack).items():
             prefix, shards = os.path.join(output, split), values[f"{split}_shards"].value
-            counts = jobs.run_job(job, prefix, shards, workers, values.skip_damaged)
-            converted = ", ".join(
-                f"{count:,} {name.removeprefix('converted_').upper()}"
-                for name, count in counts.items()
-                if name.startswith("converted_") and count
-            )
-            if converted:
-                command_line.say(f"{prefix}: converted to RGB JPEG: {converted}")
+            jobs.run_job(job, prefix, shards, workers, values.skip_damaged)
 
 
 def _jobs(

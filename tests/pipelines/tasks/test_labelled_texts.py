@@ -101,7 +101,9 @@ def test_training_takes_every_text_once_an_epoch():
 @pytest.mark.parametrize(("replicas", "hosts"), [(4, 1), (4, 2)])
 def test_replicas_share_the_batches(replicas, hosts):
     *_, texts = make_texts(37, False)
-    plan = texts.training_plan(1, 9, 8)
+    evaluated = texts.evaluation_plan(8)
+    assert sorted(evaluated.ravel()) == [-1] * 3 + list(range(37))
+    plan = np.concatenate([texts.training_plan(1, 4, 8), evaluated])
     wanted = list(texts.batches(plan, first_step=4).as_numpy_iterator())
     assert len(wanted) == 5
     streams = [
@@ -115,20 +117,6 @@ def test_replicas_share_the_batches(replicas, hosts):
                 joined = np.concatenate([share[name] for share in shares])
                 np.testing.assert_array_equal(joined, value[host::hosts])
     assert all(next(stream, None) is None for stream in streams)
-
-
-def test_evaluation_takes_every_text_once():
-    replicas = 2
-    *_, labels, texts = make_texts(37, False)
-    batches = list(texts.evaluation(8, context(replicas)).as_numpy_iterator())
-    assert len(batches) == 5 * replicas
-    numbers = np.concatenate([batch["numbers"] for batch in batches])
-    there = numbers >= 0
-    assert sorted(numbers[there]) == list(range(37))
-    found = np.concatenate([batch["labels"] for batch in batches])
-    np.testing.assert_array_equal(found[there], labels[numbers[there]])
-    weights = np.concatenate([batch["weights"] for batch in batches])
-    np.testing.assert_array_equal(weights, there)
 
 
 def test_a_part():

@@ -20,16 +20,21 @@ def prepared(tmp_path_factory):
     """A folder in which TFDS finds a tiny CIFAR-10 of our own: image n is of class n mod 10."""
     folder = str(tmp_path_factory.mktemp("tfds"))
     version = str(tfds.builder("cifar10", data_dir=folder, try_gcs=False).version)
-    image, label = tfds.features.Image(shape=(32, 32, 3)), tfds.features.ClassLabel(names=CLASSES)
+    features = {
+        "id": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(32, 32, 3)),
+        "label": tfds.features.ClassLabel(names=CLASSES),
+    }
     pixels = (
         np.zeros((12, 32, 32, 3), np.uint8) + 10 * np.arange(12, dtype=np.uint8)[:, *[None] * 3]
     )
-    examples = {"image": pixels, "label": tf.range(12, dtype=tf.int64) % 10}
+    numbers = tf.range(12, dtype=tf.int64)
+    examples = {"id": tf.strings.as_string(numbers), "image": pixels, "label": numbers % 10}
     examples = tf.data.Dataset.from_tensor_slices(examples)
     tfds.dataset_builders.store_as_tfds_dataset(
         name="cifar10",
         version=version,
-        features=tfds.features.FeaturesDict({"image": image, "label": label}),
+        features=tfds.features.FeaturesDict(features),
         split_datasets={"train": examples.take(7), "test": examples.skip(7).take(5)},
         data_dir=folder,
         disable_shuffling=True,

@@ -9,19 +9,20 @@ command resumes a run that was stopped.
 """
 
 import sys
+from typing import Any
 
 from pipelines import command_line
 from pipelines.prepare import books, jobs
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """The command, with its arguments without the program's name."""
     flags = [("folder", None, "Folder of books, *.txt, with its subfolders.")]
 
-    def job(values):
+    def job(values: Any) -> books.BooksJob:
         return books.BooksJob(values.folder, books.find_books(values.folder))
 
-    jobs.main(argv, __doc__, flags, job)
+    jobs.main(argv, str(__doc__), flags, job)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 
 from pipelines.status import discard, doing, say
 
@@ -72,13 +73,8 @@ class Stopped(BaseException):
 def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int:
     """Runs `main(argv)` and turns its exceptions into the exit statuses above.
 
-    Args:
-        main: takes the list of arguments without the program's name.
-        argv: `sys.argv[1:]` by default; the command is then the whole program. `--debug` anywhere
-            in it shows tracebacks, and what libraries write while they are loaded.
-
-    Returns:
-        The exit status.
+    Without `argv` the command is the whole program. `--debug` anywhere in the arguments shows
+    tracebacks, and what libraries write while they are loaded.
     """
     global _debugged
     if argv is None:
@@ -92,8 +88,6 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int
     error = None
     try:
         with stop_signals():
-            for argument in argv:
-                argument.encode()  # libraries do not name the one that is no text
             main([argument for argument in argv if argument != "--debug"])
     except BaseException as caught:
         error = caught
@@ -113,7 +107,7 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int
     return exit_status
 
 
-def _end(error):
+def _end(error: BaseException) -> tuple[int, str] | None:
     """(exit status, line for the user) of an expected error; None of a bug."""
     if isinstance(error, BrokenPipeError) and error.filename == "stdout":
         return EXIT_NO_READER, ""
@@ -134,7 +128,7 @@ def _end(error):
     return None
 
 
-def _open_stderr():
+def _open_stderr() -> None:
     """Discards what is written to stderr if it was closed before the program began.
 
     Otherwise libraries would write to the next opened file, which would get descriptor 2.
@@ -145,7 +139,7 @@ def _open_stderr():
         sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)
 
 
-def _unwritten(more):
+def _unwritten(more: str) -> OSError | None:
     """Writes `more` and flushes stdout; returns the error if that fails, which names stdout."""
     try:
         print(end=more, flush=True)
@@ -180,18 +174,18 @@ class StopRequest:
     SIGINT does not wait for that.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested = False
         self._deferred = 0
 
-    def __call__(self, signal_number, frame):
+    def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         impatient = self.requested and signal_number == signal.SIGINT
         self.requested = True
         if impatient or not self._deferred:
             raise Stopped(f"by {signal.Signals(signal_number).name}; run the same command again")
 
     @contextlib.contextmanager
-    def deferred(self):
+    def deferred(self) -> Iterator["StopRequest"]:
         """A block in which a signal is only noted. An earlier one raises `Stopped` on entry."""
         if self.requested:
             raise Stopped("before training began; run the same command again")
@@ -206,7 +200,7 @@ stop_request = StopRequest()
 
 
 @contextlib.contextmanager
-def stop_signals():
+def stop_signals() -> Iterator[StopRequest]:
     """Lets `stop_request` handle SIGTERM and SIGINT while the block runs."""
     stop_request.requested = False
     try:
@@ -224,7 +218,7 @@ def stop_signals():
             signal.signal(number, handler)
 
 
-def hear_signals_again():
+def hear_signals_again() -> None:
     """Restores the handlers of `stop_signals` where other code has replaced them unnoticed.
 
     TensorFlow's servers install a SIGTERM handler without telling Python.
@@ -237,11 +231,7 @@ def hear_signals_again():
 def choose_backend(name: str | None) -> str:
     """Chooses Keras' backend for a command that also runs on JAX. Call it before Keras is loaded.
 
-    Args:
-        name: None for `KERAS_BACKEND`, by default `tensorflow`.
-
-    Raises:
-        ValueError: there is no such backend, or it is not installed.
+    None is for `KERAS_BACKEND`, by default `tensorflow`.
     """
     if name is not None:
         if name not in ("tensorflow", "jax"):
@@ -258,11 +248,7 @@ def choose_backend(name: str | None) -> str:
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silences TensorFlow while the block loads it, and reports the loading; say nothing in it.
-
-    Raises:
-        ValueError: Keras would run on a backend that `choose_backend` has not allowed.
-    """
+    """Silences TensorFlow while the block loads it, and reports the loading; say nothing in it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     is_worker = multiprocessing.parent_process() is not None  # of a job, which has many
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -275,7 +261,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held():
+def _held() -> Iterator[None]:
     """Holds back what libraries write to descriptor 2; shows it if the block fails.
 
     Notes on oneDNN and CUDA are written before TensorFlow's logging obeys `TF_CPP_MIN_LOG_LEVEL`.

@@ -6,6 +6,8 @@ This module imports nothing heavy.
 import os
 
 
-def available_cores():
+def available_cores() -> int:
     """How many cores this process may use; all if the system does not say (macOS)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -9,18 +9,8 @@ SUMS = "sha256sums.txt"
 _SAMPLED_BYTES = 1 << 16
 
 
-def sampled_digest(path):
-    """A digest that is quick to compute for files of any size.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        str, the SHA-256 of the file's size and of its first and last 64 KiB.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
+def sampled_digest(path: str) -> str:
+    """The SHA-256 of a file's size and of its first and last 64 KiB: quick for any size."""
     with reading(path) as (file, size):
         digest = hashlib.sha256(f"{size}\n".encode())
         digest.update(file.read(_SAMPLED_BYTES))
@@ -29,18 +19,8 @@ def sampled_digest(path):
     return digest.hexdigest()
 
 
-def whole_digest(path):
-    """The SHA-256 and the size of a file.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        (str, 64 hex digits; int, bytes).
-
-    Raises:
-        ValueError: it cannot be read.
-    """
+def whole_digest(path: str) -> tuple[str, int]:
+    """The SHA-256 and the size in bytes of a file."""
     digest = hashlib.sha256()
     with reading(path) as (file, size):
         while data := file.read(1 << 24):
@@ -48,26 +28,19 @@ def whole_digest(path):
     return digest.hexdigest(), size
 
 
-def write_sums(folder: str):
+def write_sums(folder: str) -> None:
     """Writes the digests of all files below a local folder in `sha256sum`'s format."""
     names = [
         os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, found in os.walk(folder)
-        for name in found
+        for parent, _, files in os.walk(folder)
+        for name in files
     ]
     lines = (f"{whole_digest(os.path.join(folder, name))[0]}  {name}\n" for name in sorted(names))
     write_atomically(os.path.join(folder, SUMS), "".join(lines))
 
 
-def check_sums(folder):
-    """Compares the files of a folder with its `sha256sums.txt`, if there is one.
-
-    Args:
-        folder: str, local or `gs://`.
-
-    Raises:
-        ValueError: a file is missing or is not what was written.
-    """
+def check_sums(folder: str | os.PathLike) -> None:
+    """Compares the files of a folder with its `sha256sums.txt`, if there is one."""
     import tensorflow as tf
 
     path = os.path.join(folder, SUMS)

@@ -6,20 +6,15 @@ import os
 import re
 import stat
 import uuid
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
 
 from pipelines.command_line import one_line
 
 
 @contextlib.contextmanager
-def written_whole(path):
-    """Opens a file under a temporary name, and renames it if the block ends without an error.
-
-    Args:
-        path: str, local or `gs://`; its folder must exist.
-
-    Yields:
-        A binary file, see `open_binary`.
-    """
+def written_whole(path: str) -> Iterator[Any]:
+    """Opens a binary file under a temporary name; renames it if the block ends without an error."""
     import tensorflow as tf
 
     temporary = f"{path}.tmp-{uuid.uuid4().hex}"
@@ -42,12 +37,8 @@ def write_atomically(path: str, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def make_folder(path: str):
-    """Makes a folder, local or `gs://`, or checks that an existing one can be written to.
-
-    Raises:
-        ValueError: it cannot be written to.
-    """
+def make_folder(path: str) -> None:
+    """Makes a folder, local or `gs://`, or checks that an existing one can be written to."""
     import tensorflow as tf
 
     probe = os.path.join(path, f".writable-{uuid.uuid4().hex}")  # unique to this process
@@ -59,17 +50,8 @@ def make_folder(path: str):
         raise ValueError(f"{path}: cannot be written to ({one_line(error)})") from error
 
 
-def check_output_file(path: str, inputs=(), run: str = ""):
-    """Refuses an output file that cannot be written, before hours of work; makes its folder.
-
-    Args:
-        path: local or `gs://`.
-        inputs, run: as in `check_no_input`.
-
-    Raises:
-        ValueError: its folder cannot be made or written to, it is a folder itself, or it would
-            overwrite an input.
-    """
+def check_output_file(path: str, inputs: Iterable[str | None] = (), run: str = "") -> None:
+    """Refuses an output file that cannot be written, before hours of work; makes its folder."""
     import tensorflow as tf
 
     check_no_input(path, inputs, run)
@@ -78,17 +60,11 @@ def check_output_file(path: str, inputs=(), run: str = ""):
     make_folder(os.path.dirname(path) or ".")
 
 
-def check_no_input(path: str, inputs, run: str = ""):
+def check_no_input(path: str, inputs: Iterable[str | None], run: str = "") -> None:
     """Refuses an output file that is an input of the command, or lies in an input folder.
 
-    Args:
-        path: local or `gs://`.
-        inputs: files and folders; what does not exist is another name, such as that of a model, and
-            is left out.
-        run: the folder of the command's own run, which need not exist; none if empty.
-
-    Raises:
-        ValueError: it is or does.
+    An input that does not exist is another name, such as that of a model. `run` is the folder of
+    the command's own run, which need not exist.
     """
     folder, name = os.path.split(path)
     # A link is replaced itself, but who names one means the file behind it.
@@ -100,7 +76,7 @@ def check_no_input(path: str, inputs, run: str = ""):
             raise ValueError(f"{path}: would overwrite {one}, or write in it")
 
 
-def check_writable(folder: str):
+def check_writable(folder: str) -> None:
     """Refuses a local folder that cannot be made or written to; makes nothing."""
     there = os.path.abspath(folder)
     while not os.path.lexists(there):
@@ -109,17 +85,11 @@ def check_writable(folder: str):
         raise ValueError(f"{folder}: cannot be written to ({there})")
 
 
-def walk(folder: str):
+def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walks through a folder, local or `gs://`, as `os.walk` does, following links.
 
-    A link to a folder that the walk is in is left out: it has no end.
-
-    Yields:
-        (path of a folder, list of the names of its folders, list of the names of its files). What
-        is removed from the list of folders is not entered.
-
-    Raises:
-        OSError: a local folder cannot be listed.
+    A link to a folder that the walk is in is left out: it has no end. What is removed from the list
+    of folders is not entered.
     """
     if "://" in folder:
         import tensorflow as tf
@@ -128,10 +98,10 @@ def walk(folder: str):
     return _walk(folder, ())
 
 
-def _walk(folder, around):
+def _walk(folder: str, around: tuple[str, ...]) -> Iterator[tuple[str, list[str], list[str]]]:
     """`walk` in a local folder; `around` are the real paths of the folders around it."""
 
-    def refuse(error):
+    def refuse(error: OSError) -> None:
         raise error  # `os.walk` would leave the folder out
 
     around = (*around, os.path.realpath(folder))
@@ -143,16 +113,8 @@ def _walk(folder, around):
         yield from _walk(paths[name], around)
 
 
-def open_binary(path: str, mode: str = "rb"):
-    """Opens a file, local or `gs://`, to read (`rb`) or to write it (`wb`).
-
-    Returns:
-        A binary file, or a `tf.io.gfile.GFile`, whose errors are `tf.errors.OpError`.
-
-    Raises:
-        OSError: it cannot be opened.
-        ValueError: it is a pipe or a device to be read.
-    """
+def open_binary(path: str, mode: str = "rb") -> Any:
+    """Opens a binary file, or a `tf.io.gfile.GFile`, whose errors are `tf.errors.OpError`."""
     if "://" not in path:
         if mode == "rb":
             require_end(path)
@@ -162,7 +124,7 @@ def open_binary(path: str, mode: str = "rb"):
     return tf.io.gfile.GFile(path, mode)
 
 
-def require_end(path: str):
+def require_end(path: str) -> None:
     """Refuses a pipe or a device, on which TensorFlow would wait; the path need not exist."""
     if "://" not in path and os.path.exists(path):
         kind = os.stat(path).st_mode
@@ -171,12 +133,8 @@ def require_end(path: str):
 
 
 @contextlib.contextmanager
-def reading(path: str):
-    """Opens a file, local or `gs://`, for reading, while the block runs.
-
-    Yields:
-        (binary file at its beginning, its size in bytes).
-    """
+def reading(path: str | os.PathLike) -> Iterator[tuple[Any, int]]:
+    """Opens a binary file, local or `gs://`, for reading; yields it and its size in bytes."""
     with open_binary(os.fspath(path)) as file:
         file.seek(0, os.SEEK_END)
         size = file.tell()
@@ -185,11 +143,7 @@ def reading(path: str):
 
 
 def json_object(text: str | bytes) -> dict:
-    """Reads a JSON object.
-
-    Raises:
-        ValueError: the text is not one, or is nested too deeply to be read.
-    """
+    """Reads a JSON object."""
     try:
         content = json.loads(text)
     except RecursionError as error:
@@ -199,11 +153,8 @@ def json_object(text: str | bytes) -> dict:
     return content
 
 
-def take_lock(file) -> bool:
-    """Takes the system's lock on an open local file; it ends with the file or the process.
-
-    False if another process holds it.
-    """
+def take_lock(file: IO) -> bool:
+    """Takes the system's lock on an open local file, until it is closed; False if it is taken."""
     import fcntl
 
     try:
@@ -214,16 +165,9 @@ def take_lock(file) -> bool:
 
 
 def find_files(patterns: str) -> dict[str, int]:
-    """Finds files and their sizes in bytes.
+    """The sizes in bytes of the files of comma-separated patterns, local or `gs://`.
 
-    Args:
-        patterns: comma-separated paths or glob patterns, local or `gs://`.
-
-    Returns:
-        The sizes, pattern after pattern. Within each, `articles2` comes before `articles10`.
-
-    Raises:
-        ValueError: a pattern matches no file.
+    They come pattern after pattern. Within each, `articles2` comes before `articles10`.
     """
     import tensorflow as tf
 
@@ -234,16 +178,16 @@ def find_files(patterns: str) -> dict[str, int]:
         except tf.errors.NotFoundError:  # a folder of the pattern
             paths = []
         stats = {path: tf.io.gfile.stat(path) for path in paths}
-        found = {path: stat.length for path, stat in stats.items() if not stat.is_directory}
-        if not found:
+        files = {path: stat.length for path, stat in stats.items() if not stat.is_directory}
+        if not files:
             raise ValueError(f"no file matches {pattern}")
-        for path in found:
+        for path in files:
             require_end(path)
-        sizes |= found
+        sizes |= files
     return sizes
 
 
-def natural(path: str) -> list:
+def natural(path: str) -> list[str | int]:
     """Sort key for natural order: `articles2` comes before `articles10`."""
     # Odd places hold digits. `²` is not among them, although `isdigit` accepts it.
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path))]

@@ -5,21 +5,21 @@ This module imports absl only in its functions, so that a command prints its fir
 
 import itertools
 import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pipelines.command_line import EXIT_DONE, one_line
 
+if TYPE_CHECKING:
+    from absl import flags
 
-def define_flags(*definitions, values=None):
-    """Defines the flags of a command.
 
-    Args:
-        *definitions: tuples of a flag's name, default and help. The flag is a boolean if the
-            default is a bool, a float or an int if bounds follow the help (the lowest value and
-            optionally the highest), and a string otherwise.
-        values: `absl.flags.FlagValues` to define them in; new ones by default.
+def define_flags(*definitions: tuple, values: "flags.FlagValues | None" = None) -> Any:
+    """Defines the flags of a command, in `values` or new `absl.flags.FlagValues`; returns these.
 
-    Returns:
-        `absl.flags.FlagValues`.
+    A definition is a flag's name, default and help. The flag is a boolean if the default is a bool,
+    a float or an int if bounds follow the help (the lowest value and optionally the highest), and a
+    string otherwise.
     """
     from absl import flags
 
@@ -27,7 +27,7 @@ def define_flags(*definitions, values=None):
     values = flags.FlagValues() if values is None else values
     for name, default, text, *bounds in definitions:
         if bounds:
-            define = flags.DEFINE_float if isinstance(default, float) else flags.DEFINE_integer
+            define: Any = flags.DEFINE_float if isinstance(default, float) else flags.DEFINE_integer
             define(name, default, text, *bounds, flag_values=values)
         elif isinstance(default, bool):
             flags.DEFINE_boolean(name, default, text, flag_values=values)
@@ -36,24 +36,15 @@ def define_flags(*definitions, values=None):
     return values
 
 
-def asks_for_help(argv):
+def asks_for_help(argv: Iterable[str]) -> bool:
     """Whether `--help` is among the arguments."""
     return bool({"--help", "-h", "-help"} & set(argv))
 
 
-def parse_flags(flag_values, argv, usage, required=()):
-    """Parses a command's flags; `--help` prints them and ends the program with status 0.
-
-    Args:
-        flag_values: `absl.flags.FlagValues` with the command's own flags.
-        argv: list of str, without the program's name.
-        usage: str, printed above the flags.
-        required: names of flags that must be given and must not be empty.
-
-    Raises:
-        ValueError: an unknown flag, a bad value, an argument that is not a flag, or a required flag
-            is missing.
-    """
+def parse_flags(
+    flag_values: Any, argv: list[str], usage: str, required: Iterable[str] = ()
+) -> None:
+    """Parses a command's flags; `--help` prints `usage` and them, and ends with status 0."""
     if asks_for_help(argv):
         print(usage.strip(), "", "Flags:", *_flag_lines(flag_values), sep="\n")
         raise SystemExit(EXIT_DONE)
@@ -64,7 +55,7 @@ def parse_flags(flag_values, argv, usage, required=()):
             raise ValueError(f"--{name} is missing; --help lists the flags")
 
 
-def _flag_lines(flag_values):
+def _flag_lines(flag_values: Any) -> Iterator[str]:
     """Describes the flags in the order of their definition; absl would sort them by name."""
     from absl import flags
 
@@ -77,23 +68,12 @@ def _flag_lines(flag_values):
             yield f"    ({flag.parser.syntactic_help})"
 
 
-def parse_known_flags(flag_values, argv):
-    """Parses the known flags of a command, and leaves `--help` alone.
-
-    Args:
-        flag_values: `absl.flags.FlagValues`.
-        argv: list of str, without the program's name.
-
-    Returns:
-        list of str, the other arguments in their order.
-
-    Raises:
-        ValueError: a bad value of a known flag.
-    """
+def parse_known_flags(flag_values: Any, argv: list[str]) -> list[str]:
+    """Parses the known flags of a command, and returns the other arguments, `--help` included."""
     return _parse(flag_values, argv, known_only=True)
 
 
-def _parse(flag_values, argv, known_only=False):
+def _parse(flag_values: Any, argv: list[str], known_only: bool = False) -> list[str]:
     """Sets flags; returns the arguments that are not flags."""
     from absl import flags
 

@@ -24,6 +24,8 @@ was stopped. What follows `--` says where the work is done, see `pipelines.wikip
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from pipelines import command_line
 from pipelines.command_line import MAX_SEED
@@ -62,7 +64,7 @@ def main(argv: list[str]) -> None:
         ("seed", 0, "Seed of the order of the images; TFDS has an order of its own.", 0, MAX_SEED),
         jobs.SKIP_DAMAGED,
     )
-    workers = jobs.parse_job_flags(values, argv, __doc__, ("output",))
+    workers = jobs.parse_job_flags(values, argv, str(__doc__), ("output",))
     given = {name: kind for name, kind in _SOURCES.items() if values[name].value}
     if len({kind for kind, _ in given.values()}) != 1:
         raise ValueError(
@@ -76,27 +78,22 @@ def main(argv: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         for split, job in _jobs(values, given, output, stack).items():
             prefix, shards = os.path.join(output, split), values[f"{split}_shards"].value
-            counts = jobs.run_job(job, prefix, shards, workers, values.skip_damaged)
-            converted = ", ".join(
-                f"{count:,} {name.removeprefix('converted_').upper()}"
-                for name, count in counts.items()
-                if name.startswith("converted_") and count
-            )
-            if converted:
-                command_line.say(f"{prefix}: converted to RGB JPEG: {converted}")
+            jobs.run_job(job, prefix, shards, workers, values.skip_damaged)
 
 
-def _jobs(values, given, output, stack):
+def _jobs(
+    values: Any, given: dict[str, tuple], output: str, stack: contextlib.ExitStack
+) -> Mapping[str, jobs.ShardJob]:
     """The job of each split; `stack` keeps their lists of images in files."""
     from pipelines.images import image_sources
     from pipelines.prepare import image_shards
 
     (source, _), *_ = given.values()
     if source == "tfds":
-        found = image_shards.find_tfds_splits(values.tfds_data_dir)
+        prepared = image_shards.find_tfds_splits(values.tfds_data_dir)
         make_folder(output)
-        image_shards.write_classes(output, next(iter(found.values())).classes)
-        return found
+        image_shards.write_classes(output, list(next(iter(prepared.values())).classes))
+        return prepared
     splits = {split: values[name].value for name, (_, split) in given.items()}
     if source == "folders":
         source, splits = "folder", image_sources.find_folders(values.folder)
@@ -104,17 +101,17 @@ def _jobs(values, given, output, stack):
     image_sources.check_sources(source, splits, values.validation_labels)
     lists, classes = image_sources.find_images(source, splits, values.validation_labels)
     image_shards.write_classes(output, classes)
-    found = {}
+    listed = {}
     for split, images in lists.items():
-        shuffled = images.shuffled((values.seed, list(image_shards.SHARDS).index(split)))
-        found[split] = image_shards.ListedImagesJob(
-            stack.enter_context(shuffled.stored(os.path.join(output, f"{split}.progress"))),
+        shuffled = images.shuffle((values.seed, list(image_shards.SHARDS).index(split)))
+        listed[split] = image_shards.ListedImagesJob(
+            stack.enter_context(shuffled.store_in(os.path.join(output, f"{split}.progress"))),
             shuffled.digest(),
             tuple(classes),
             len(shuffled),
             {"source": source, "split": split, "seed": values.seed},
         )
-    return found
+    return listed
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Both sources are shuffled independently and numbered from 0. Step `n` takes the 
 """
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
@@ -19,10 +20,7 @@ from pipelines.text_stream import TextStream, packed
 class JointStream:
     """Images and texts for training and validation; either modality may be absent.
 
-    Attributes:
-        image_batch_size, text_batch_size: per step over all replicas.
-        packed_parts: into how many parts a replica's training texts are divided; each part is
-            packed into rows separately, see `packed`; 0: a row holds one text.
+    Batch sizes are per step over all replicas.
     """
 
     images: ImageStream | None
@@ -32,7 +30,8 @@ class JointStream:
     image_batch_size: int
     text_batch_size: int
     seed: int = 0
-    packed_parts: int = 0
+    # Micro-batches of a replica's texts that are packed into rows; 0: a row holds one text.
+    packed_micro_batches: int = 0
 
     @property
     def sources(self) -> dict[str, ImageStream | TextStream]:
@@ -41,7 +40,7 @@ class JointStream:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
-    def _modalities(self):
+    def _modalities(self) -> list[tuple[str, Any, Any, int, int]]:
         """(name, training source, validation source, batch, seed) of each modality present.
 
         The seeds differ, so that the two orders are unrelated.
@@ -64,9 +63,9 @@ class JointStream:
             source.training(seed, step * batch, share(batch, context), shard(context))
             for _, source, _, batch, seed in self._modalities
         ]
-        if self.packed_parts and self.texts is not None:
+        if self.packed_micro_batches and self.texts is not None:
             streams[-1] = streams[-1].map(
-                lambda batch: packed(batch, self.packed_parts),
+                lambda batch: packed(batch, self.packed_micro_batches),
                 available_cores(),
                 deterministic=True,
             )
@@ -97,7 +96,6 @@ class JointStream:
 
     @property
     def validation_batches(self) -> int:
-        """The number of validation steps."""
         return max(-(-source.records.count // batch) for _, _, source, batch, _ in self._modalities)
 
     @property
@@ -112,14 +110,13 @@ class JointStream:
 
     @property
     def images_per_step(self) -> int:
-        """Images per step."""
         return self.image_batch_size if self.images is not None else 0
 
 
-def _joined(streams):
+def _joined(streams: list[tf.data.Dataset]) -> tf.data.Dataset:
     """One dataset of merged dicts."""
 
-    def merged(*parts):
-        return {name: value for part in parts for name, value in part.items()}
+    def merged(*batches: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {name: value for batch in batches for name, value in batch.items()}
 
     return host_stream(tf.data.Dataset.zip(*streams).map(merged))

@@ -9,6 +9,7 @@ import concurrent.futures
 import itertools
 import os
 import sys
+from typing import Any
 
 from pipelines import command_line
 from pipelines.digests import whole_digest
@@ -25,12 +26,7 @@ from pipelines.shards.shard_manifest import (
 
 
 def describe(prefix: str, files: list[str]) -> None:
-    """Writes the manifest for all files of a prefix, which have none; reads and checks every byte.
-
-    Raises:
-        ValueError: there is a manifest already, a file is damaged, or holds neither images nor BERT
-            examples, or the manifest cannot be written.
-    """
+    """Writes the manifest for all files of a prefix; reads and checks every byte."""
     import tensorflow as tf
 
     if tf.io.gfile.exists(manifest_path(prefix)):
@@ -44,11 +40,7 @@ def describe(prefix: str, files: list[str]) -> None:
 
 
 def check(prefix: str, files: list[str]) -> None:
-    """Checks every byte of the files of a prefix against their manifest.
-
-    Raises:
-        ValueError: there is no manifest, or a file differs from it.
-    """
+    """Checks every byte of the files of a prefix against their manifest."""
     path, manifest = manifest_path(prefix), read_manifest(prefix)
     if manifest is None:
         raise ValueError(f"{path}: does not exist; leave out --check to write it")
@@ -61,12 +53,12 @@ def check(prefix: str, files: list[str]) -> None:
         what = "is not listed" if file in files else "is missing, but listed"
         raise ValueError(f"{file} {what} in {path}")
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        for file, found in zip(files, threads.map(whole_digest, files), strict=True):
-            if found != listed[file]:
+        for file, digest in zip(files, threads.map(whole_digest, files), strict=True):
+            if digest != listed[file]:
                 raise ValueError(f"{file} is not what was written")
 
 
-def _entry(file):
+def _entry(file: str) -> dict[str, Any]:
     """What the writer of a file of records puts into the manifest; reads and checks every byte."""
     import tensorflow as tf
 
@@ -88,7 +80,7 @@ def _entry(file):
     }
 
 
-def _kind(prefix, files):
+def _kind(prefix: str, files: list[str]) -> str:
     """What the first record of the files is."""
     import tensorflow as tf
 
@@ -101,13 +93,13 @@ def _kind(prefix, files):
     raise ValueError(f"{prefix}: holds neither images nor BERT examples")
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """The command, with its arguments without the program's name."""
     values = define_flags(
         ("files", None, "Pattern of the files, local or gs://."),
         ("check", False, "Compare the files with their manifest."),
     )
-    parse_flags(values, argv, __doc__, ("files",))
+    parse_flags(values, argv, str(__doc__), ("files",))
     command_line.load_tensorflow()
     files = shard_files.matching(values.files)
     for prefix, group in itertools.groupby(files, key=shard_files.shard_prefix):

@@ -17,7 +17,7 @@ from pipelines.text.bert_examples import MAX_LENGTH
 from pipelines.text.wordpiece import MIN_SIZE
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """The command, with its arguments without the program's name."""
     where = sample.default_cache_dir()
     values = define_flags(
@@ -28,7 +28,7 @@ def main(argv):
         ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0, MAX_SEED),
         ("duplication", 3, "Passes over the training text, each with other masks.", 1),
     )
-    parse_flags(values, argv, __doc__)
+    parse_flags(values, argv, str(__doc__))
     command_line.load_tensorflow()
     print(sample.prepare(**{name: values[name].value for name in values}).folder)
 

@@ -14,17 +14,21 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import TextIO
 
 SILENCE = 30.0  # seconds at most while progress can be told
 _SHORT = 2.0  # seconds: what took less is not reported again
 OTHER = "other"
 
-_seconds = collections.Counter()  # by kind; each second counts for the innermost block of `timed`
+# By kind; each second counts for the innermost block of `timed`.
+_seconds: dict[str, float] = collections.defaultdict(float)
 _kinds, _since = [OTHER], time.monotonic()
 _said = time.monotonic()  # when the last line was printed
-_doing = []  # what is being done, and a function that tells how far it is; the innermost last
-_took = {}  # seconds by text
-_shown = []  # displays that replace the lines, see `display`
+_doing: list[
+    tuple[str, Callable[[str], None]]
+] = []  # what is being done, and a function that tells how far it is; the innermost last
+_took: dict[str, float] = {}  # seconds by text
+_shown: list[Callable[[str], None]] = []  # displays that replace the lines, see `display`
 
 
 def say(text: str) -> None:
@@ -38,7 +42,7 @@ def say(text: str) -> None:
         discard(sys.stderr)
 
 
-def discard(stream) -> None:
+def discard(stream: TextIO) -> None:
     """Discards what a stream still holds: Python would fail to write it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -75,23 +79,18 @@ def times() -> dict[str, float]:
 
 @contextlib.contextmanager
 def doing(text: str, kind: str | None = None) -> Iterator[Callable[[str], None]]:
-    """Reports that something begins, and counts its time.
+    """Reports that something begins, such as `loading TensorFlow`, and counts its time as `kind`.
 
-    Args:
-        text: such as `loading TensorFlow`.
-        kind: what its time counts as; None for the kind already being counted.
-
-    Yields:
-        A function that takes how far it has got, such as `batch 3 of 20`. That is printed after
-        some seconds of silence.
+    Yields a function that takes how far it has got, such as `batch 3 of 20`: that is printed after
+    some seconds of silence.
     """
     began = time.monotonic()
 
-    def reach(part):
+    def reach(place: str) -> None:
         if _shown:
-            _shown[-1](f"{text}, {part}")
+            _shown[-1](f"{text}, {place}")
         elif time.monotonic() - _said >= SILENCE:
-            say(f"{text}, {part}, {duration(time.monotonic() - began)} ...")
+            say(f"{text}, {place}, {duration(time.monotonic() - began)} ...")
 
     depth = len(_doing)
     _doing.append((text, reach))

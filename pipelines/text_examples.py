@@ -26,7 +26,7 @@ from pipelines.prepare import jobs, text_examples
 from pipelines.text.bert_examples import MAX_LENGTH, MIN_LENGTH
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """The command, with its arguments without the program's name."""
     flags = [
         ("documents", None, "Comma-separated patterns of document files."),
@@ -46,7 +46,7 @@ def main(argv):
         ("whole_word", False, "Mask the pieces of a word together."),
         ("dynamic_masking", False, "Write no masks: training masks anew in every epoch."),
     ]
-    jobs.main(argv, __doc__, flags, text_examples.job)
+    jobs.main(argv, str(__doc__), flags, text_examples.job)
 
 
 if __name__ == "__main__":

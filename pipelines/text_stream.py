@@ -5,6 +5,7 @@ into rows, one after another, so that few tokens are padding.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -33,21 +34,14 @@ _BATCH = 64  # examples parsed together where the stream holds single ones
 
 @dataclasses.dataclass(frozen=True)
 class TextStream:
-    """BERT examples in TFRecord files.
-
-    Attributes:
-        stored: the name of a field in a batch to its name in the files.
-        length: tokens of a text, padding included.
-        predictions: masked positions of a text, padding included.
-        masking: for examples that have no masks, else None.
-    """
+    """BERT examples in TFRecord files."""
 
     records: RecordFiles
-    stored: dict[str, str]
-    length: int
-    predictions: int
+    stored: dict[str, str]  # the name of a field in a batch to its name in the files
+    length: int  # tokens of a text, padding included
+    predictions: int  # masked positions of a text, padding included
     vocabulary_size: int
-    masking: Masking | None = None
+    masking: Masking | None = None  # for examples that have no masks
 
     @classmethod
     def open(
@@ -61,15 +55,9 @@ class TextStream:
         """Finds field names and lengths in the first whole record.
 
         Args:
-            vocabulary: the manifest must agree with it.
             vocabulary_size: entries of the model's vocabulary.
             max_sequence_length: the most tokens that the model takes; 0 for no limit.
-            masking: `max_predictions`, `ratio` and `whole_word`, see `Masking`, for examples
-                without masks.
-
-        Raises:
-            ValueError: a field is missing, the texts are too long for the model, or were made with
-                another vocabulary.
+            masking: arguments of `Masking` for examples without masks.
         """
         digest = vocabulary_hash(vocabulary)
         for path, manifest in records.manifests.items():
@@ -91,10 +79,6 @@ class TextStream:
                 )
             names[batch_name] = stored
         length = len(features[names["token_ids"]].int64_list.value)
-        if not length:
-            raise ValueError(
-                f"{records.files[0]}: its field {names['token_ids']!r} has no integers"
-            )
         if 0 < max_sequence_length < length:
             raise ValueError(
                 f"{records.files[0]}: its texts have {length} tokens, the model takes at most "
@@ -111,10 +95,8 @@ class TextStream:
     ) -> tf.data.Dataset:
         """The endless stream of batches, see `parse`.
 
-        Args:
-            seed: of the order and of the masks.
-            start: the number of the first element, over all hosts.
-            shard: (number of hosts, index of this one).
+        `seed` is that of the order and of the masks, `start` the number of the first element over
+        all hosts, `shard` (number of hosts, index of this one).
         """
         stream = ShuffledRecords(self.records, seed, shard).elements(start)
         stream = stream.map(
@@ -142,21 +124,23 @@ class TextStream:
     def probes(self, begin: int = 0) -> tf.data.Dataset:
         """An element for each record; reading that of an unusable record fails."""
 
-        def parsed(number, serialized):
-            parts = self._with_random(serialized, 0, number)
-            return self.parse(*(part[tf.newaxis] for part in parts))["next_sentence_labels"]
+        def parsed(number: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
+            arguments = self._with_random(serialized, 0, number)
+            return self.parse(*(one[tf.newaxis] for one in arguments))["next_sentence_labels"]
 
         stream = self.records.in_order(begin).enumerate()
         return stream.map(parsed, available_cores(), deterministic=True)
 
-    def _with_random(self, serialized, seed, number):
+    def _with_random(
+        self, serialized: tf.Tensor, seed: int, number: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         """The arguments of `parse` for one example."""
         if self.masking is None:
             return (serialized,)
         key = tf.stack([tf.cast(seed, tf.int64), number])
         return serialized, tf.random.stateless_uniform((3, self.length), key)
 
-    def parse(self, serialized: tf.Tensor, random: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def parse(self, serialized: tf.Tensor, random: Any = None) -> dict[str, tf.Tensor]:
         """Parses and checks a batch, and masks it if it has no masks.
 
         Args:
@@ -180,7 +164,7 @@ class TextStream:
             "next_sentence_labels": (1, 2),
         }
         kinds = dict.fromkeys(fields, tf.int64) | {"masked_weights": tf.float32}
-        features = tf.io.parse_example(
+        features: Any = tf.io.parse_example(
             serialized,
             {
                 stored: tf.io.FixedLenFeature((fields[name][0],), kinds[name])
@@ -192,7 +176,7 @@ class TextStream:
             for name, stored in self.stored.items()
         ]
         with tf.control_dependencies(checks):  # first: larger values would wrap around in the cast
-            batch = {
+            batch: dict[str, Any] = {
                 name: tf.cast(features[stored], tf.float32 if kinds[name].is_floating else tf.int32)
                 for name, stored in self.stored.items()
             }
@@ -202,7 +186,7 @@ class TextStream:
             batch |= {_NAMES[name]: value for name, value in masked.items()}
         return batch
 
-    def _in_range(self, name, values, size):
+    def _in_range(self, name: str, values: tf.Tensor, size: float) -> tf.Operation:
         """Asserts `0 <= values < size`; shows the first value outside."""
         values = tf.reshape(values, [-1])
         inside = (values >= 0) & (values < size)
@@ -211,7 +195,7 @@ class TextStream:
         return tf.debugging.Assert(tf.reduce_all(inside), [message, shown])
 
 
-def packed(batch: dict[str, tf.Tensor], parts: int = 1) -> dict[str, tf.Tensor]:
+def packed(batch: dict[str, tf.Tensor], micro_batches: int = 1) -> dict[str, tf.Tensor]:
     """Packs the texts of a batch into rows as long as the longest text.
 
     Texts are placed from the longest on, each into the fullest row that has room for it. This
@@ -220,34 +204,38 @@ def packed(batch: dict[str, tf.Tensor], parts: int = 1) -> dict[str, tf.Tensor]:
 
     Args:
         batch: see `TextStream.parse`.
-        parts: into how many equal parts a step divides the batch; each is packed separately.
+        micro_batches: into how many equal ones a step divides the batch; each is packed separately.
 
     Returns:
-        `(rows, length)` int32 `token_ids`, `segment_ids`, `position_ids`, where
-        each text begins with 0, and `padding_mask`, which holds the number of the text, from 1, and
-        0 for padding; `(texts,)` int32 `text_starts`, the place of each text's first token in the
-        rows of its part, counted over all of these; the other fields unchanged. `rows` is a
-        multiple of `parts`.
+        `(rows, length)` int32 `token_ids`, `segment_ids`, `position_ids`, where each text begins
+        with 0, and `padding_mask`, which holds the number of the text, from 1, and 0 for padding;
+        `(texts,)` int32 `text_starts`, the place of each text's first token in the rows of its
+        micro-batch, counted over all of these; the other fields unchanged. `rows` is a multiple of
+        `micro_batches`.
     """
-    texts, length = batch["token_ids"].shape
-    real = tf.reshape(batch["padding_mask"], [parts, texts // parts, length]) > 0
+    shape: Any = batch["token_ids"].shape
+    texts, length = shape
+    each = [micro_batches, texts // micro_batches, length]
+    real = tf.reshape(batch["padding_mask"], each) > 0
     places = tf.range(length)
     sizes = tf.reduce_max(tf.where(real, places + 1, 1), -1)
     rows, offsets, needed = _best_fit(sizes, length)
     starts = rows * length + offsets
-    # A part with fewer rows than another has empty ones at its end.
-    shape = [parts, needed * length]
-    part = tf.range(parts)[:, tf.newaxis, tf.newaxis]
-    tokens = tf.stack([part + tf.zeros_like(real, tf.int32), starts[..., tf.newaxis] + places], -1)
-    is_own = places < sizes[..., tf.newaxis]
+    # A micro-batch with fewer rows than another has empty ones at its end.
+    own = tf.range(micro_batches)[:, tf.newaxis, tf.newaxis]
+    tokens = tf.stack(
+        [own + tf.zeros_like(real, tf.int32), tf.expand_dims(starts, -1) + places], -1
+    )
+    is_own = places < tf.expand_dims(sizes, -1)
     where = tf.boolean_mask(tokens, is_own)
 
-    def spread(values):
-        values = tf.reshape(values, [parts, texts // parts, length])
-        found = tf.scatter_nd(where, tf.boolean_mask(values, is_own), shape)
-        return tf.reshape(found, [-1, length])
+    def spread(values: tf.Tensor) -> tf.Tensor:
+        values = tf.boolean_mask(tf.reshape(values, each), is_own)
+        return tf.reshape(
+            tf.scatter_nd(where, values, [micro_batches, needed * length]), [-1, length]
+        )
 
-    numbers = tf.range(1, texts // parts + 1)[:, tf.newaxis]
+    numbers = tf.range(1, texts // micro_batches + 1)[:, tf.newaxis]
     return {
         **batch,
         **{name: spread(batch[name]) for name in ("token_ids", "segment_ids")},
@@ -257,32 +245,36 @@ def packed(batch: dict[str, tf.Tensor], parts: int = 1) -> dict[str, tf.Tensor]:
     }
 
 
-def _best_fit(sizes, length):
-    """Assigns texts of given sizes to rows, each part separately.
+def _best_fit(sizes: tf.Tensor, length: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Assigns texts to rows of some length, each micro-batch separately.
 
     Args:
-        sizes: `(parts, texts)` int32.
-        length: int, of a row.
+        sizes: `(micro_batches, texts)` int32.
 
     Returns:
-        `(parts, texts)` int32, the row of each text and its place there; scalar int32, the number
-        of rows of the part that has the most.
+        `(micro_batches, texts)` int32, the row of each text and its place there; scalar int32, the
+        number of rows of the micro-batch that has the most.
     """
-    parts, texts = sizes.shape
+    shape: Any = sizes.shape
+    micro_batches, texts = shape
     order = tf.argsort(sizes, direction="DESCENDING", stable=True)
     in_order = tf.gather(sizes, order, batch_dims=1)
 
-    def place(number, room, rows, offsets):
+    def place(
+        number: tf.Tensor, room: tf.Tensor, rows: tf.TensorArray, offsets: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray, tf.TensorArray]:
         size = in_order[:, number, tf.newaxis]
         row = tf.argmin(tf.where(room >= size, room, length + 1), -1, tf.int32)
         offset = length - tf.gather(room, row, batch_dims=1)
         room -= tf.one_hot(row, texts, dtype=tf.int32) * size
         return number + 1, room, rows.write(number, row), offsets.write(number, offset)
 
-    arrays = [tf.TensorArray(tf.int32, texts, element_shape=(parts,)) for _ in range(2)]
+    arrays = [tf.TensorArray(tf.int32, texts, element_shape=(micro_batches,)) for _ in range(2)]
     _, room, rows, offsets = tf.while_loop(
-        lambda number, *_: number < texts, place, (0, tf.fill([parts, texts], length), *arrays)
+        lambda number, *_: number < texts,
+        place,
+        (0, tf.fill([micro_batches, texts], length), *arrays),
     )
     back = tf.argsort(order)
-    placed = [tf.gather(tf.transpose(x.stack()), back, batch_dims=1) for x in (rows, offsets)]
-    return *placed, tf.reduce_max(tf.reduce_sum(tf.cast(room < length, tf.int32), -1))
+    row, offset = (tf.gather(tf.transpose(x.stack()), back, batch_dims=1) for x in (rows, offsets))
+    return row, offset, tf.reduce_max(tf.reduce_sum(tf.cast(room < length, tf.int32), -1))

@@ -5,6 +5,7 @@ import html
 import io
 import types
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pipelines.command_line import one_line
 
@@ -25,15 +26,16 @@ def markdown_table(head: list[str], rows: Iterable[list]) -> str:
 
 def csv_text(rows: list[dict]) -> str:
     """Rows as CSV; the columns are those of all rows, in order of appearance."""
-    lines = []
+    lines: list[str] = []
     columns = list(dict.fromkeys(name for row in rows for name in row))
     # `csv` quotes a cell with "\r" only if its lines end with "\r\n".
-    writer = csv.DictWriter(types.SimpleNamespace(write=lines.append), columns)
+    sink: Any = types.SimpleNamespace(write=lines.append)
+    writer = csv.DictWriter(sink, columns)
     writer.writeheader()
     writer.writerows(rows)
     return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
-def csv_reader(text: str, kind: Callable = csv.reader, **options):
+def csv_reader(text: str, kind: Callable[..., Any] = csv.reader, **options: Any) -> Any:
     """Reads CSV whose cells may have any length, by `csv.reader` or `csv.DictReader`."""
     return kind(io.StringIO(text, newline=""), **options)

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
         ("cased", False, "Distinguish upper case from lower, and keep accents."),
         ("overwrite", False, "Replace an existing file."),
     )
-    parse_flags(values, argv, __doc__, ("documents", "output"))
+    parse_flags(values, argv, str(__doc__), ("documents", "output"))
     command_line.load_tensorflow()
     import tensorflow as tf
 

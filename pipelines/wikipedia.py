@@ -20,10 +20,11 @@ from pipelines import command_line
 from pipelines.prepare import jobs, wikipedia
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """The command, with its arguments without the program's name."""
     files = "Files of the dump: comma-separated paths or patterns, local or gs://."
-    jobs.main(argv, __doc__, [("dump", None, files)], lambda values: wikipedia.job(values.dump))
+    flags = [("dump", None, files)]
+    jobs.main(argv, str(__doc__), flags, lambda values: wikipedia.job(values.dump))
 
 
 if __name__ == "__main__":

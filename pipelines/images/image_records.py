@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
+from typing import Self
 
 import numpy as np
 import tensorflow as tf
@@ -19,27 +20,17 @@ LABEL_OFFSET = 1  # classes of ImageNet's files begin at 1: 0 is background
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageRecordFiles:
-    """Labelled images in TFRecord files, of ImageNet's usual format by default.
-
-    Attributes:
-        records: JPEGs, or other formats that `tf.io.decode_image` reads.
-        encoded, label: the names of the fields.
-        label_offset: the label of the first class in the files: 1 in ImageNet's, where 0 is
-            background.
-
-    Raises:
-        ValueError: the manifest gives another label offset.
-    """
+    """Labelled images in TFRecord files, of ImageNet's usual format by default."""
 
     records: RecordFiles
     num_classes: int
-    encoded: str = "image/encoded"
+    encoded: str = "image/encoded"  # the names of the fields
     label: str = "image/class/label"
-    label_offset: int = LABEL_OFFSET
+    label_offset: int = LABEL_OFFSET  # the label of the first class in the files
 
     known_labels = None  # they are in the records
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for path, manifest in self.records.manifests.items():
             offset = manifest["settings"].get("label_offset", self.label_offset)
             if offset != self.label_offset:
@@ -50,25 +41,18 @@ class ImageRecordFiles:
 
     @property
     def count(self) -> int:
-        """How many images there are."""
         return self.records.count
 
     @property
     def sha256(self) -> str:
-        """Identifies the records, see `RecordFiles.sha256`."""
         return self.records.sha256
 
-    def part(self, ranges: list[tuple[int, int]]) -> "ImageRecordFiles":
+    def part(self, ranges: list[tuple[int, int]]) -> Self:
         """Some of the images: ascending ranges of indices, their ends excluded."""
         return dataclasses.replace(self, records=self.records.part(ranges))
 
     def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
-        """A host's share of the endless shuffled stream: (number, serialized record).
-
-        Args:
-            start: the index of the first element, over all hosts.
-            shard: (number of hosts, index of this one).
-        """
+        """A host's share of the endless shuffled stream, see `ShuffledRecords.elements`."""
         return ShuffledRecords(self.records, seed, shard).elements(start)
 
     def names(self, seed: int, start: int, count: int) -> list[str]:
@@ -81,7 +65,7 @@ class ImageRecordFiles:
         return ({"record": f"{os.path.basename(file)}:{place}"} for file, place in places)
 
     def in_order(self, begin: int = 0, end: int | None = None) -> tf.data.Dataset:
-        """The serialized records in the order of the files, see `RecordFiles.in_order`."""
+        """The serialized records in the order of the files."""
         return self.records.in_order(begin, end)
 
     def read(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -93,12 +77,7 @@ class ImageRecordFiles:
         return features[self.encoded], features[self.label]
 
     def to_labels(self, stored: tf.Tensor) -> tf.Tensor:
-        """Labels from 0, int32, of labels as they are in the files, int64 of any shape.
-
-        Raises:
-            tf.errors.InvalidArgumentError: when run, if a label is out of range. It shows the one
-                farthest out.
-        """
+        """Labels from 0, int32, of those in the files, int64; fails on one out of range."""
         labels = stored - self.label_offset
         least, largest = tf.reduce_min(labels), tf.reduce_max(labels)
         shown = tf.where(least < 0, least, largest)
@@ -115,7 +94,7 @@ class ImageRecordFiles:
     def probes(self, begin: int = 0) -> tf.data.Dataset:
         """An element for each record; reading that of an unusable record fails."""
 
-        def decoded(serialized):
+        def decoded(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             encoded, label = self.read(serialized)
             whole = tf.io.decode_image(encoded, channels=3, expand_animations=False)
             view = image_decoding.central_crop(encoded, image_size=1)
@@ -130,7 +109,7 @@ class ImageRecordFiles:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageStream(ImageRecordFiles):
-    """Labelled images in TFRecord files, and the views taken of them; see `ImageViews`."""
+    """Labelled images in TFRecord files, and the views taken of them."""
 
     views: ImageViews = dataclasses.field(kw_only=True)
 
@@ -156,19 +135,9 @@ def write_image_records(
     shards: int,
     label_offset: int = LABEL_OFFSET,
 ) -> int:
-    """Writes images and their classes to the files `PREFIX-00000-of-00004` and so on.
+    """Writes uint8 images, grey or RGB of any sizes, and their labels from 0; returns how many.
 
-    Args:
-        images: uint8, `(height, width)` grey or `(height, width, 3)` RGB, of any sizes.
-        labels: from 0.
-        prefix: local or `gs://`.
-        label_offset: added to every label.
-
-    Returns:
-        How many images were written.
-
-    Raises:
-        ValueError: there are more or fewer images than labels.
+    The files are `PREFIX-00000-of-00004` and so on, local or `gs://`.
     """
     examples = (
         to_example(image_example(image, int(label) + label_offset))
@@ -180,7 +149,7 @@ def write_image_records(
 
 
 def image_example(image: np.ndarray, label: int) -> dict[str, bytes | str | int]:
-    """The fields of an ImageNet record of uint8 pixels, grey or RGB; `label` is stored as it is."""
+    """The fields of an ImageNet record of uint8 pixels, grey or RGB."""
     image = np.asarray(image)
     if image.ndim == 2:
         image = np.repeat(image[..., np.newaxis], 3, axis=-1)
@@ -188,14 +157,11 @@ def image_example(image: np.ndarray, label: int) -> dict[str, bytes | str | int]
 
 
 def jpeg_example(image: jpeg.RgbJpeg, label: int) -> dict[str, bytes | str | int]:
-    """The fields of an ImageNet record of a JPEG; `label` is stored as it is.
-
-    Colour space and channels are those of the image decoded with three channels, even if it is
-    grey, as the usual converters write them.
-    """
+    """The fields of an ImageNet record of a JPEG."""
     return {
         "image/encoded": image.encoded,
         "image/format": "JPEG",
+        # Of the image decoded with three channels, even if it is grey: as other converters do.
         "image/colorspace": "RGB",
         "image/channels": 3,
         "image/height": image.height,

@@ -14,6 +14,7 @@ import itertools
 import os
 import tarfile
 import uuid
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -30,62 +31,35 @@ WHOLE_FILE = -1  # the size of an entry that is a file of its own
 
 @dataclasses.dataclass(frozen=True)
 class ImageList:
-    """Labelled images and where they lie.
+    """Labelled images and where they lie."""
 
-    Attributes:
-        source: str, a tar file or a folder, local or `gs://`.
-        entries: structured array: `label` from 0, `offset` and `size` in bytes within the tar file
-            (size is `WHOLE_FILE` in a folder), `name` of the member, or path within the folder.
-    """
-
-    source: str
+    source: str  # a tar file or a folder, local or `gs://`
+    # Structured: `label` from 0, `offset` and `size` in bytes within the tar file (size is
+    # `WHOLE_FILE` in a folder), `name` of the member, or path within the folder.
     entries: np.ndarray
 
     @classmethod
-    def of(cls, source, images):
-        """Makes a list.
-
-        Args:
-            source: str, a tar file or a folder, local or `gs://`.
-            images: list of (label, name, offset, size), see above.
-
-        Returns:
-            `ImageList`.
-        """
+    def from_rows(cls, source: str, images: Sequence[tuple[int, str, int, int]]) -> "ImageList":
+        """Makes a list of (label, name, offset, size)."""
         width = max((len(os.fsencode(name)) for _, name, *_ in images), default=1)
         rows = ((label, *place, os.fsencode(name)) for label, name, *place in images)
         return cls(source, np.fromiter(rows, _entry_type(width), len(images)))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.entries)
 
-    def shuffled(self, seed):
-        """The same list in an order that depends on its length and the seed alone.
+    def shuffle(self, seed: int | tuple[int, ...]) -> "ImageList":
+        """The same list in an order that depends on its length and the seed alone."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        return ImageList(self.source, self.entries[order])
 
-        Args:
-            seed: int, or sequence of int.
-
-        Returns:
-            `ImageList`.
-        """
-        return dataclasses.replace(
-            self, entries=self.entries[np.random.default_rng(seed).permutation(len(self))]
-        )
-
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 of the entries in their order; neither the path nor the images are part of it."""
         return hashlib.sha256(self.entries.tobytes()).hexdigest()
 
     @contextlib.contextmanager
-    def stored(self, folder):
-        """Keeps the list in a file while the block runs.
-
-        Args:
-            folder: str, the folder of the file, local or `gs://`.
-
-        Yields:
-            `StoredList`.
-        """
+    def store_in(self, folder: str) -> Iterator["StoredList"]:
+        """Keeps the list in a file in a folder, local or `gs://`, while the block runs."""
         path = os.path.join(folder, f"images-{uuid.uuid4().hex}.list")
         tf.io.gfile.makedirs(folder)
         try:
@@ -107,68 +81,30 @@ class StoredList:
     path: str
     name_bytes: int
 
-    def part(self, start, stop):
-        """A part of the list.
-
-        Args:
-            start, stop: int, indices; `stop` is excluded.
-
-        Returns:
-            `ImageList`.
-        """
+    def part(self, start: int, stop: int) -> ImageList:
+        """The list from `start` to `stop`, excluded."""
         kind = _entry_type(self.name_bytes)
         data = read_bytes(self.path, start * kind.itemsize, (stop - start) * kind.itemsize)
         return ImageList(self.source, np.frombuffer(data, kind))
 
 
-def entry_name(entry):
+def entry_name(entry: np.void) -> str:
     """The name of an entry as str."""
     return os.fsdecode(bytes(entry["name"]))
 
 
-def entry_file(source, entry):
-    """The file that holds an entry.
-
-    Args:
-        source: str, of the `ImageList`.
-        entry: one of its entries.
-
-    Returns:
-        str, the path.
-    """
+def entry_file(source: str, entry: np.void) -> str:
+    """The file that holds an entry of a source."""
     return os.path.join(source, entry_name(entry)) if entry["size"] == WHOLE_FILE else source
 
 
-def read_entry(source, entry):
-    """The bytes of an image.
-
-    Args:
-        source: str, of the `ImageList`.
-        entry: one of its entries.
-
-    Returns:
-        bytes, the image file.
-
-    Raises:
-        OSError: they cannot be read.
-    """
+def read_entry(source: str, entry: np.void) -> bytes:
+    """The image file of an entry of a source; an `OSError` if it cannot be read."""
     return read_bytes(entry_file(source, entry), int(entry["offset"]), int(entry["size"]))
 
 
-def read_bytes(path, offset=0, size=WHOLE_FILE):
-    """Reads a part of a file.
-
-    Args:
-        path: str, local or `gs://`.
-        offset: int, where the part begins.
-        size: int, its bytes; `WHOLE_FILE` for all that follow.
-
-    Returns:
-        bytes.
-
-    Raises:
-        OSError: the file cannot be read, or ends too early.
-    """
+def read_bytes(path: str, offset: int = 0, size: int = WHOLE_FILE) -> bytes:
+    """Reads a part of a file, local or `gs://`; an `OSError` if it ends too early."""
     try:
         with open_binary(path) as stream:
             stream.seek(offset)
@@ -180,27 +116,24 @@ def read_bytes(path, offset=0, size=WHOLE_FILE):
     return data
 
 
-def _entry_type(name_bytes):
+def _entry_type(name_bytes: int) -> np.dtype:
     return np.dtype(
         [("label", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("name", f"S{name_bytes}")]
     )
 
 
-def find_images(source, splits, validation_labels=None):
-    """Lists the images of tar files or folders.
+def find_images(
+    source: str, splits: dict[str, str], validation_labels: str | None = None
+) -> tuple[dict[str, ImageList], list[str]]:
+    """Lists the images of tar files or folders; returns the list of each split and the classes.
 
     Args:
-        source: str, `tar` or `folder`.
-        splits: dict of `train` and `validation`, or one of them, to a path.
-        validation_labels: str, see `list_validation_tar`.
-
-    Returns:
-        (dict of split to `ImageList`, list of str with the names of the classes in order).
-
-    Raises:
-        ValueError: a source is not as it should be.
+        source: `tar` or `folder`.
+        splits: `train` and `validation`, or one of them, to a path.
+        validation_labels: see `list_validation_tar`.
     """
-    lists, classes = {}, None
+    lists: dict[str, ImageList] = {}
+    classes: list[str] | None = None
     for split, path in splits.items():
         if source == "folder":
             lists[split], classes = list_folder(path, classes)
@@ -211,54 +144,29 @@ def find_images(source, splits, validation_labels=None):
         if not len(lists[split]):
             raise ValueError(f"{path}: holds no images")
         say(f"{path}: {len(lists[split]):,} images of {len(classes):,} classes")
-    return lists, classes
+    return lists, classes or []
 
 
 def check_sources(
     source: str, splits: dict[str, str], validation_labels: str | None = None
 ) -> None:
-    """Refuses missing sources before the first one is listed, which may take minutes.
-
-    Arguments are those of `find_images`.
-
-    Raises:
-        OSError: or an error of TensorFlow's, names the path.
-    """
+    """Refuses missing sources before the first one is listed, which may take minutes."""
     for path in [*splits.values(), *filter(None, [validation_labels])]:
         tf.io.gfile.stat(path)
 
 
 def find_folders(folder: str) -> dict[str, str]:
-    """The folders of `train` and `validation`, or one of them, in a folder, local or `gs://`.
-
-    Raises:
-        ValueError: there are none, or two for one split.
-    """
+    """The folders of `train` and `validation`, or one of them, in a folder, local or `gs://`."""
     names = {"train": "train", "val": "validation", "validation": "validation"}
-    found = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
-    if not found or {"val", "validation"} <= set(found):
-        raise ValueError(f"{folder}: expected train and val (or validation), found {found}")
-    return {names[name]: os.path.join(folder, name) for name in found}
+    there = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
+    if not there or {"val", "validation"} <= set(there):
+        raise ValueError(f"{folder}: expected train and val (or validation), found {there}")
+    return {names[name]: os.path.join(folder, name) for name in there}
 
 
-def list_train_tar(path):
-    """Lists the images of `ILSVRC2012_img_train.tar`, a tar file with one tar file per class.
-
-    Args:
-        path: str, local or `gs://`.
-
-    Returns:
-        (`ImageList`, list of str with the names of the classes in order).
-
-    Raises:
-        ValueError: it cannot be read, is cut short, or has another structure.
-    """
+def list_train_tar(path: str) -> tuple[ImageList, list[str]]:
+    """The images and classes of `ILSVRC2012_img_train.tar`: one tar file per class."""
     archives = _members(path)
-    for name, *_ in archives:
-        if not name.endswith(".tar"):
-            raise ValueError(
-                f"{path}: holds {name!r}, expected one tar file per class such as n01440764.tar"
-            )
     archives.sort(key=lambda archive: os.path.basename(archive[0]))
     classes = [os.path.basename(name).removesuffix(".tar") for name, *_ in archives]
     _check_names(classes, path)
@@ -267,23 +175,18 @@ def list_train_tar(path):
         for label, archive in enumerate(archives)
         for image in _members(path, *archive)
     ]
-    return ImageList.of(path, images), classes
+    return ImageList.from_rows(path, images), classes
 
 
-def list_validation_tar(path, labels_path=None, classes=None):
-    """Lists the images of `ILSVRC2012_img_val.tar`, whose labels come from another file.
+def list_validation_tar(
+    path: str, labels_path: str | None = None, classes: list[str] | None = None
+) -> tuple[ImageList, list[str]]:
+    """The images and classes of `ILSVRC2012_img_val.tar`, whose labels come from another file.
 
     Args:
-        path: str, local or `gs://`.
-        labels_path: str, a file with one class name per line, in the order of the images' names.
-            By default the one that comes with tensorflow-datasets.
-        classes: list of str, the classes of the training images, if they are known.
-
-    Returns:
-        (`ImageList`, list of str with the names of the classes in order).
-
-    Raises:
-        ValueError: a file cannot be read, or the two do not match.
+        labels_path: a file with one class name per line, in the order of the images' names. By
+            default the one that comes with tensorflow-datasets.
+        classes: those of the training images, if they are known.
     """
     images = sorted(_members(path))
     if labels_path:
@@ -307,44 +210,33 @@ def list_validation_tar(path, labels_path=None, classes=None):
                 f"({known[0]} to {known[-1]})"
             )
     images = [(numbers[name], *image) for name, image in zip(labels, images, strict=True)]
-    return ImageList.of(path, images), list(known)
+    return ImageList.from_rows(path, images), list(known)
 
 
-def list_folder(path, classes=None):
-    """Lists the images of a folder that holds one folder per class.
+def list_folder(path: str, classes: list[str] | None = None) -> tuple[ImageList, list[str]]:
+    """The images and classes of a folder, local or `gs://`, that holds one folder per class.
 
     Names that begin with a dot and files without the suffix of an image are left out. Images may
-    lie in folders within a class's folder.
-
-    Args:
-        path: str, local or `gs://`.
-        classes: list of str, the classes of the training images, if they are known.
-
-    Returns:
-        (`ImageList`, list of str with the names of the classes in order).
-
-    Raises:
-        ValueError: there are no images, or there is a class that is not among `classes`.
-        OSError: a folder cannot be listed.
+    lie in folders within a class's folder. `classes` are those of the training images, if known.
     """
-    found = {}
+    images: dict[str, list[str]] = {}
     for folder, folders, files in walk(path):
         folders[:] = sorted(name.rstrip("/") for name in folders if not name.startswith("."))
         if folder.rstrip("/") == path.rstrip("/"):
-            found = {name: [] for name in folders}
+            images = {name: [] for name in folders}
             continue
         below = os.path.relpath(folder, path)
-        found[below.split("/")[0]] += (
+        images[below.split("/")[0]] += (
             f"{below}/{name}"
             for name in sorted(files)
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         )
-    if not found:
+    if not images:
         raise ValueError(f"{path}: holds no folder; give one that holds one folder per class")
-    _check_names(found, path)
-    classes = list(found if classes is None else classes)
+    _check_names(images, path)
+    classes = list(images if classes is None else classes)
     numbers = {name: label for label, name in enumerate(classes)}
-    for name, files in found.items():
+    for name, files in images.items():
         if name not in numbers:
             raise ValueError(
                 f"{path}: {name!r} is not one of the {len(classes):,} classes of the training "
@@ -352,19 +244,19 @@ def list_folder(path, classes=None):
             )
         if not files:
             raise ValueError(f"{path}: the class {name!r} has no image ({', '.join(SUFFIXES)})")
-    images = [
-        (numbers[name], file, 0, WHOLE_FILE) for name, files in found.items() for file in files
+    entries = [
+        (numbers[name], file, 0, WHOLE_FILE) for name, files in images.items() for file in files
     ]
-    return ImageList.of(path, images), classes
+    return ImageList.from_rows(path, entries), classes
 
 
-def _members(path, archive="", start=0, size=None):
-    """The files of a tar file as `(name, offset, size)`, from its headers alone.
+def _members(
+    path: str, archive: str = "", start: int = 0, size: int | None = None
+) -> list[tuple[str, int, int]]:
+    """The files of a tar file as (name, offset, size), from its headers alone.
 
-    Args:
-        path: str, local or `gs://`.
-        archive: str, the name of a tar file within the one at `path`, to list that instead.
-        start, size: int, the part of the file that is this tar file; all of it by default.
+    `archive` is the name of a tar file within the one at `path`, to list that instead; `start` and
+    `size` are its place.
     """
     members, is_whole = [], False
     try:
@@ -377,7 +269,8 @@ def _members(path, archive="", start=0, size=None):
                         break
                     if member.isfile():
                         members.append((member.name, member.offset_data, member.size))
-                    tar.members.clear()  # it would keep them all
+                    # It would keep them all.
+                    tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
                 else:
                     # Python mistakes a damaged header, or the end of the file, for the end of the
                     # tar file, which blocks of zeros mark.
@@ -392,7 +285,7 @@ def _members(path, archive="", start=0, size=None):
     return members
 
 
-def _lines(path):
+def _lines(path: str) -> list[str]:
     """The lines of a text file without the empty ones at its end."""
     try:
         return [line.strip() for line in read_bytes(path).decode().rstrip().splitlines()]
@@ -400,7 +293,7 @@ def _lines(path):
         raise ValueError(f"{path}: is not UTF-8") from error
 
 
-def _check_names(classes, source):
+def _check_names(classes: Iterable[str], source: str) -> None:
     """Refuses names that cannot be lines of a text file, and names that are not unique."""
     for name, following in itertools.pairwise([*classes, ""]):
         if name != name.strip() or not name.isprintable() or name in ("", following):

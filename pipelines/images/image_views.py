@@ -1,6 +1,7 @@
 """Views of encoded images: batches of random crops for training, central ones for validation."""
 
 import dataclasses
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -18,66 +19,58 @@ from pipelines.images.image_decoding import (
 from pipelines.images.randaugment import RandAugment
 
 
+class ImageStore(Protocol):
+    """Encoded images and labels. An item is a serialized record, or a place in a list."""
+
+    # A host's share of the endless shuffled stream: (number, item).
+    def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset: ...
+    # The items from `begin` to `end`, excluded.
+    def in_order(self, begin: int, end: int | None) -> tf.data.Dataset: ...
+    # An encoded image, and its label as it is stored.
+    def read(self, item: tf.Tensor, /) -> tuple[tf.Tensor, tf.Tensor]: ...
+    # Labels from 0.
+    def to_labels(self, stored: tf.Tensor) -> tf.Tensor: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageViews:
-    """How images are cropped, augmented and mixed.
+    """How images are cropped, augmented and mixed."""
 
-    Attributes:
-        image_size: int, height and width of the resulting images, in pixels.
-        crop_area: pair of floats, the fraction of the area that a random crop keeps.
-        flip: bool, whether training mirrors half of the images.
-        central_crop: float, the fraction of each side that validation keeps.
-        randaugment: pair of ints, operations per image and their magnitude, see
-            `randaugment.RandAugment`; no operations by default.
-        mixup, cutmix: float, alpha of `mix`; 0 leaves it out.
-        augmentations: sequence of dicts, what the training step itself does to the images; if any, batches
-            hold the images' numbers, which key its random numbers.
-    """
-
-    image_size: int
-    crop_area: tuple[float, float] = (0.08, 1.0)
+    image_size: int  # pixels
+    crop_area: tuple[float, float] = (0.08, 1.0)  # of a random crop
     flip: bool = True
-    central_crop: float = 0.875
-    randaugment: tuple[int, int] = (0, 9)
-    mixup: float = 0.0
+    central_crop: float = 0.875  # the fraction of each side that validation keeps
+    randaugment: tuple[int, int] = (0, 9)  # operations per image, and their magnitude
+    mixup: float = 0.0  # alpha; 0 leaves it out
     cutmix: float = 0.0
+    # Layers of the training step. If any, batches hold the numbers that key their randomness.
     augmentations: tuple[dict, ...] = ()
 
     @classmethod
-    def from_config(cls, image_size, config):
-        """The views that a config asks for.
-
-        Args:
-            image_size: int, in pixels.
-            config: object with the other attributes, such as `keras_vitbert.configs.data.Views`.
-
-        Returns:
-            `ImageViews`.
-        """
+    def from_config(cls, image_size: int, config: Any) -> "ImageViews":
+        """The views that a config asks for, such as `keras_vitbert.configs.data.Views`."""
         names = [field.name for field in dataclasses.fields(cls) if field.name != "image_size"]
         return cls(image_size, **{name: getattr(config, name) for name in names})
 
-    def training(self, store, seed, start, batch, shard):
-        """Endless dataset of batches of random views.
+    def training(
+        self, store: ImageStore, seed: int, start: int, batch: int, shard: tuple[int, int]
+    ) -> tf.data.Dataset:
+        """Endless dataset of batches of random views, each drawn from (seed, its number) alone.
 
         Args:
-            store: `ImageRecordFiles`, or an object with its `elements`, `read` and `to_labels`.
-            seed: int; with an element's number, it decides what is done to the element.
-            start: int, the index of the first element, over all hosts.
-            batch: int, images of a batch.
+            start: the number of the first element, over all hosts.
             shard: (number of hosts, index of this one).
 
         Returns:
-            `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
-            `(batch,)` int32 from 0. If images are mixed, they are float32 in [0, 1], and there are
-            also `image_mix_labels` and `image_mix_weights`, see `mix`. With `augmentations`, there
-            are also `image_numbers` `(batch, 2)` int32, the low and the high word of each image's
-            number in the stream.
+            Dicts of `images` `(batch, size, size, 3)` uint8 and `image_labels` `(batch,)` int32
+            from 0. Mixed images are float32 in [0, 1], with `image_mix_labels` and
+            `image_mix_weights`, see `mix`. With `augmentations` there are `image_numbers`
+            `(batch, 2)` int32, the low and the high word of each image's number in the stream.
         """
         operations, magnitude = self.randaugment
         randaugment = RandAugment(self.image_size, operations, magnitude) if operations else None
 
-        def example(number, item):
+        def example(number: tf.Tensor, item: tf.Tensor) -> dict[str, tf.Tensor]:
             encoded, label = store.read(item)
             key = tf.stack([tf.cast(seed, tf.int64), number])
             image = random_crop(encoded, key, self.image_size, self.crop_area, self.flip)
@@ -85,7 +78,7 @@ class ImageViews:
                 image = randaugment(image, key)
             return {"images": image, "image_labels": label, "numbers": number}
 
-        def finished(batch):
+        def finished(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             numbers = batch.pop("numbers")
             batch["image_labels"] = store.to_labels(batch["image_labels"])
             if self.mixup or self.cutmix:
@@ -100,18 +93,15 @@ class ImageViews:
         stream = stream.batch(batch, drop_remainder=True)
         return stream.map(finished, available_cores(), deterministic=True)
 
-    def validation(self, store, begin=0, end=None):
-        """Single central views, in the order of the store.
+    def validation(
+        self, store: ImageStore, begin: int = 0, end: int | None = None
+    ) -> tf.data.Dataset:
+        """Single central views from `begin` to `end` (excluded) in the order of the store.
 
-        Args:
-            store: `ImageRecordFiles`, or an object with its `in_order`, `read` and `to_labels`.
-            begin, end: int, indices of images; `end` is excluded, None for all that follow.
-
-        Returns:
-            `tf.data.Dataset` of dicts: `images` `(size, size, 3)` uint8 and `image_labels` int32.
+        Dicts of `images` `(size, size, 3)` uint8 and `image_labels` int32.
         """
 
-        def example(item):
+        def example(item: tf.Tensor) -> dict[str, tf.Tensor]:
             encoded, label = store.read(item)
             image = central_crop(encoded, self.image_size, self.central_crop)
             return {"images": image, "image_labels": store.to_labels(label)}
@@ -119,7 +109,14 @@ class ImageViews:
         return store.in_order(begin, end).map(example, available_cores(), deterministic=True)
 
 
-def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
+def mix(
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    numbers: tf.Tensor,
+    seed: int,
+    mixup_alpha: float,
+    cutmix_alpha: float,
+) -> dict[str, tf.Tensor]:
     """Mixes the neighbours of a batch: the first with the second, the third with the fourth, ...
 
     MixUp (Zhang et al. 2018) averages the two images. CutMix (Yun et al. 2019) puts a box of each
@@ -128,32 +125,31 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
     splitting a batch between pairs changes nothing.
 
     Args:
-        images: float32 tensor `(batch, size, size, 3)`; the batch must be even.
-        labels: int32 tensor `(batch,)`.
-        numbers: int64 tensor `(batch,)`, the examples' numbers in the stream.
-        seed: int.
-        mixup_alpha: float, 0 for no MixUp.
-        cutmix_alpha: float, 0 for no CutMix; one of the two is above 0.
+        images: float32 `(batch, size, size, 3)`; the batch must be even.
+        labels: int32 `(batch,)`.
+        numbers: int64 `(batch,)`, the examples' numbers in the stream.
+        mixup_alpha, cutmix_alpha: 0 for none; one of the two is above 0.
 
     Returns:
         Dict of `images`; `image_labels`, as given; `image_mix_labels`, those of the partners; and
-        `image_mix_weights` `(batch,)` float32, the share of the image's own label, 0.5 to 1.
-        Partners have the same weight. For CutMix it is the area that is kept.
+        `image_mix_weights` `(batch,)` float32, the share of the image's own label, 0.5 to 1, the
+        same for partners. For CutMix it is the area that is kept.
     """
-    height, width = images.shape[1:3]
+    shape: Any = images.shape
+    height, width = shape[1:3]
 
-    def mixed_pair(arguments):
+    def mixed_pair(arguments: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         pair, number = arguments
         key = tf.stack([tf.cast(seed, tf.int64), number])
         one, other = tf.unstack(tf.reshape(pair, (2, height, width * 3)))
         difference = one - other
 
-        def by_mixup():
+        def by_mixup() -> tuple[tf.Tensor, tf.Tensor]:
             share = _share(key, mixup_alpha)
             share = tf.maximum(share, 1 - share)
             return difference * (1 - share), share
 
-        def by_cutmix():
+        def by_cutmix() -> tuple[tf.Tensor, tf.Tensor]:
             top, bottom, left, right = _box(key, _share(key, cutmix_alpha), height, width)
             rows = tf.cast((tf.range(height) >= top) & (tf.range(height) < bottom), tf.float32)
             places = tf.range(width * 3) // 3
@@ -190,22 +186,18 @@ def mix(images, labels, numbers, seed, mixup_alpha, cutmix_alpha):
     }
 
 
-def _share(key, alpha):
+def _share(key: tf.Tensor, alpha: float) -> tf.Tensor:
     """A sample of Beta(alpha, alpha)."""
     first, second = (
-        tf.random.stateless_gamma((), derived_key(key, name), alpha)
+        tf.random.stateless_gamma((), derived_key(key, name), tf.constant(alpha))
         for name in (FIRST_GAMMA, SECOND_GAMMA)
     )
     # If alpha is tiny, both may be the smallest float, although one should be nearly everything.
     return tf.where(first == second, 1.0, first / (first + second))
 
 
-def _box(key, share, height, width):
-    """A box of `1 - share` of the area around a random pixel, clipped at the edges.
-
-    Returns:
-        int32 tensors: top, bottom, left, right.
-    """
+def _box(key: tf.Tensor, share: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:
+    """Top, bottom, left and right of a box of `1 - share` of the area around a random pixel."""
     center = tf.random.stateless_uniform((2,), derived_key(key, BOX_CENTER))
     edges = []
     for middle, side in zip(tf.unstack(center), (height, width), strict=True):

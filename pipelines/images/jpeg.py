@@ -6,7 +6,9 @@ Image collections hold files that are not what their names say. Training reads w
 
 import dataclasses
 import re
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.shards.records import reason_of
@@ -29,21 +31,15 @@ class DamagedImage(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class RgbJpeg:
-    """A JPEG that decodes to red, green and blue.
+    """A JPEG that decodes to red, green and blue."""
 
-    Attributes:
-        encoded: bytes; the file itself, unless it had to be converted.
-        height, width: int, pixels.
-        converted_from: str, one of `KINDS`, or empty.
-    """
-
-    encoded: bytes
+    encoded: bytes  # the file itself, unless it had to be converted
     height: int
     width: int
-    converted_from: str = ""
+    converted_from: str = ""  # one of `KINDS`
 
 
-def to_rgb_jpeg(data):
+def to_rgb_jpeg(data: bytes) -> RgbJpeg:
     """Checks an image file by decoding it in full, and converts it if it is not an RGB JPEG.
 
     Grey JPEGs stay as they are: readers ask for three channels and get them. CMYK and YCCK JPEGs
@@ -52,12 +48,6 @@ def to_rgb_jpeg(data):
     an animated GIF all but its first image. TensorFlow decodes no WebP with either.
 
     Some damage escapes every decoder: a JPEG whose bytes were altered may decode to other colours.
-
-    Args:
-        data: bytes, the image file.
-
-    Returns:
-        `RgbJpeg`.
 
     Raises:
         DamagedImage: it is empty, of another format, cut short, or does not decode.
@@ -74,19 +64,12 @@ def to_rgb_jpeg(data):
     raise DamagedImage(f"no JPEG, PNG, GIF, BMP or WebP, it begins with {data[:8]!r}")
 
 
-def encode(pixels):
-    """Encodes an RGB image.
-
-    Args:
-        pixels: uint8 array `(height, width, 3)`.
-
-    Returns:
-        bytes, a JPEG.
-    """
+def encode(pixels: np.ndarray | tf.Tensor) -> bytes:
+    """A JPEG of uint8 pixels `(height, width, 3)`."""
     return tf.io.encode_jpeg(pixels, format="rgb", quality=QUALITY).numpy()
 
 
-def _checked(data):
+def _checked(data: bytes) -> RgbJpeg:
     height, width, components = tf.io.extract_jpeg_shape(data).numpy().tolist()
     # Each block of 8 x 8 pixels takes at least a bit. An altered size must not make the decoder
     # fill hundreds of megabytes from nothing.
@@ -99,5 +82,6 @@ def _checked(data):
     return RgbJpeg(data, pixels.shape[0], pixels.shape[1])
 
 
-def _encoded(pixels, kind):
-    return RgbJpeg(encode(pixels), pixels.shape[0], pixels.shape[1], kind)
+def _encoded(pixels: tf.Tensor, kind: str) -> RgbJpeg:
+    shape: Any = pixels.shape
+    return RgbJpeg(encode(pixels), shape[0], shape[1], kind)

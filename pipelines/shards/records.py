@@ -29,7 +29,15 @@ from pipelines.command_line import say
 from pipelines.digests import sampled_digest
 from pipelines.files import reading
 from pipelines.shards import shard_files
-from pipelines.shards.shard_files import CRC, LENGTH, masked_crc, matching, shard_prefix
+from pipelines.shards.shard_files import (
+    CRC,
+    FOOTER_BYTES,
+    HEADER_BYTES,
+    LENGTH,
+    masked_crc,
+    matching,
+    shard_prefix,
+)
 from pipelines.shards.shard_manifest import manifest_path, read_manifest
 
 _FILE_THREADS = 16  # they wait for the disk or the network
@@ -38,28 +46,19 @@ _READ_BUFFER_BYTES = 1 << 18
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Consecutive whole records of one file.
-
-    Attributes:
-        first: the index of its first record in the file.
-        count: how many records.
-        index: pairs of a record's index in the file and its offset in bytes, ascending; begins with
-            the first record or before it.
-        checksums: the SHA-256 of the checksums of all whole records of the file; empty if they have
-            not been read.
-    """
+    """Consecutive whole records of one file."""
 
     file: str
-    first: int
+    first: int  # the index of its first record in the file
     count: int
+    # Pairs of a record's index in the file and its offset in bytes, ascending; begins with the
+    # first record or before it.
     index: tuple[tuple[int, int], ...]
+    # SHA-256 of the checksums of all whole records of the file; empty if they have not been read.
     checksums: str = dataclasses.field(default="", compare=False)
 
     def part(self, begin: int, end: int) -> "Run":
-        """The records `begin` to `end` (excluded), indices in the file.
-
-        Its index begins at or before `begin`: a reader skips what comes before.
-        """
+        """The records `begin` to `end` (excluded), indices in the file."""
         nearest = bisect.bisect_right(self.index, begin, key=lambda place: place[0]) - 1
         index = tuple(place for place in self.index[nearest:] if place[0] < end)
         return Run(self.file, begin, end - begin, index, self.checksums)
@@ -74,7 +73,7 @@ class Damage:
     reason: str
     records: int = 1
 
-    def __str__(self):
+    def __str__(self) -> str:
         last = f" to {self.record + self.records - 1}" if self.records > 1 else ""
         return f"{self.file}: record {self.record}{last}: {self.reason}"
 
@@ -83,10 +82,8 @@ def scan(file: str, records: int | None = None) -> tuple[Run, Damage | None]:
     """Finds the records of a file, local or `gs://`, up to the first damaged length.
 
     The payloads' checksums lie between the headers, so a digest of them needs no extra reading. It
-    distinguishes these payloads from others; reading shows whether they match.
-
-    Args:
-        records: how many the file should hold; if that is not known, what is lost counts as one.
+    distinguishes these payloads from others; reading shows whether they match. `records` is how
+    many the file should hold; if that is not known, what is lost counts as one.
     """
     digest, index = hashlib.sha256(), []
     number = position = 0
@@ -94,51 +91,36 @@ def scan(file: str, records: int | None = None) -> tuple[Run, Damage | None]:
     with reading(file) as (stream, size):
         while position < size:
             stream.seek(position)
-            header = stream.read(shard_files.HEADER_BYTES)
-            if len(header) < shard_files.HEADER_BYTES:
-                reason = "the file is cut short"
-                break
-            if masked_crc(header[: LENGTH.size]) != CRC.unpack_from(header, LENGTH.size)[0]:
-                reason = "its length is damaged, or this is no TFRecord file"
-                break
-            end = (
-                position
-                + shard_files.HEADER_BYTES
-                + LENGTH.unpack_from(header)[0]
-                + shard_files.FOOTER_BYTES
-            )
+            header, end = stream.read(HEADER_BYTES), size + 1
+            if len(header) == HEADER_BYTES:
+                if masked_crc(header[: LENGTH.size]) != CRC.unpack_from(header, LENGTH.size)[0]:
+                    reason = "its length is damaged, or this is no TFRecord file"
+                    break
+                end = position + HEADER_BYTES + LENGTH.unpack_from(header)[0] + FOOTER_BYTES
             if end > size:
                 reason = "the file is cut short"
                 break
             if not index or position - index[-1][1] >= shard_files.INDEX_BYTES:
                 index.append((number, position))
-            stream.seek(end - shard_files.FOOTER_BYTES)
-            digest.update(stream.read(shard_files.FOOTER_BYTES))
+            stream.seek(end - FOOTER_BYTES)
+            digest.update(stream.read(FOOTER_BYTES))
             number, position = number + 1, end
     run = Run(file, 0, number, tuple(index), digest.hexdigest())
-    lost = bool(reason) if records is None else records - number
+    lost = int(bool(reason)) if records is None else records - number
     return run, Damage(file, number, reason or "the file is cut short", lost) if lost > 0 else None
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordFiles:
-    """The records of a set of files, numbered from 0 file after file, damaged ones left out.
+    """The records of a set of files, numbered from 0 file after file, damaged ones left out."""
 
-    Attributes:
-        pattern: the glob pattern they were found by, for messages.
-        bytes: of all files.
-        damaged: what is left out.
-        manifests: a manifest's path to its content; `content_sha256`, a digest of the shards'
-            digests, replaces the shards.
-        in_memory: whether a host keeps the records that it reads for training, in `memory`.
-    """
-
-    pattern: str
+    pattern: str  # by which the files were found, for messages
     runs: tuple[Run, ...]
-    bytes: int
-    damaged: tuple[Damage, ...] = ()
+    bytes: int  # of all files
+    damaged: tuple[Damage, ...] = ()  # what is left out
+    # By path. `content_sha256`, a digest of the shards' digests, replaces the shards.
     manifests: dict[str, dict] = dataclasses.field(default_factory=dict, compare=False)
-    in_memory: bool = False
+    in_memory: bool = False  # a host keeps the records that it reads for training, in `memory`
     memory: dict[tuple[int, int], Any] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
@@ -148,55 +130,44 @@ class RecordFiles:
         A manifest beside the files says where. Without one, their headers are read, which on a
         remote disk takes as long as reading everything; `pipelines.manifest` writes one.
 
-        Args:
-            pattern: glob pattern, local or `gs://`.
-            skip: whether to read all headers, and to leave out what cannot be found instead of
-                refusing files.
-
-        Raises:
-            ValueError: nothing matches, a file is not what its manifest says, a file is cut short,
-                or there is no record at all.
+        With `skip` all headers are read, and damage is left out instead of refused.
         """
         files = matching(pattern)
         manifests, entries = {}, {}
         for prefix, group in itertools.groupby(files, key=shard_prefix):
-            manifest, path = read_manifest(prefix), manifest_path(prefix)
+            manifest = read_manifest(prefix)
             if manifest is None:
                 continue
             entries |= _entries(prefix, manifest, list(group), pattern)
             content = _digest([entry["sha256"] for entry in manifest["shards"]])
-            manifests[path] = {**manifest, "shards": [], "content_sha256": content}
+            manifests[manifest_path(prefix)] = {**manifest, "shards": [], "content_sha256": content}
         if skip:
             say(f"{pattern}: looking for damaged records in {len(files)} files")
         elif "://" in pattern and len(entries) < len(files):
             say(f"{pattern}: no manifest, so the headers of all {len(files)} files are read")
         with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
-            found = list(threads.map(lambda file: _run(file, entries.get(file), skip), files))
-        runs = tuple(run for run, _, _ in found if run.count)
+            opened = list(threads.map(lambda file: _run(file, entries.get(file), skip), files))
+        runs = tuple(run for run, _, _ in opened if run.count)
         if not runs:
             raise ValueError(f"{pattern} holds no records")
-        damaged = tuple(damage for _, damage, _ in found if damage)
-        return cls(pattern, runs, sum(size for _, _, size in found), damaged, manifests)
+        damaged = tuple(damage for _, damage, _ in opened if damage)
+        return cls(pattern, runs, sum(size for _, _, size in opened), damaged, manifests)
 
     @functools.cached_property
     def count(self) -> int:
-        """How many records there are."""
         return sum(run.count for run in self.runs)
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Identifies the content by each file's records, size and ends.
-
-        SHA-256 of these, see `pipelines.digests.sampled_digest`. Names and folders do not count.
-        """
+        """Identifies the content by each file's records, size and ends, not by names."""
         places = collections.defaultdict(list)
         for run in self.runs:
             places[run.file].append((run.first, run.count))
         with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
             digests = list(threads.map(sampled_digest, places))
         # For a range from a file's beginning, usually the whole file, only its length counts.
-        parts = [of[0][1] if len(of) == 1 and not of[0][0] else of for of in places.values()]
-        return _digest(list(zip(parts, digests, strict=True)))
+        ranges = [of[0][1] if len(of) == 1 and not of[0][0] else of for of in places.values()]
+        return _digest(list(zip(ranges, digests, strict=True)))
 
     @property
     def manifest_sha256(self) -> str | None:
@@ -212,7 +183,6 @@ class RecordFiles:
 
     @functools.cached_property
     def files(self) -> tuple[str, ...]:
-        """The paths of the files, sorted."""
         return tuple(dict.fromkeys(run.file for run in self.runs))
 
     @functools.cached_property
@@ -226,7 +196,7 @@ class RecordFiles:
         run = self.runs[place]
         return run.file, run.first + number - self.starts[place]
 
-    def without(self, reasons: dict[int, str]) -> "RecordFiles":
+    def leave_out(self, reasons: dict[int, str]) -> "RecordFiles":
         """The same files without some records: their indices, and why they cannot be used."""
         bad = sorted(reasons)
         ranges = zip([0, *(number + 1 for number in bad)], [*bad, self.count], strict=True)
@@ -240,7 +210,7 @@ class RecordFiles:
         count = sum(run.count for run in runs)
         return dataclasses.replace(self, runs=runs, bytes=max(self.bytes * count // self.count, 1))
 
-    def _cut(self, ranges):
+    def _cut(self, ranges: Iterable[tuple[int, int]]) -> tuple[Run, ...]:
         return tuple(
             run.part(run.first + max(begin - start, 0), run.first + min(end - start, run.count))
             for begin, end in ranges
@@ -249,7 +219,7 @@ class RecordFiles:
         )
 
     def first_example(self) -> tf.train.Example:
-        """The first whole record, such a message; a `ValueError` if the first 100 are not."""
+        """The first record that is whole and such a message, of the first 100."""
         for number in range(min(self.count, 100)):
             try:
                 [record] = self.in_order(number, number + 1).as_numpy_iterator()
@@ -259,18 +229,15 @@ class RecordFiles:
         raise ValueError(f"{self.pattern}: the first records are damaged, or no examples")
 
     def in_order(self, begin: Any = 0, end: Any = None) -> tf.data.Dataset:
-        """The serialized records from index `begin` to `end` (excluded; None for all that follow).
-
-        Indices may be int64 tensors.
-        """
+        """The serialized records `begin` to `end`, excluded; indices may be int64 tensors."""
         return self.reader(begin, (self.count if end is None else end) - begin)
 
     @functools.cached_property
     def reader(self) -> Callable[[Any, Any], tf.data.Dataset]:
         """A function of (index of the first record, how many) that returns a dataset of them.
 
-        It may be called inside a dataset's function, with tensors. It uses the manifest's index to
-        seek, and reads on across the ends of files.
+        It may be called inside a dataset's function, with tensors. It seeks by the index, and reads
+        on across the ends of files.
         """
         places = [
             (self.starts[run_number] + number - run.first, offset, run_number)
@@ -284,7 +251,7 @@ class RecordFiles:
         # A run cut out of another can have its first index entry before its first record.
         keys = tf.maximum(numbers, tf.gather(starts, owners))
 
-        def read_run(run, begin, end):
+        def read_run(run: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.data.Dataset:
             begin, end = tf.maximum(begin, starts[run]), tf.minimum(end, ends[run])
             place = tf.searchsorted(keys, [begin], "right", tf.int64)[0] - 1
             records = tf.raw_ops.TFRecordDatasetV2(
@@ -298,7 +265,7 @@ class RecordFiles:
             # Fails at the end of a file that holds fewer records than its manifest says.
             return records.apply(tf.data.experimental.assert_cardinality(end - begin))
 
-        def read(begin, count):
+        def read(begin: Any, count: Any) -> tf.data.Dataset:
             begin = tf.cast(begin, tf.int64)
             end = begin + tf.cast(count, tf.int64)
             bounds = tf.searchsorted(starts, tf.stack([begin, end - 1]), "right", tf.int64) - 1
@@ -309,16 +276,12 @@ class RecordFiles:
 
 
 def open_without_damaged(pattern: str, open_source: Callable, limit: int) -> Any:
-    """The source that `open_source` makes from the `RecordFiles` of a pattern, less the damaged.
-
-    Raises:
-        ValueError: more than `limit` are damaged.
-    """
+    """The source that `open_source` makes from the `RecordFiles` of a pattern, less the damaged."""
     source = open_source(RecordFiles.find(pattern, skip=True))
     records = source.records
     check_limit(records.damaged, limit)  # before every record is read
     room = limit - sum(damage.records for damage in records.damaged)
-    records = records.without(dict(itertools.islice(_unusable(source), room + 1)))
+    records = records.leave_out(dict(itertools.islice(_unusable(source), room + 1)))
     check_limit(records.damaged, limit)
     return dataclasses.replace(source, records=records)
 
@@ -333,7 +296,7 @@ def check_limit(damaged: Iterable[Damage], limit: int) -> None:
 
 
 def left_out(stream: Any) -> list[Damage]:
-    """The damaged records that a `JointStream`, or an object with its sources, leaves out."""
+    """The damaged records that a `JointStream` leaves out."""
     sources = (stream.images, stream.image_validation, stream.texts, stream.text_validation)
     return [damage for source in sources if source for damage in source.records.damaged]
 
@@ -343,7 +306,7 @@ def first_damage(source: Any) -> Damage | None:
     records = RecordFiles.find(source.records.pattern, skip=True)
     if not records.damaged:
         unusable = _unusable(dataclasses.replace(source, records=records))
-        records = records.without(dict(itertools.islice(unusable, 1)))
+        records = records.leave_out(dict(itertools.islice(unusable, 1)))
     return next(iter(records.damaged), None)
 
 
@@ -357,7 +320,7 @@ def reason_of(error: tf.errors.OpError) -> str:
     return text.splitlines()[-1] if text else type(error).__name__
 
 
-def _unusable(source) -> Iterator[tuple[int, str]]:
+def _unusable(source: Any) -> Iterator[tuple[int, str]]:
     """Yields the index of each record that the source cannot decode, and the reason."""
     records = iter(source.probes())
     for number in itertools.count():
@@ -372,11 +335,11 @@ def _unusable(source) -> Iterator[tuple[int, str]]:
             records = iter(source.probes(number + 1))
 
 
-def _digest(values):
+def _digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _entries(prefix, manifest, files, pattern):
+def _entries(prefix: str, manifest: dict, files: list[str], pattern: str) -> dict[str, dict]:
     """The entries of a manifest by file; refuses files that it does not list, or that are gone."""
     folder, path = os.path.dirname(prefix), manifest_path(prefix)
     entries = {os.path.join(folder, entry["name"]): entry for entry in manifest["shards"]}
@@ -389,8 +352,8 @@ def _entries(prefix, manifest, files, pattern):
     return entries
 
 
-def _run(file, entry, skip):
-    """(`Run`, `Damage` or None, size) of one file."""
+def _run(file: str, entry: dict | None, skip: bool) -> tuple[Run, Damage | None, int]:
+    """The records of a file, their damage, and its size."""
     size = tf.io.gfile.stat(file).length
     if entry is not None and not skip:
         if size != entry["bytes"]:

@@ -11,7 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import google_crc32c
 
@@ -39,11 +39,7 @@ def shard_prefix(path: str | os.PathLike) -> str:
 
 
 def matching(pattern: str) -> list[str]:
-    """The data files that match a glob pattern, sorted, without manifests and half-written files.
-
-    Raises:
-        ValueError: nothing matches.
-    """
+    """The files that match a glob pattern, sorted, without manifests and half-written ones."""
     import tensorflow as tf
 
     try:
@@ -68,23 +64,20 @@ class LineFile:
     """A new file with one record per line: JSON, or other bytes without line breaks.
 
     If its block ends without an error, the file gets its name; otherwise it is removed.
-
-    Args:
-        path: local or `gs://`; its folder must exist.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = os.fspath(path)
         self._file = written_whole(self.path)
         self._digest = hashlib.sha256()
         self._records = self._bytes = 0
         self._index = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._stream = self._file.__enter__()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> bool | None:
         return self._file.__exit__(*error)
 
     def write(self, *records: bytes) -> None:
@@ -94,7 +87,7 @@ class LineFile:
             begin = self._bytes + len(data)
             if not self._index or begin - self._index[-1][1] >= INDEX_BYTES:
                 self._index.append([self._records, begin])
-            data += self._framed(record)
+            data += self._frame(record)
             self._records += 1
         self._stream.write(bytes(data))
         self._digest.update(data)
@@ -116,14 +109,14 @@ class LineFile:
             "index": self._index or [[0, 0]],
         }
 
-    def _framed(self, record):
+    def _frame(self, record: bytes) -> bytes:
         return record + b"\n"
 
 
 class RecordFile(LineFile):
     """A new TFRecord file."""
 
-    def _framed(self, record):
+    def _frame(self, record: bytes) -> bytes:
         length = LENGTH.pack(len(record))
         crcs = CRC.pack(masked_crc(length)), CRC.pack(masked_crc(record))
         return b"".join([length, crcs[0], record, crcs[1]])
@@ -132,12 +125,8 @@ class RecordFile(LineFile):
 def to_example(features: dict[str, Any]) -> bytes:
     """Serializes a `tf.train.Example`; equal features give equal bytes.
 
-    Args:
-        features: bytes, str, or a number or array of integers, booleans or floats. Arrays are
-            flattened; integers and booleans are stored as int64, floats as float32.
-
-    Raises:
-        TypeError: a value is of another kind.
+    A feature is bytes, str, or a number or array, which is flattened: integers and booleans are
+    stored as int64, floats as float32.
     """
     import numpy as np
     import tensorflow as tf
@@ -168,14 +157,7 @@ def write_shards(
     """Writes examples to the files `PREFIX-00000-of-00004` and so on, one to each in turn.
 
     The files get their names when all of them are whole, and the manifest comes last: a killed run
-    leaves nothing that looks finished.
-
-    Args:
-        prefix: local or `gs://`; its folder is made.
-        kind, settings, **manifest: what the manifest says, see `shard_manifest.write_manifest`.
-
-    Returns:
-        How many examples were written.
+    leaves nothing that looks finished. Returns how many examples were written.
     """
     import tensorflow as tf
 

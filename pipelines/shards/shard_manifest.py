@@ -40,12 +40,7 @@ def write_manifest(
     counts: dict[str, int] | None = None,
     damaged: Iterable[dict] = (),
 ) -> None:
-    """Writes the manifest of a data set.
-
-    Args:
-        entries: the `entry` of each shard's file in order, see `shard_files`.
-        counts: besides the number of records.
-    """
+    """Writes the manifest of a data set from the `LineFile.entry` of each shard, in order."""
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -63,11 +58,7 @@ def write_manifest(
 
 
 def read_manifest(prefix: str | os.PathLike) -> dict | None:
-    """Reads the manifest of the shards of a prefix, local or `gs://`; None where there is none.
-
-    Raises:
-        ValueError: it is damaged, or of another version.
-    """
+    """Reads the manifest of the shards of a prefix, local or `gs://`; None where there is none."""
     import tensorflow as tf
 
     path = manifest_path(prefix)

@@ -37,12 +37,13 @@ MIN_BLOCK = 8  # records: fewer would always come in the same window together
 
 
 Context = tf.distribute.InputContext | None
+index_shuffle: Any = tf.random.experimental.index_shuffle  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class ShuffledRecords:
     """The elements of one host; `shard` is the number of hosts and the index of this one."""
 
-    def __init__(self, records: RecordFiles, seed: int, shard: tuple[int, int] = (1, 0)):
+    def __init__(self, records: RecordFiles, seed: int, shard: tuple[int, int] = (1, 0)) -> None:
         self._records, self._count, self._seed = records, records.count, seed
         self._hosts, self._host = shard
         self._step = math.gcd(self._hosts, LANES)  # from one lane of this host to its next
@@ -58,8 +59,7 @@ class ShuffledRecords:
     def elements(self, start: int = 0) -> tf.data.Dataset:
         """The host's share of the endless stream: (number of the element, serialized record).
 
-        Args:
-            start: the first element, counted over all hosts and epochs.
+        The first is element `start`, counted over all hosts and epochs.
         """
         first_epoch, offset = divmod(start, self._count)
         first_window = min(offset // (LANES * self._block), self._windows)
@@ -68,10 +68,10 @@ class ShuffledRecords:
         rows = offset // LANES if first_window < self._windows else 0
         passed = rows * LANES if first_window < self._windows else offset
 
-        def epoch_stream(epoch):
+        def epoch_stream(epoch: tf.Tensor) -> tf.data.Dataset:
             is_first = epoch == first_epoch
 
-            def window_stream(window):
+            def window_stream(window: tf.Tensor) -> tf.data.Dataset:
                 enters = is_first & (window == first_window)
                 return self._window(epoch, window, tf.where(enters, np.int64(rows), 0))
 
@@ -83,7 +83,9 @@ class ShuffledRecords:
 
         stream = tf.data.Dataset.range(first_epoch, 2**62).flat_map(epoch_stream)
         if self._hosts > 1:
-            stream = stream.filter(lambda number, _: number % self._hosts == self._host)
+            stream = stream.filter(  # pyright: ignore[reportCallIssue]
+                lambda number, _: number % self._hosts == self._host  # pyright: ignore[reportArgumentType]
+            )
         entered = start - offset + passed
         first = entered + (self._host - entered) % self._hosts
         stream = stream.skip(len(range(first, start, self._hosts)))
@@ -100,16 +102,16 @@ class ShuffledRecords:
         places = order.elements(start).take(count).as_numpy_iterator()
         return ["{}:{}".format(*self._records.locate(int(place))) for _, place in places]
 
-    def _window(self, epoch, window, rows):
+    def _window(self, epoch: tf.Tensor, window: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
         """One block of each lane of this host, row by row, without the first `rows`."""
         begin = epoch * self._count + window * LANES * self._block  # number of the first element
         # The first place in a row that belongs to this host.
-        first_column = (self._host - epoch * self._count) % self._step
+        first_column = tf.math.floormod(self._host - epoch * self._count, self._step)
 
-        def block(column):
-            lane = (begin + column) % LANES
+        def block(column: tf.Tensor) -> tf.data.Dataset:
+            lane = tf.math.floormod(begin + column, LANES)
             key = _key(self._seed, epoch, lane)
-            place = tf.random.experimental.index_shuffle(window, key, self._windows - 1)
+            place = index_shuffle(window, key, self._windows - 1)
             records = self._read((place * LANES + lane) * self._block, self._block)
             return _shuffled(records, self._block, key + window).skip(rows)
 
@@ -120,21 +122,21 @@ class ShuffledRecords:
             deterministic=True,
         )
 
-        def numbers_of_row(row):
+        def numbers_of_row(row: tf.Tensor) -> tf.data.Dataset:
             row = begin + row * LANES
             return tf.data.Dataset.range(row + first_column, row + LANES, self._step)
 
         numbers = tf.data.Dataset.range(rows, self._block).flat_map(numbers_of_row)
         return tf.data.Dataset.zip(numbers, elements)
 
-    def _last_records(self, epoch, passed):
+    def _last_records(self, epoch: tf.Tensor, passed: tf.Tensor) -> tf.data.Dataset:
         """The records that fill no window, for every host, without the first `passed`."""
         begin = self._windows * LANES * self._block
         count = self._count - begin
         records = _shuffled(self._read(begin, count), count, _key(self._seed, epoch, LANES))
         return records.skip(passed).enumerate(epoch * self._count + begin + passed)
 
-    def _loaded(self, records):
+    def _loaded(self, records: RecordFiles) -> tf.Tensor:
         """The records of this host's blocks, and those that fill no window, as one tensor."""
         block, blocks = self._block, self._windows * LANES
         count = blocks // self._step * block + self._count - blocks * block
@@ -144,39 +146,40 @@ class ShuffledRecords:
         stream = stream.concatenate(records.reader(blocks * block, self._count - blocks * block))
         return stream.batch(count).get_single_element()
 
-    def _memory_reader(self, memory):
+    def _memory_reader(self, memory: tf.Tensor) -> Callable[[Any, Any], tf.data.Dataset]:
         """Like `RecordFiles.reader`, for one block or for what follows the last block."""
         block, blocks = self._block, self._windows * LANES
 
-        def read(begin, count):
+        def read(begin: Any, count: Any) -> tf.data.Dataset:
             own = tf.minimum(tf.cast(begin, tf.int64) // block, blocks) // self._step * block
             return tf.data.Dataset.from_tensor_slices(memory[own : own + count])
 
         return read
 
 
-def _key(seed, epoch, lane):
+def _key(seed: int, epoch: tf.Tensor, lane: Any) -> tf.Tensor:
     """Two independent random numbers for a lane of an epoch."""
     numbers = tf.stack([tf.cast(seed, tf.int64), epoch * (LANES + 1) + lane])
     return tf.random.stateless_uniform((2,), numbers, 1, 2**61, dtype=tf.int64)
 
 
-def _shuffled(stream, buffer_size, key):
+def _shuffled(stream: tf.data.Dataset, buffer_size: int, key: tf.Tensor) -> tf.data.Dataset:
     """`stream.shuffle` with a seed that may be a tensor.
 
     `Dataset.shuffle` mixes in TensorFlow's global seed, and takes no tensor as seed if that is
     set; the operation beneath it does.
     """
+    spec: Any = stream.element_spec
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(stream),
         buffer_size=tf.constant(max(buffer_size, 1), tf.int64),
         seed=key[0],
         seed2=key[1],
         reshuffle_each_iteration=False,
-        output_types=[stream.element_spec.dtype],
+        output_types=[spec.dtype],
         output_shapes=[()],
     )
-    return tf.data.experimental.from_variant(variant, stream.element_spec)
+    return tf.data.experimental.from_variant(variant, spec)
 
 
 def shard(context: Context) -> tuple[int, int]:
@@ -185,11 +188,7 @@ def shard(context: Context) -> tuple[int, int]:
 
 
 def share(global_batch: int, context: Context) -> int:
-    """The size of one replica's batch, of `global_batch` examples over all replicas.
-
-    Raises:
-        ValueError: the replicas cannot share the batch evenly.
-    """
+    """The size of one replica's batch, of `global_batch` examples over all replicas."""
     return global_batch if context is None else context.get_per_replica_batch_size(global_batch)
 
 
@@ -205,21 +204,18 @@ def one_pass(
     """A host's share of batches that hold every example once, padded with empty examples.
 
     Args:
-        read: function of (begin, end) that returns those examples, dicts.
-        count: how many examples there are.
+        read: function of (begin, end) that returns those of the `count` examples, dicts.
         batch: examples per step over all replicas.
         steps: how many batches there are, over all hosts.
         weight_name: the field for an example's weight: 1.0, or 0.0 if it is empty.
         **empties: values that an empty example has instead of zeros.
-
-    Returns:
-        Dicts, each a replica's batch.
     """
     hosts, host = shard(context)
     size = steps * batch // hosts
     begin, end = (min(place * size, count) for place in (host, host + 1))
     stream = read(begin, end)
-    empty = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in stream.element_spec.items()}
+    specs: Any = stream.element_spec
+    empty = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}
     for name, value in empties.items():
         empty[name] = tf.cast(value, empty[name].dtype)
     filling = tf.data.Dataset.from_tensors({**empty, weight_name: 0.0}).repeat()
@@ -228,10 +224,7 @@ def one_pass(
 
 
 def host_stream(stream: tf.data.Dataset) -> tf.data.Dataset:
-    """Marks a host's own stream as divided among hosts: TensorFlow must not divide it again.
-
-    It is deterministic and prefetched.
-    """
+    """Marks a host's own stream as divided among hosts: TensorFlow must not divide it again."""
     options = tf.data.Options()
     options.deterministic = True
     # Its thread looks for better settings at intervals of up to a minute, and ending the stream may

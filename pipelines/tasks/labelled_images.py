@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,7 @@ from pipelines.images import image_sources, jpeg
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_sources import WHOLE_FILE, ImageList, entry_file, entry_name, read_entry
 from pipelines.images.image_views import ImageViews
-from pipelines.shards.streams import host_stream, one_pass, shard, share
+from pipelines.shards.streams import host_stream, index_shuffle, one_pass, shard, share
 from pipelines.tasks.labelled_rows import image_columns, numbered, whole_rows
 from pipelines.tasks.tables import Table
 
@@ -30,59 +31,40 @@ _SAMPLED_BYTES = 1 << 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ListedImages:
-    """Images that are found by their place in a list.
+    """Images by their place in a list: files of a folder or a table, or cells of a table."""
 
-    They are the files of a folder with one folder per class, those that a table names, or encoded
-    in the cells of a table.
-
-    Attributes:
-        images: in the order of evaluation; of cells, its source is the table and its names are the
-            rows.
-        cells: the encoded images, in memory; None for files.
-    """
-
-    images: ImageList
-    cells: list[bytes] | None = None
+    images: ImageList  # in the order of evaluation; of cells: the table and its rows
+    cells: list[bytes] | None = None  # encoded, in memory; None for files
 
     @classmethod
     def find(
         cls, folder: str, classes: list[str] | None = None
     ) -> tuple["ListedImages", list[str]]:
-        """Lists a folder, local or `gs://`, and shuffles the list once, always in the same way.
+        """Lists a folder, local or `gs://`; returns also the classes.
 
-        So any part of the list is a random sample.
-
-        Args:
-            classes: those of the training images, if they are known.
-
-        Returns:
-            The images, and the names of the classes.
-
-        Raises:
-            ValueError: there are no images, or there is a class that is not among `classes`.
+        The list is shuffled once, always in the same way, so any part of it is a random sample.
         """
         images, classes = image_sources.list_folder(folder, classes)
-        return cls(images.shuffled(seed=0)), classes
+        return cls(images.shuffle(seed=0)), classes
 
     @property
     def count(self) -> int:
-        """How many images there are."""
         return len(self.images)
 
     @property
     def known_labels(self) -> np.ndarray:
-        """Their labels, int32."""
+        """Labels, int32."""
         return self.images.entries["label"]
 
     @functools.cached_property
     def sha256(self) -> str:
-        """SHA-256 of all labels, of the names or sizes, and of the size and ends of 1,000."""
+        """Of all labels, of the names or sizes, and of the size and ends of 1,000 images."""
         sampled = range(0, self.count, -(-self.count // _SAMPLED_FILES))
         if self.cells is None:
             digest = hashlib.sha256(self.images.digest().encode())
             with concurrent.futures.ThreadPoolExecutor(_FILE_THREADS) as threads:
-                for of_file in threads.map(sampled_digest, map(self.where, sampled)):
-                    digest.update(of_file.encode())
+                for one in threads.map(sampled_digest, map(self.where, sampled)):
+                    digest.update(one.encode())
             return digest.hexdigest()
         digest = hashlib.sha256(self.known_labels.tobytes())
         digest.update(self.images.entries["size"].tobytes())
@@ -102,7 +84,6 @@ class ListedImages:
         return f"{self.images.source}, row {self.name(place)}"
 
     def encoded(self, place: int) -> bytes:
-        """An encoded image."""
         if self.cells is None:
             return read_entry(self.images.source, self.images.entries[place])
         return self.cells[place]
@@ -116,17 +97,16 @@ class ListedImages:
     def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
         """The endless shuffled stream of a host: (number, place in the list).
 
-        Args:
-            start: the index of the first element, over all hosts.
-            shard: number of hosts, index of this one.
+        `start` is counted over all hosts; `shard` is (number of hosts, index of this one).
         """
         hosts, host = shard
         first = start + (host - start) % hosts
 
-        def element(number):
-            epoch, place = number // self.count, number % self.count
-            key = tf.random.stateless_uniform((2,), [seed, epoch], 1, 2**61, dtype=tf.int64)
-            return number, tf.random.experimental.index_shuffle(place, key, self.count - 1)
+        def element(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            epoch, place = number // self.count, tf.math.floormod(number, self.count)
+            key = tf.stack([tf.cast(seed, tf.int64), epoch])
+            key = tf.random.stateless_uniform((2,), key, 1, 2**61, dtype=tf.int64)
+            return number, index_shuffle(place, key, self.count - 1)
 
         return tf.data.Dataset.range(first, 2**62, hosts).map(element)
 
@@ -140,12 +120,12 @@ class ListedImages:
         column = "path" if self.cells is None else "row"
         return ({column: self.name(place)} for place in range(self.count))
 
-    def in_order(self, begin: int, end: int) -> tf.data.Dataset:
+    def in_order(self, begin: int, end: int | None) -> tf.data.Dataset:
         """Places from `begin` to `end`, excluded, in the order of the list: int64."""
-        return tf.data.Dataset.range(begin, end)
+        return tf.data.Dataset.range(begin, self.count if end is None else end)
 
     @functools.cached_property
-    def _tensors(self):
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Labels, and of files the paths."""
         paths = [] if self.cells else [os.fsencode(self.where(n)) for n in range(self.count)]
         with tf.init_scope():  # it may first be requested while a graph is being built
@@ -181,31 +161,26 @@ def read_images(
     classes: list[str] | None = None,
     skip_damaged: int = 0,
 ) -> tuple[ListedImages, list[str], int]:
-    """Reads the images, or their paths, and the classes of the tables that a split consists of.
+    """Reads the images, or their paths, and the classes of the tables of a split.
 
-    Paths are relative to the folder of their table. The images are shuffled once, always in the
-    same way, so that any part of them is a random sample.
+    Paths are relative to the folder of the tables. The images are shuffled once, always in the same
+    way, so that any part of them is a random sample.
 
     Args:
-        tables: at least one, of one folder.
         image_column, label_column: empty for the usual names.
         classes: those of the training images, if they are known.
         skip_damaged: how many rows that are damaged or have no label may be left out.
 
     Returns:
         The images, the names of the classes, and how many rows were left out.
-
-    Raises:
-        ValueError: a column is missing, a row is damaged, a file is missing, there is no image, or
-            there is a class that is not among `classes`.
     """
     source = tables[0].path
     folder = os.path.dirname(source)
 
-    def columns(table):
+    def columns(table: Table) -> list[str]:
         return image_columns(table, image_column, label_column)
 
-    def problem(table, values):
+    def problem(table: Table, values: list[Any]) -> str:
         [image] = values
         if not image:
             return "the image is empty"
@@ -221,43 +196,36 @@ def read_images(
     if isinstance(images[0], bytes):
         entries = [(labels[n], str(rows[n][1].number), 0, len(images[n])) for n in order]
         cells = [images[n] for n in order]
-        return ListedImages(ImageList.of(source, entries), cells), classes, left_out
+        return ListedImages(ImageList.from_rows(source, entries), cells), classes, left_out
     # Relative to the table, so that both may be moved.
     below = os.path.join(folder, "") if folder else ""
     paths = [os.path.join(folder, image).removeprefix(below) for image in images]
     entries = [(labels[n], paths[n], 0, WHOLE_FILE) for n in order]
-    return ListedImages(ImageList.of(folder, entries)), classes, left_out
+    return ListedImages(ImageList.from_rows(folder, entries)), classes, left_out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images with labels from 0, for training and for evaluation.
-
-    Attributes:
-        store: where they are.
-        views: how they are cropped, augmented and mixed.
-    """
+    """Images with labels from 0, for training and for evaluation."""
 
     store: ListedImages | ImageRecordFiles
     views: ImageViews
 
     @property
     def count(self) -> int:
-        """How many images there are."""
         return self.store.count
 
     @property
     def sha256(self) -> str:
-        """Identifies the images."""
         return self.store.sha256
 
     def class_counts(self, classes: int) -> np.ndarray | None:
-        """How many images of each class there are; None for records, which would be read."""
+        """Images of each class; None for records, all of which would have to be read."""
         labels = self.store.known_labels
         return None if labels is None else np.bincount(labels, minlength=classes)
 
     def descriptions(self) -> Iterator[dict[str, str]]:
-        """What identifies each image; bytes of a name that are not UTF-8 are escaped."""
+        """What identifies each image."""
         for about in self.store.descriptions():
             yield {key: printable(name) for key, name in about.items()}
 
@@ -272,17 +240,10 @@ class LabelledImages:
         batch: int,
         context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
-        """Endless dataset of batches from a step on.
+        """Endless dataset of batches from a step on, `batch` images over all replicas.
 
-        Every image comes once per epoch, in an order that depends on (seed, epoch) alone.
-
-        Args:
-            step: of the first batch.
-            batch: images per step over all replicas.
-
-        Returns:
-            Dicts of `images` and `labels` and, if images are mixed, `mix_labels` and `mix_weights`;
-            see `image_views.ImageViews.training`.
+        Every image comes once per epoch, in an order that depends on (seed, epoch) alone. Names are
+        those of `ImageViews.training` without `image_`.
         """
         stream = self.views.training(
             self.store, seed, step * batch, share(batch, context), shard(context)
@@ -294,17 +255,13 @@ class LabelledImages:
     def evaluation(
         self, batch: int, context: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset:
-        """A host's share of the images, each once.
+        """A host's share of the images, each once, `batch` over all replicas.
 
-        Args:
-            batch: images per step over all replicas.
-
-        Returns:
-            Dicts of `images`, `labels`, `numbers` (their indices, -1 where the last batch is
-            padded) and `weights` (0 there).
+        Dicts of `images`, `labels`, `numbers` (their indices, -1 where the last batch is padded)
+        and `weights` (0 there).
         """
 
-        def read(begin, end):
+        def read(begin: int, end: int) -> tf.data.Dataset:
             stream = self.views.validation(self.store, begin, end)
             numbers = tf.data.Dataset.range(begin, end, output_type=tf.int32)
             return tf.data.Dataset.zip(stream, numbers).map(
@@ -324,11 +281,7 @@ class LabelledImages:
 
 
 def require_batch(images: LabelledImages, batch: int, source: str) -> None:
-    """Refuses fewer images than one step takes.
-
-    Raises:
-        ValueError: names `source`, where they come from.
-    """
+    """Refuses fewer images than one step takes."""
     if images.count < batch:
         raise ValueError(
             f"{source}: holds {images.count:,} training images, fewer than one step takes (batch "

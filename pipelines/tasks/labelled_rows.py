@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from pipelines.command_line import say
 from pipelines.tasks.tables import Row, Table
@@ -37,29 +38,22 @@ IMAGES = [
 
 @dataclasses.dataclass(frozen=True)
 class LabelledRows:
-    """Sentences, or pairs of them, and the names of their classes.
+    """Sentences, or pairs of them, and the names of their classes."""
 
-    Attributes:
-        source: where they come from, for messages.
-        second: None where there are single sentences.
-        left_out: how many rows are damaged or have no label.
-        places: where in the source each is: its line or row.
-        sentence_columns, label_column: the columns that were read; empty if not a table.
-    """
-
-    source: str
+    source: str  # for messages
     first: tuple[str, ...]
     second: tuple[str, ...] | None
     labels: tuple[str, ...]
-    left_out: int = 0
-    places: tuple[str, ...] = ()
+    left_out: int = 0  # rows that are damaged or have no label
+    places: tuple[str, ...] = ()  # the line or row of each
+    # Those that were read, of a table.
     sentence_columns: tuple[str, ...] = ()
     label_column: str = ""
 
     def part(self, indices: Iterable[int]) -> "LabelledRows":
         """Some of the rows, in the order of `indices`."""
 
-        def some(values):
+        def some(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
             return tuple(values[index] for index in indices) if values else values
 
         names = ("first", "second", "labels", "places")
@@ -79,37 +73,30 @@ def read_rows(
     label_column: str = "",
     skip_damaged: int = 0,
 ) -> LabelledRows:
-    """Reads the sentences and classes of the tables that a split consists of.
+    """Reads the sentences and classes of the tables of a split, which have the same columns.
 
     Args:
-        tables: at least one; all have the columns of the first.
         sentence_columns: one or two names, or empty for the usual ones.
         label_column: empty for the usual one.
         skip_damaged: how many rows that are damaged or have no label may be left out.
-
-    Returns:
-        The rows; the places hold the file as well if there are several tables.
-
-    Raises:
-        ValueError: a column is missing, a row is damaged or has no label, or there is no row.
     """
     sentences, label = _text_columns(tables[0], sentence_columns, label_column)
 
-    def columns(table):
+    def columns(table: Table) -> list[str]:
         _text_columns(table, sentences, label)  # refuses a table that lacks one
         return [*sentences, label]
 
-    def problem(table, texts):
+    def problem(table: Table, texts: list[Any]) -> str:
         empty = [name for name, text in zip(sentences, texts, strict=True) if text is None]
         return f"{empty[0]!r} is empty" if empty else ""
 
-    found, left_out = whole_rows(tables, columns, problem, skip_damaged)
-    fields = ([value.strip() for value in row.values] for _, row in found)
+    rows, left_out = whole_rows(tables, columns, problem, skip_damaged)
+    fields = ([value.strip() for value in row.values] for _, row in rows)
     *texts, labels = map(tuple, zip(*fields, strict=True))
-    source, places = tables[0].path, (str(row.number) for _, row in found)
+    source, places = tables[0].path, (str(row.number) for _, row in rows)
     if len(tables) > 1:
         source += f" and {len(tables) - 1} more"
-        places = (f"{os.path.basename(table.path)}:{row.number}" for table, row in found)
+        places = (f"{os.path.basename(table.path)}:{row.number}" for table, row in rows)
     second = texts[1] if len(texts) > 1 else None
     rest = left_out, tuple(places), tuple(sentences), label
     return LabelledRows(source, texts[0], second, labels, *rest)
@@ -124,13 +111,9 @@ def whole_rows(
     """The rows that are whole and have a label, each with its table, and how many are left out.
 
     Args:
-        tables: at least one.
         columns: names the columns of a table to read, the label's last.
         problem: says what is wrong with the values before the label; empty if nothing is.
         skip_damaged: how many rows may be left out.
-
-    Raises:
-        ValueError: there are more, or none is whole.
     """
     whole, left_out = [], 0
     for table in tables:
@@ -149,7 +132,7 @@ def whole_rows(
     return whole, left_out
 
 
-def _problem(label):
+def _problem(label: Any) -> str:
     """What is wrong with a label; a class without a name would be trained."""
     if isinstance(label, str) and label.strip() and label.strip().isprintable():
         return ""
@@ -159,11 +142,7 @@ def _problem(label):
 def numbered(
     labels: Sequence[str], classes: list[str] | None, source: str
 ) -> tuple[list[int], list[str]]:
-    """The class numbers of labels, and the classes: those of the labels unless they are given.
-
-    Raises:
-        ValueError: a label is not among `classes`; names `source`, where they come from.
-    """
+    """The class numbers of labels, and the classes: those of the labels unless they are given."""
     classes = sorted(set(labels), key=_class_order) if classes is None else classes
     numbers = {name: number for number, name in enumerate(classes)}
     for label in labels:
@@ -175,13 +154,15 @@ def numbered(
     return [numbers[label] for label in labels], classes
 
 
-def _class_order(name):
+def _class_order(name: str) -> tuple[bool, int, str]:
     """Sort key for the names of classes: numbers by value, and before words."""
     is_number = re.fullmatch("-?[0-9]{1,4300}", name) is not None  # Python reads no longer ones
     return not is_number, int(name) if is_number else 0, name
 
 
-def _text_columns(table, sentence_columns=(), label_column=""):
+def _text_columns(
+    table: Table, sentence_columns: Sequence[str] = (), label_column: str = ""
+) -> tuple[list[str], str]:
     """The columns of sentences, one or two, and of classes; empty arguments mean the usual names.
 
     If there are two columns, and only one of the two roles has a usual name, the other column takes
@@ -202,11 +183,7 @@ def _text_columns(table, sentence_columns=(), label_column=""):
 
 
 def image_columns(table: Table, image_column: str = "", label_column: str = "") -> list[str]:
-    """The columns of images and of classes; empty arguments mean the usual names.
-
-    Raises:
-        ValueError: a column is missing.
-    """
+    """The columns of images and of classes; empty arguments mean the usual names."""
     usual = [[name] for name in table.image_columns] or IMAGES
     wanted = [image_column] if image_column else []
     [image] = find_columns(table, wanted, usual, "data.image_column")
@@ -220,21 +197,17 @@ def find_columns(
 ) -> list[str]:
     """The wanted columns, or if none is named the first usual ones that are all present.
 
-    Args:
-        setting: where the user may name them, for the message.
-
-    Raises:
-        ValueError: a column is missing.
+    `setting` is where the user may name them.
     """
-    found = list(wanted) or usual_columns(table.columns, usual)
-    missing = [repr(name) for name in found if name not in table.columns]
-    if missing or not found:
+    columns = list(wanted) or usual_columns(table.columns, usual)
+    missing = [repr(name) for name in columns if name not in table.columns]
+    if missing or not columns:
         known = ", ".join(" + ".join(names) for names in usual)
         raise ValueError(
             f"{table.path}: has {f'no column {missing[0]}' if missing else f'none of {known}'} but "
             f"{', '.join(table.columns)}; name one of these in {setting}"
         )
-    return found
+    return columns
 
 
 def usual_columns(columns: Sequence[str], usual: Iterable[Sequence[str]]) -> list[str]:

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.cores import available_cores
-from pipelines.shards.streams import host_stream, shard, share
+from pipelines.shards.streams import Context, host_stream, shard, share
 from pipelines.tasks.labelled_rows import LabelledRows
 from pipelines.text.wordpiece import PAD
 
@@ -19,43 +19,29 @@ _TEXTS_PER_CALL = 8_192
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelledTexts:
-    """Tokenized texts `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, and their labels.
+    """Tokenized texts `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, and their labels."""
 
-    Attributes:
-        tokens: int32 array, the ids of all texts, one after another.
-        starts: int64 array `(count + 1,)`, where each text begins in `tokens`; last, their end.
-        first_lengths: int32 array `(count,)`, tokens of segment A with its two special tokens.
-        labels: int32 array `(count,)`.
-        pad: int, the id of padding.
-        bucket_boundaries: tuple of int, the lengths that a batch may be padded to, ascending; no
-            text is longer than the last.
-        rows: `LabelledRows`, the texts themselves; None if they are not known.
-    """
-
-    tokens: np.ndarray
-    starts: np.ndarray
-    first_lengths: np.ndarray
-    labels: np.ndarray
-    pad: int
-    bucket_boundaries: tuple[int, ...]
-    rows: LabelledRows | None = None
+    tokens: np.ndarray  # int32, the ids of all texts, one after another
+    starts: np.ndarray  # int64 `(count + 1,)`, where each text begins in `tokens`; last, their end
+    first_lengths: np.ndarray  # int32, tokens of segment A with its two special tokens
+    labels: np.ndarray  # int32
+    pad: int  # the id of padding
+    bucket_boundaries: tuple[int, ...]  # the lengths that a batch may be padded to, ascending
+    rows: LabelledRows | None = None  # the texts themselves, if they are known
 
     @classmethod
-    def encode(cls, first, second, labels, vocabulary, bucket_boundaries, lower_case=True):
+    def encode(
+        cls,
+        first: Sequence[str],
+        second: Sequence[str] | None,
+        labels: Sequence[int] | np.ndarray,
+        vocabulary: list[str],
+        bucket_boundaries: Sequence[int],
+        lower_case: bool = True,
+    ) -> "LabelledTexts":
         """Tokenizes texts with WordPiece and truncates them to the longest bucket.
 
         The longer text of a pair loses tokens from its end, one by one, as in BERT.
-
-        Args:
-            first: sequence of str.
-            second: sequence of str, or None.
-            labels: sequence of int.
-            vocabulary: list of str.
-            bucket_boundaries: ascending ints.
-            lower_case: bool, as when the vocabulary was learned.
-
-        Returns:
-            `LabelledTexts`.
         """
         from pipelines.text.tokenization import TextEncoder  # slow to load; images need none
 
@@ -83,12 +69,11 @@ class LabelledTexts:
 
     @property
     def count(self) -> int:
-        """How many texts there are."""
         return len(self.labels)
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Identifies the texts: SHA-256 of all tokens, lengths and labels."""
+        """Of all tokens, lengths and labels."""
         digest = hashlib.sha256()
         for array in (self.tokens, self.starts, self.first_lengths, self.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -101,10 +86,10 @@ class LabelledTexts:
 
     def part(self, indices: np.ndarray) -> "LabelledTexts":
         """Some of the texts, in the order of `indices`."""
-        places = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
+        spans = [slice(self.starts[i], self.starts[i + 1]) for i in indices]
         return dataclasses.replace(
             self,
-            tokens=self.tokens[np.concatenate(places)],
+            tokens=np.concatenate([self.tokens[span] for span in spans]),
             starts=np.concatenate([[0], np.cumsum(self.lengths[indices])]).astype(np.int64),
             first_lengths=self.first_lengths[indices],
             labels=self.labels[indices],
@@ -112,27 +97,19 @@ class LabelledTexts:
         )
 
     def class_counts(self, classes: int) -> np.ndarray:
-        """How many texts of each class there are: int array `(classes,)`."""
+        """How many texts of each class there are."""
         return np.bincount(self.labels, minlength=classes)
 
     def descriptions(self) -> Iterator[dict[str, str]]:
         """What identifies each text."""
         return iter(({},) * self.count) if self.rows is None else self.rows.descriptions()
 
-    def training_plan(self, seed, steps, batch):
-        """Which texts the steps of a run take: every text once per epoch, in random order.
+    def training_plan(self, seed: int, steps: int, batch: int) -> np.ndarray:
+        """Which texts the steps of a run take: int32 `(steps, batch)` of indices.
 
+        Every text comes once per epoch, in random order; epochs follow each other without a gap.
         The texts of `POOL` batches at a time are sorted by length and divided into batches again,
         so that the texts of a batch are about equally long. These batches come in random order.
-        Epochs follow each other without a gap.
-
-        Args:
-            seed: int.
-            steps: int.
-            batch: int, texts per step over all replicas.
-
-        Returns:
-            int32 array `(steps, batch)` of indices.
         """
         epochs = -(-steps * batch // self.count)
         order = np.concatenate(
@@ -149,63 +126,44 @@ class LabelledTexts:
             plan[begin : begin + POOL] = pool[mixed]
         return plan
 
-    def evaluation_plan(self, batch):
-        """Every text once, sorted by length.
-
-        Args:
-            batch: int, texts per step over all replicas.
-
-        Returns:
-            int32 array `(steps, batch)` of indices; the last batch is filled with -1.
-        """
+    def evaluation_plan(self, batch: int) -> np.ndarray:
+        """Every text once, sorted by length: int32 `(steps, batch)`, filled with -1 at the end."""
         order = np.argsort(self.lengths, kind="stable").astype(np.int32)
         filling = np.full(-self.count % batch, -1, np.int32)
         return np.concatenate([order, filling]).reshape(-1, batch)
 
-    def batch_lengths(self, plan):
-        """The lengths that the batches of a plan are padded to.
-
-        Args:
-            plan: int array `(steps, batch)` of indices; -1 is an empty place.
-
-        Returns:
-            int32 array `(steps,)`.
-        """
+    def batch_lengths(self, plan: np.ndarray) -> np.ndarray:
+        """The lengths that the batches of a plan are padded to: int32 `(steps,)`."""
         longest = np.append(self.lengths, 0)[plan].max(axis=1)
         return np.array(self.bucket_boundaries, np.int32)[
             np.searchsorted(self.bucket_boundaries, longest)
         ]
 
-    def evaluation(self, batch: int, context=None) -> tf.data.Dataset:
+    def evaluation(self, batch: int, context: Context = None) -> tf.data.Dataset:
         """Each text once, or a host's share of them, as from `batches`."""
         return self.batches(self.evaluation_plan(batch), context=context)
 
-    def batches(self, plan, first_step=0, context=None):
-        """Dataset of the batches of a plan, or of a host's share of them, every H-th text.
+    def batches(
+        self, plan: np.ndarray, first_step: int = 0, context: Context = None
+    ) -> tf.data.Dataset:
+        """The batches of a plan, `(steps, batch)` indices, or a host's share, every H-th text.
 
-        Args:
-            plan: int array `(steps, batch)` of indices; -1 is an empty place.
-            first_step: int.
-            context: `tf.distribute.InputContext`, or None.
-
-        Returns:
-            `tf.data.Dataset` of dicts: `token_ids`, `segment_ids` and `padding_mask`
-            `(share, length)`, `labels`, `numbers` (the indices) `(share,)` int32, and `weights`
-            `(share,)` float32, 0 for an empty place. The length is that of the whole batch's
-            bucket, on every replica.
+        Dicts of int32 `token_ids`, `segment_ids` and `padding_mask` `(share, length)`, `labels` and
+        `numbers` (the indices; -1 is an empty place) `(share,)`, and float32 `weights`, 0 for an
+        empty place. The length is that of the whole batch's bucket, on every replica.
         """
         hosts, host = shard(context)
         size = share(plan.shape[1], context)
         shares = plan.shape[1] // size // hosts  # of this host, in each step
         bucket = self.batch_lengths(plan)
-        plan, bucket = tf.constant(plan, tf.int32), tf.constant(bucket)
+        indices, bucket = tf.constant(plan, tf.int32), tf.constant(bucket)
         tokens, labels = tf.constant(self.tokens), tf.constant(self.labels)
         starts, ends = tf.constant(self.starts[:-1]), tf.constant(self.starts[1:])
         firsts = tf.constant(self.first_lengths)
 
-        def share_of(place):
+        def share_of(place: tf.Tensor) -> dict[str, tf.Tensor]:
             step, own = place // shares, place % shares
-            of_host = plan[step, host::hosts]
+            of_host = indices[step, host::hosts]
             numbers = tf.ensure_shape(of_host[own * size : (own + 1) * size], (size,))
             there = numbers >= 0
             known = tf.maximum(numbers, 0)

@@ -13,6 +13,7 @@ For local data, all this is found without TensorFlow, so that a wrong path is re
 import dataclasses
 import os
 import re
+from types import ModuleType
 
 from pipelines.images import SUFFIXES as IMAGE_SUFFIXES
 from pipelines.tasks import labelled_rows
@@ -35,17 +36,12 @@ USUAL_NAMES = frozenset(name for names in _NAMES.values() for name in names)
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a split lies.
-
-    Attributes:
-        form: `folders`, `records`, `tables` or `saved`.
-        paths: a folder; a pattern of files; tables; a data set's folder.
-    """
+    """Where a split lies."""
 
     form: str
-    paths: tuple[str, ...]
+    paths: tuple[str, ...]  # a folder; a pattern of files; tables; a data set's folder
 
-    def __str__(self):
+    def __str__(self) -> str:
         return ", ".join(self.paths)
 
     def tables(self) -> list[Table]:
@@ -67,31 +63,21 @@ def find_splits(
 
     Returns:
         The place of each split, `train` first; empty if TFDS' data folder has no own data.
-
-    Raises:
-        ValueError: something is missing or ambiguous.
     """
     files = files or {}
     for path in (data_dir, *files.values()):
-        if path and not _files(path).exists(path):
+        if path and not _exists(path):
             raise ValueError(f"{path}: no such file or folder")
-    found = _in_folder(data_dir, anything) if data_dir else {}
-    found |= {split: _of_one_split(path) for split, path in files.items()}
-    if anything and not found:
+    places = _in_folder(data_dir, anything) if data_dir else {}
+    places |= {split: _of_one_split(path) for split, path in files.items()}
+    if anything and not places:
         nothing = "no data are given: neither data_dir nor train"
         raise ValueError(_nothing_found(data_dir) if data_dir else nothing)
-    return {split: found[split] for split in _NAMES if split in found}
+    return {split: places[split] for split in _NAMES if split in places}
 
 
 def kind_of(splits: dict[str, Place]) -> str:
-    """Whether data are `images` or `text`.
-
-    Args:
-        splits: from `find_splits`; not empty.
-
-    Raises:
-        ValueError: this cannot be decided.
-    """
+    """Whether data are `images` or `text`."""
     place = next(iter(splits.values()))
     if place.form in (FOLDERS, RECORDS):
         return IMAGES
@@ -107,8 +93,8 @@ def kind_of(splits: dict[str, Place]) -> str:
     return IMAGES
 
 
-def _in_folder(folder, anything):
-    """The splits in a folder: dict of a name to a `Place`."""
+def _in_folder(folder: str, anything: bool) -> dict[str, Place]:
+    """The splits in a folder."""
     names = _names(folder)
     if _is_saved(names):
         return {TRAIN: Place(SAVED, (folder,))}
@@ -125,8 +111,8 @@ def _in_folder(folder, anything):
     if TRAIN in records:
         return records
     tables = [name for name in names if is_table(name)]
-    if found := _by_split(folder, tables):
-        return {split: Place(TABLES, paths) for split, paths in found.items()}
+    if splits := _by_split(folder, tables):
+        return {split: Place(TABLES, paths) for split, paths in splits.items()}
     loose = [name for name in tables if not name.endswith(".json")]  # may be anything
     if folders or not anything:
         return folders
@@ -135,7 +121,7 @@ def _in_folder(folder, anything):
     return {TRAIN: Place(FOLDERS, (folder,))} if not loose and _is_flat(folder, names) else {}
 
 
-def _nothing_found(data_dir):
+def _nothing_found(data_dir: str) -> str:
     """The message for a folder that holds nothing of a known form."""
     there = sorted(_names(data_dir))
     shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
@@ -146,7 +132,7 @@ def _nothing_found(data_dir):
     )
 
 
-def _by_split(folder, names):
+def _by_split(folder: str, names: list[str]) -> dict[str, tuple[str, ...]]:
     """The paths of those that are named after a split; the shards of a table belong together."""
     splits = {}
     for split, usual in _NAMES.items():
@@ -166,19 +152,19 @@ def _by_split(folder, names):
     return splits
 
 
-def _of_one_split(path):
+def _of_one_split(path: str) -> Place:
     """The `Place` of a file or a folder that holds one split."""
     if not _is_folder(path):
         return Place(TABLES, (path,))
     return Place(SAVED if _is_saved(_names(path)) else FOLDERS, (path,))
 
 
-def _is_saved(names):
+def _is_saved(names: list[str]) -> bool:
     """Whether the files of a folder are a saved data set of one split."""
     return {"state.json", "dataset_info.json"} <= set(names)
 
 
-def _is_flat(folder, names):
+def _is_flat(folder: str, names: list[str]) -> bool:
     """Whether a folder holds folders that hold images."""
     paths = [os.path.join(folder, name) for name in names if not name.startswith(".")]
     return any(
@@ -188,22 +174,20 @@ def _is_flat(folder, names):
     )
 
 
-def _is_folder(path):
-    return _files(path).isdir(path)
+def _is_folder(path: str) -> bool:
+    return _gfile().isdir(path) if "://" in path else os.path.isdir(path)
 
 
-def _names(path):
-    return [name.rstrip("/") for name in _files(path).listdir(path)]
+def _exists(path: str) -> bool:
+    return _gfile().exists(path) if "://" in path else os.path.exists(path)
 
 
-def _files(path):
-    """What looks at a path; TensorFlow is loaded only for remote ones."""
-    if "://" not in path:
-        return _Local
-    import tensorflow as tf
+def _names(path: str) -> list[str]:
+    names = _gfile().listdir(path) if "://" in path else os.listdir(path)
+    return [name.rstrip("/") for name in names]
+
+
+def _gfile() -> ModuleType:
+    import tensorflow as tf  # local data need none
 
     return tf.io.gfile
-
-
-class _Local:
-    isdir, exists, listdir = os.path.isdir, os.path.exists, os.listdir

@@ -14,12 +14,13 @@ The first line of a TSV or CSV file names its columns.
 import collections
 import csv
 import dataclasses
+import functools
 import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pipelines.command_line import install, one_line, say
@@ -33,37 +34,25 @@ _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one; UTF-8 cannot
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """A row of a table."""
 
-    Attributes:
-        number: from 1: its line in the file, or its place among the rows; see `Table.unit`.
-        values: str, bytes or None (nothing is there), one for each column asked for.
-        damage: what is wrong with the row; empty if nothing is.
-    """
-
-    number: int
-    values: list[Any]
-    damage: str = ""
+    number: int  # from 1: its line in the file, or its place among the rows
+    values: list[Any]  # str, bytes or None (nothing is there), one for each column asked for
+    damage: str = ""  # what is wrong with the row
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A file of rows.
-
-    Attributes:
-        columns: their names.
-        unit: what a row's number counts: `line` or `row`.
-        rows: for some columns, yields each row's number and its values, or what is wrong with it.
-        image_columns: the columns whose values are encoded images.
-    """
+    """A file of rows."""
 
     path: str
     columns: list[str]
-    unit: str
+    unit: str  # what a row's number counts: `line` or `row`
+    # For some columns, yields each row's number and its values, or what is wrong with it.
     rows: Callable[[list[str]], Iterator[tuple[int, list[Any] | str]]]
-    image_columns: list[str] = dataclasses.field(default_factory=list)
+    image_columns: list[str] = dataclasses.field(default_factory=list)  # of encoded images
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, count in collections.Counter(self.columns).items():
             if count > 1:
                 raise ValueError(f"{self.path}: has {count} columns {name!r}")
@@ -81,11 +70,7 @@ def is_table(path: str) -> bool:
 
 
 def open_table(path: str) -> Table:
-    """Opens a table, local or `gs://`.
-
-    Raises:
-        ValueError: it is of another form, cannot be read, or names a column twice.
-    """
+    """Opens a table, local or `gs://`."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: is not a table, which ends with {', '.join(SUFFIXES)}")
@@ -102,11 +87,7 @@ def open_table(path: str) -> Table:
 
 
 def open_saved(folder: str) -> Table:
-    """Opens a saved data set of one split; its rows stay on disk until they are read.
-
-    Raises:
-        ValueError: it cannot be read, or `datasets` is not installed.
-    """
+    """Opens a saved data set of one split; its rows stay on disk until they are read."""
     try:
         import datasets
     except ImportError as error:
@@ -114,68 +95,68 @@ def open_saved(folder: str) -> Table:
             f"{folder}: reading it needs datasets; run: {install('datasets')}"
         ) from error
     try:
-        saved = datasets.load_from_disk(folder)
-        arrow = saved.with_format("arrow")[:]
+        saved: Any = datasets.load_from_disk(folder)  # a `Dataset`
+        arrow: Any = saved.with_format("arrow")[:]
     except Exception as error:  # of any damage: it fails in many ways
         raise ValueError(f"{folder}: {type(error).__name__}: {one_line(error)[:200]}") from error
 
-    def batches(names):
+    def batches(names: list[str]) -> Iterable[Any]:
         return arrow.select(names).to_batches(max_chunksize=_ROWS_AT_ONCE)
 
     return _arrow(folder, arrow.schema, batches, saved.features.to_dict())
 
 
-def _separated(path, text):
+def _separated(path: str, text: str) -> Table:
     if path.lower().endswith(".tsv"):
-        # Not `splitlines`: sentences hold characters that it takes for line ends.
-        lines = [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
-
-        def numbered():
-            return ((number, line.split("\t")) for number, line in enumerate(lines, 1))
-
+        lines = functools.partial(_tsv_lines, text)
     else:
         header = text.partition("\n")[0]
         delimiter = ";" if ";" in header and "," not in header else ","
         if delimiter == ";":
             say(f"{path}: its columns are separated by semicolons")
-
-        def numbered():
-            reader = csv_reader(text, delimiter=delimiter, strict=True)
-            last = 0
-            try:
-                for fields in reader:
-                    if fields:  # not an empty line
-                        yield last + 1, fields
-                    last = reader.line_num
-            except csv.Error as error:  # of quotation marks
-                raise ValueError(f"{path}, line {last + 1}: {error}") from error
-
-    columns = next(numbered(), (1, [""]))[1]
+        lines = functools.partial(_csv_lines, path, text, delimiter)
+    columns = next(lines(), (1, [""]))[1]
     expected = f"fields, expected {len(columns)} ({', '.join(columns)})"
 
-    def rows(names):
+    def rows(names: list[str]) -> Iterator[tuple[int, list[Any] | str]]:
         places = [columns.index(name) for name in names]
-        for number, fields in itertools.islice(numbered(), 1, None):
+        for number, fields in itertools.islice(lines(), 1, None):
             whole = len(fields) == len(columns)
             yield number, [fields[n] for n in places] if whole else f"{len(fields)} {expected}"
 
     return Table(path, columns, "line", rows)
 
 
-def _json(path, text):
+def _tsv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    # Not `splitlines`: sentences hold characters that it takes for line ends.
+    for number, line in enumerate(text.rstrip("\r\n").split("\n"), 1):
+        yield number, line.removesuffix("\r").split("\t")
+
+
+def _csv_lines(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv_reader(text, delimiter=delimiter, strict=True)
+    last = 0
+    try:
+        for fields in reader:
+            if fields:  # not an empty line
+                yield last + 1, fields
+            last = reader.line_num
+    except csv.Error as error:  # of quotation marks
+        raise ValueError(f"{path}, line {last + 1}: {error}") from error
+
+
+def _json(path: str, text: str) -> Table:
+    numbered: Callable[[], Iterator[tuple[int, Any]]]
     if text.lstrip()[:1] == "[":
         try:
             objects = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: is not JSON ({one_line(error)})") from error
-        unit, numbered = "row", lambda: enumerate(objects, 1)
+        unit, numbered = "row", functools.partial(enumerate, objects, 1)
     else:
-        unit, lines = "line", text.split("\n")
+        unit, numbered = "line", functools.partial(_json_lines, text)
 
-        def numbered():
-            return ((n, _parsed(line)) for n, line in enumerate(lines, 1) if line.strip())
-
-    def rows(names):
+    def rows(names: list[str]) -> Iterator[tuple[int, list[Any] | str]]:
         for number, each in numbered():
             is_object = isinstance(each, dict)
             yield number, [*map(each.get, names)] if is_object else "is not a JSON object"
@@ -184,14 +165,16 @@ def _json(path, text):
     return Table(path, list(first), unit, rows)
 
 
-def _parsed(line):
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, None
 
 
-def _open_parquet(path):
+def _open_parquet(path: str) -> Table:
     import pyarrow.parquet
 
     with reading(path) as (file, _):
@@ -209,17 +192,16 @@ def _open_parquet(path):
     except (ValueError, KeyError, TypeError, AttributeError):  # other programs write no such thing
         features = ()
 
-    def batches(names):
+    def batches(names: list[str]) -> Iterable[Any]:
         return parquet.iter_batches(_ROWS_AT_ONCE, columns=names)
 
     return _arrow(path, schema, batches, dict(features))
 
 
-def _arrow(path, schema, batches, features):
-    """A table of Arrow's `schema`; `batches(names)` yields parts of the rows.
-
-    `features` is what Hugging Face's `datasets` says about columns, which may name their classes.
-    """
+def _arrow(
+    path: str, schema: Any, batches: Callable[[list[str]], Iterable[Any]], features: dict
+) -> Table:
+    """A table of Arrow's `schema`; `features` of `datasets` may name the classes of a column."""
     from pyarrow import ArrowException, types
 
     classes = {
@@ -228,7 +210,7 @@ def _arrow(path, schema, batches, features):
         if isinstance(feature, dict) and isinstance(feature.get("names"), list)
     }
 
-    def rows(names):
+    def rows(names: list[str]) -> Iterator[tuple[int, list[Any] | str]]:
         number = 0
         try:
             for batch in batches(names):
@@ -241,7 +223,7 @@ def _arrow(path, schema, batches, features):
             where = f"{path}, after row {number}: {' and '.join(names)}"
             raise ValueError(f"{where} cannot be read ({one_line(error)})") from error
 
-    def is_image(kind):  # as `datasets` stores them, or bytes
+    def is_image(kind: Any) -> bool:  # as `datasets` stores them, or bytes
         if types.is_struct(kind):
             return "bytes" in [kind.field(place).name for place in range(kind.num_fields)]
         return types.is_binary(kind) or types.is_large_binary(kind)
@@ -250,14 +232,14 @@ def _arrow(path, schema, batches, features):
     return Table(path, schema.names, "row", rows, images)
 
 
-def _named(value, names):
+def _named(value: Any, names: list[str] | None) -> Any:
     """The name that a class number stands for; -1 is a missing label."""
     if names is None or not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None
 
 
-def _row(number, values, names):
+def _row(number: int, values: list[Any], names: list[str]) -> Row:
     """A row of str, bytes or None, from values of JSON or Arrow."""
     texts = []
     for name, value in zip(names, values, strict=True):

@@ -3,34 +3,38 @@
 import logging
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pipelines.command_line import one_line
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks.labelled_rows import LabelledRows
 
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
-def _is_news(record):
+
+def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Variant folder")
 
 
-def open_builder(name: str, data_dir: str = "", download: bool = False):
-    """The `tfds.core.DatasetBuilder` of a prepared data set.
+def open_builder(
+    name: str, data_dir: str = "", download: bool = False
+) -> "tfds.core.DatasetBuilder":
+    """TFDS' builder of a prepared data set, such as `glue/rte`.
 
     Args:
-        name: such as `glue/rte`.
         data_dir: where TFDS keeps prepared data; TFDS's own default if empty.
         download: whether TFDS may download and prepare what is missing. Without a network, it takes
             minutes to give up.
-
-    Raises:
-        ValueError: the data set is missing and cannot be prepared.
     """
     import tensorflow_datasets as tfds
 
     # TFDS warns about a missing folder, which is reported below.
     logging.getLogger("absl").addFilter(_is_news)
-    where = data_dir or os.path.expanduser(tfds.core.constants.DATA_DIR)
+    where = data_dir or os.path.expanduser(
+        tfds.core.constants.DATA_DIR  # pyright: ignore[reportAttributeAccessIssue]
+    )
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
         if builder.is_prepared():
@@ -49,17 +53,18 @@ def open_builder(name: str, data_dir: str = "", download: bool = False):
     )
 
 
-def class_names(builder) -> list[str]:
+def class_names(builder: "tfds.core.DatasetBuilder") -> list[str]:
     """The names of the classes, in the order of the labels."""
-    return list(builder.info.features["label"].names)
+    return list(_label(builder).names)
 
 
-def read_images(builder, split: str) -> ImageRecordFiles:
-    """The images of a split, read from the files that TFDS wrote; features `image` and `label`.
+def _label(builder: "tfds.core.DatasetBuilder") -> Any:
+    features: Any = builder.info.features
+    return features["label"]
 
-    Raises:
-        ValueError: the files are missing, or are not TFRecords.
-    """
+
+def read_images(builder: "tfds.core.DatasetBuilder", split: str) -> ImageRecordFiles:
+    """The images of a split, read from the files that TFDS wrote; features `image` and `label`."""
     where = os.fspath(builder.data_path)
     form = builder.info.file_format
     if form is not None and form.value != "tfrecord":
@@ -69,11 +74,10 @@ def read_images(builder, split: str) -> ImageRecordFiles:
         )
     pattern = os.path.join(where, f"{builder.name}-{split}.tfrecord-*-of-*")
     records = RecordFiles.find(pattern)
-    num_classes = builder.info.features["label"].num_classes
-    return ImageRecordFiles(records, num_classes, "image", "label", label_offset=0)
+    return ImageRecordFiles(records, _label(builder).num_classes, "image", "label", label_offset=0)
 
 
-def read_rows(builder, split: str, columns: Sequence[str]) -> LabelledRows:
+def read_rows(builder: Any, split: str, columns: Sequence[str]) -> LabelledRows:
     """The sentences of a split, all in memory, from one or two features; classes by their names."""
     names = class_names(builder)
     texts, labels = [[] for _ in columns], []

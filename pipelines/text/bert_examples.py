@@ -23,11 +23,15 @@ numbers of a field at once, several times as fast as one by one.
 import bisect
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.text.wordpiece import CLS, MASKED_RATIO, SEP
+
+if TYPE_CHECKING:
+    from pipelines.text.tokenization import TokenizedDocuments
 
 IS_NEXT, IS_RANDOM = 0, 1  # values of `next_sentence_labels`
 SPECIALS_PER_EXAMPLE = 3  # [CLS] A [SEP] B [SEP]
@@ -49,53 +53,37 @@ _FIRST, _SECOND, _THIRD = (bytes([number << 3 | 2]) for number in (1, 2, 3))
 
 @dataclasses.dataclass(frozen=True)
 class ExampleSettings:
-    """What determines examples besides documents and vocabulary.
+    """What determines examples besides documents and vocabulary."""
 
-    Attributes:
-        max_length: tokens of an example with its three special ones; shorter pairs are padded with
-            zeros.
-        max_predictions: the most masked tokens.
-        seed: 0 or more.
-        duplication: passes over the documents, each with other pairs and masks.
-        masked_ratio: the fraction of the tokens to predict.
-        short_sequence_probability: how often a pair aims at a random shorter length.
-        whole_word: whether the pieces of a word are masked together.
-        dynamic: whether masks are left to the reader.
-
-    Raises:
-        ValueError: the length has no room for a pair.
-    """
-
-    max_length: int
+    max_length: int  # tokens of an example with its three special ones
     max_predictions: int
     seed: int
-    duplication: int = 1
+    duplication: int = 1  # passes over the documents, each with other pairs and masks
     masked_ratio: float = MASKED_RATIO
     short_sequence_probability: float = SHORT_SEQUENCE_PROBABILITY
-    whole_word: bool = False
-    dynamic: bool = False
-
-    def __post_init__(self):
-        if self.max_length < MIN_LENGTH:
-            raise ValueError(f"max_length is {self.max_length}, must be at least {MIN_LENGTH}")
+    whole_word: bool = False  # the pieces of a word are masked together
+    dynamic: bool = False  # masks are left to the reader
 
 
-def make_examples(documents, vocabulary, settings, unit=0, shuffle=False) -> Iterator[dict]:
+def make_examples(
+    documents: "TokenizedDocuments",
+    vocabulary: Sequence[str],
+    settings: ExampleSettings,
+    unit: int = 0,
+    shuffle: bool = False,
+) -> Iterator[dict[str, np.ndarray]]:
     """Makes the examples of a unit of documents.
 
     Args:
-        documents: `TokenizedDocuments`.
-        vocabulary: sequence of str.
-        settings: `ExampleSettings`.
-        unit: int, the index of this unit among all units: the key of the random numbers.
-        shuffle: bool; if False, examples come pass after pass and document after document.
+        unit: the index of this unit among all units: the key of the random numbers.
+        shuffle: if False, examples come pass after pass and document after document.
 
     Yields:
-        The fields of a few hundred examples, dict of arrays. `(count, max_length)` int32:
-        `input_ids`, `input_mask` (1 for a token, 0 for padding) and `segment_ids` (0 up to the
-        first [SEP], 1 up to the second). `(count, max_predictions)`: `masked_lm_positions` (int32,
-        ascending), `masked_lm_ids` (int32, the tokens before masking) and `masked_lm_weights`
-        (float32, 1 for a prediction, 0 for padding). `(count, 1)` int32: `next_sentence_labels`.
+        The fields of a few hundred examples. `(count, max_length)` int32: `input_ids`,
+        `input_mask` (0 for padding), `segment_ids` (1 from the first [SEP] up to the second).
+        `(count, max_predictions)`: `masked_lm_positions` (int32, ascending), `masked_lm_ids`
+        (int32, the tokens before masking), `masked_lm_weights` (float32, 0 for padding).
+        `(count, 1)` int32: `next_sentence_labels`.
         With `settings.dynamic` there are no `masked_lm` fields and nothing is masked.
     """
     from pipelines.text.masking import Masking  # slow to load: it needs TensorFlow
@@ -127,7 +115,12 @@ def make_examples(documents, vocabulary, settings, unit=0, shuffle=False) -> Ite
         yield fields
 
 
-def make_pairs(documents, room, short_probability, random):
+def make_pairs(
+    documents: "TokenizedDocuments",
+    room: int,
+    short_probability: float,
+    random: np.random.Generator,
+) -> np.ndarray:
     """Makes pairs in one pass over documents.
 
     Sentences of a document are gathered until they fill `room`, or a random shorter length. Then
@@ -137,15 +130,7 @@ def make_pairs(documents, room, short_probability, random):
 
     With only one document there are no random segments: every pair is `IS_NEXT`, and a last
     sentence that is left alone is skipped.
-
-    Args:
-        documents: `tokenization.TokenizedDocuments`.
-        room: int, the most tokens of both segments together, 2 or more.
-        short_probability: float, how often a pair aims at a random shorter length.
-        random: `numpy.random.Generator`.
-
-    Returns:
-        `(pairs,)` array of `PAIR`.
+    Returns an array of `PAIR`.
     """
     offsets, borders = documents.sentences.tolist(), documents.documents.tolist()
     # The random choices for a pair, by the sentence that it begins with.
@@ -186,7 +171,12 @@ def make_pairs(documents, room, short_probability, random):
     return _truncate(pairs, room, random)
 
 
-def _random_segments(documents, homes, lengths, random):
+def _random_segments(
+    documents: "TokenizedDocuments",
+    homes: np.ndarray,
+    lengths: np.ndarray,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """Whole sentences of random other documents, from a random one on: `lengths` tokens or more.
 
     Fewer if the other document ends first.
@@ -202,7 +192,7 @@ def _random_segments(documents, homes, lengths, random):
     return start, documents.sentences[np.minimum(stop, end)] - start
 
 
-def _truncate(pairs, room, random):
+def _truncate(pairs: np.ndarray, room: int, random: np.random.Generator) -> np.ndarray:
     """Shortens the longer segment, and then both, until they fit.
 
     Each token is removed from the front or the end at random, so that the segments do not always
@@ -220,18 +210,13 @@ def _truncate(pairs, room, random):
     return cut
 
 
-def lay_out(pairs, tokens, vocabulary, max_length):
-    """Lays pairs out as `[CLS] A [SEP] B [SEP]`, padded with zeros.
+def lay_out(
+    pairs: np.ndarray, tokens: np.ndarray, vocabulary: Sequence[str], max_length: int
+) -> dict[str, np.ndarray]:
+    """Lays pairs out as `[CLS] A [SEP] B [SEP]`, padded with zeros, in int32.
 
-    Args:
-        pairs: array of a few hundred `PAIR`.
-        tokens: int32 array, from `TokenizedDocuments`.
-        vocabulary: sequence of str.
-        max_length: int, tokens of an example.
-
-    Returns:
-        Dict of int32 arrays: `(pairs, max_length)` `input_ids`, `input_mask` and `segment_ids`,
-        `(pairs, 1)` `next_sentence_labels`.
+    `(pairs, max_length)` `input_ids`, `input_mask`, `segment_ids`; `(pairs, 1)`
+    `next_sentence_labels`.
     """
     place = np.arange(max_length)
     pairs = pairs[:, None]
@@ -260,12 +245,8 @@ def lay_out(pairs, tokens, vocabulary, max_length):
 def encode_examples(fields: dict[str, np.ndarray]) -> list[bytes]:
     """Serializes examples, each to what `shard_files.to_example` makes of its rows.
 
-    Args:
-        fields: arrays `(count, values)` of int32, none of them negative, or of float32; with at
-            least one value. No name is the beginning of another.
-
-    Raises:
-        ValueError: an integer is negative.
+    Fields are arrays `(count, values)` of int32, none of them negative, or of float32, with at
+    least one value. No name is the beginning of another.
     """
     columns = []
     for name in sorted(fields):  # as protocol buffers write a map deterministically
@@ -282,8 +263,8 @@ def encode_examples(fields: dict[str, np.ndarray]) -> list[bytes]:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _head(name, kind, size):
-    """What precedes the `size` bytes of a list, which is nested five parts deep."""
+def _head(name: str, kind: bytes, size: int) -> bytes:
+    """What precedes the `size` bytes of a list, which is nested five messages deep."""
     key = _FIRST + _varint(len(name.encode())) + name.encode()
     head, size = _around(b"", size, _FIRST)  # the list of packed numbers
     head, size = _around(head, size, kind)  # the feature
@@ -291,23 +272,23 @@ def _head(name, kind, size):
     return _around(key + head, size + len(key), _FIRST)[0]  # the entry
 
 
-def _around(head, size, tag):
+def _around(head: bytes, size: int, tag: bytes) -> tuple[bytes, int]:
     """Encloses a part of `size` bytes and its head in another; returns that one's head and size."""
     outer = tag + _varint(size)
     return outer + head, size + len(outer)
 
 
-def _varint(number):
+def _varint(number: int) -> bytes:
     return _varints(np.array([[number]], np.int32))[0]
 
 
-def _fixed(values):
+def _fixed(values: np.ndarray) -> list[bytes]:
     """The bytes of each row of an array."""
     data, size = values.tobytes(), values.shape[1] * values.itemsize
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def _varints(values):
+def _varints(values: np.ndarray) -> list[bytes]:
     """The varints of each row of an array of int32."""
     if values.min(initial=0) < 0:
         raise ValueError("a negative integer")

@@ -14,19 +14,7 @@ AUTO, LOWER, CASED = CASES = ("auto", "lower", "cased")
 def case_of(
     where: str, vocabulary: list[str], wanted: str = AUTO, recorded: str | None = None
 ) -> str:
-    """The case of texts for a vocabulary. If it is not given, the rule decides, and a note says so.
-
-    Args:
-        where: where the vocabulary comes from, for messages.
-        wanted: one of `CASES`.
-        recorded: `LOWER`, `CASED`, or None.
-
-    Returns:
-        `LOWER` or `CASED`.
-
-    Raises:
-        ValueError: `wanted` is not what is recorded.
-    """
+    """`LOWER` or `CASED` for a vocabulary from `where`: as recorded, as wanted, or by the rule."""
     if recorded:
         if wanted not in (AUTO, recorded):
             raise ValueError(
@@ -55,18 +43,14 @@ def is_lower(case: str, vocabulary: list[str]) -> bool:
 
 
 def recorded_case(manifests: dict[str, dict]) -> str | None:
-    """The case recorded in manifests of examples, by path; None if they do not say.
-
-    Raises:
-        ValueError: they differ.
-    """
-    found = {}
+    """The case recorded in manifests of examples, by path; None if they do not say."""
+    cases: dict[str, str] = {}
     for path, manifest in manifests.items():
         lower = manifest["settings"].get("lower_case")
         if isinstance(lower, bool):
-            found.setdefault(case_name(lower), path)
-    if len(found) > 1:
+            cases.setdefault(case_name(lower), path)
+    if len(cases) > 1:
         raise ValueError(
-            f"{found[LOWER]}: these texts are lower-cased, those of {found[CASED]} are not"
+            f"{cases[LOWER]}: these texts are lower-cased, those of {cases[CASED]} are not"
         )
-    return next(iter(found), None)
+    return next(iter(cases), None)

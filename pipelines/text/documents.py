@@ -11,11 +11,12 @@ the names and sizes of the files.
 """
 
 import dataclasses
-import functools
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pipelines.command_line import one_line
 from pipelines.files import find_files, json_object, reading
@@ -57,16 +58,11 @@ _CONTEXT = 40  # characters examined on each side of a stop: longer than a word
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """A text.
+    """A text."""
 
-    Attributes:
-        title: empty where the file has none.
-        split: whether each paragraph is one sentence already.
-    """
-
-    title: str
+    title: str  # empty where the file has none
     paragraphs: tuple[str, ...]
-    split: bool = False
+    split: bool = False  # each paragraph is one sentence already
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +88,7 @@ def to_json(document: Document) -> bytes:
 
 
 def from_json(line: bytes | str) -> Document:
-    """Reads what `to_json` writes; ignores fields other than `title` and `paragraphs`.
-
-    Raises:
-        ValueError: the line is not such a document.
-    """
+    """Reads what `to_json` writes; ignores fields other than `title` and `paragraphs`."""
     fields = json_object(line)
     title, paragraphs = fields.get("title", ""), fields.get("paragraphs")
     if not isinstance(paragraphs, list) or not all(isinstance(text, str) for text in paragraphs):
@@ -112,17 +104,11 @@ def find_units(pattern: str, unit_bytes: int = UNIT_BYTES) -> tuple[Unit, ...]:
 
     Large files are divided evenly into ranges of at most `unit_bytes`. Small ones are gathered
     until they reach half of it; what is left at the end joins the unit before. So a unit has at
-    least half of `unit_bytes`, unless there is no more, and at most twice `unit_bytes`.
-
-    Args:
-        pattern: comma-separated glob patterns, local or `gs://`.
-
-    Raises:
-        ValueError: nothing matches, or the files are still being written or are not those that
-            their manifest lists.
+    least half of `unit_bytes`, unless there is no more, and at most twice `unit_bytes`. `pattern`
+    is as in `find_files`.
     """
-    found = find_files(pattern)
-    sizes = {file: size for file, size in found.items() if not file.endswith(".manifest.json")}
+    every = find_files(pattern).items()
+    sizes = {file: size for file, size in every if not file.endswith(".manifest.json")}
     _check_finished(sizes)
     _check_listed(sizes)
 
@@ -142,8 +128,8 @@ def find_units(pattern: str, unit_bytes: int = UNIT_BYTES) -> tuple[Unit, ...]:
     return tuple(units)
 
 
-def _check_finished(files):
-    """Raises `ValueError` if a command is writing the files, or was stopped while writing them."""
+def _check_finished(files: Iterable[str]) -> None:
+    """Refuses files that a command is writing, or was stopped while writing."""
     import tensorflow as tf
 
     for prefix in sorted({shard_files.shard_prefix(file.partition(".tmp-")[0]) for file in files}):
@@ -151,30 +137,22 @@ def _check_finished(files):
             raise ValueError(f"{prefix}: is not finished; wait for its command, or run it again")
 
 
-def _check_listed(files):
-    """Raises `ValueError` if a shard is of another run than the manifest of its prefix."""
-
-    @functools.cache
-    def listed(prefix):
-        manifest = read_manifest(prefix)
-        return manifest and {entry["name"] for entry in manifest["shards"]}
-
-    for file in files:
-        prefix = shard_files.shard_prefix(file)
-        names = listed(prefix) if prefix != file else None
-        if names is not None and os.path.basename(file) not in names:
-            raise ValueError(f"{file}: is not listed in {manifest_path(prefix)}; leave it out")
+def _check_listed(files: Iterable[str]) -> None:
+    """Refuses a shard of another run than the manifest of its prefix."""
+    for prefix, group in itertools.groupby(sorted(files), key=shard_files.shard_prefix):
+        shards = [file for file in group if file != prefix]
+        manifest = read_manifest(prefix) if shards else None
+        listed = {entry["name"] for entry in manifest["shards"]} if manifest else None
+        for file in shards:
+            if listed is not None and os.path.basename(file) not in listed:
+                raise ValueError(f"{file}: is not listed in {manifest_path(prefix)}; leave it out")
 
 
 def read_unit(unit: Unit, damaged: list[dict] | None = None) -> Iterator[Document]:
     """Yields the documents of a unit in order.
 
-    Args:
-        damaged: gets a dict of `file`, `record` (the offset of its line in bytes) and `reason` for
-            each line that cannot be read. By default such a line is an error.
-
-    Raises:
-        ValueError: a file cannot be read, or a line is damaged and `damaged` is None.
+    `damaged` gets a dict of `file`, `record` (the offset of its line in bytes) and `reason` for
+    each line that cannot be read. Without it such a line is an error.
     """
     for part in unit.parts:
         for position, result in _read_part(part):
@@ -186,7 +164,7 @@ def read_unit(unit: Unit, damaged: list[dict] | None = None) -> Iterator[Documen
                 damaged.append({"file": part.file, "record": position, "reason": result})
 
 
-def _read_part(part):
+def _read_part(part: Part) -> Iterator[tuple[int, Document | str]]:
     """Yields pairs: a position, and the document there or what is wrong with it."""
     with reading(part.file) as (stream, _):
         is_json = stream.read(256).removeprefix(_BOM).lstrip().startswith(b"{")
@@ -194,7 +172,7 @@ def _read_part(part):
         yield from read(placed_lines(stream, part.start), part)
 
 
-def placed_lines(stream, start: int) -> Iterator[tuple[int, bytes]]:
+def placed_lines(stream: Any, start: int) -> Iterator[tuple[int, bytes]]:
     """Yields (position, line without its break) for the lines that begin at `start` or after it.
 
     `GFile.readline` would drop carriage returns, which positions count.
@@ -213,7 +191,9 @@ def placed_lines(stream, start: int) -> Iterator[tuple[int, bytes]]:
         yield position, line
 
 
-def _json_documents(lines, part):
+def _json_documents(
+    lines: Iterator[tuple[int, bytes]], part: Part
+) -> Iterator[tuple[int, Document | str]]:
     for position, line in lines:
         if position >= part.stop:
             return
@@ -224,7 +204,9 @@ def _json_documents(lines, part):
                 yield position, one_line(error)
 
 
-def _plain_documents(lines, part):
+def _plain_documents(
+    lines: Iterator[tuple[int, bytes]], part: Part
+) -> Iterator[tuple[int, Document | str]]:
     """Yields the documents of a range: those after a blank line in it, or at the file's start.
 
     So a reader finds its own documents without looking back, whatever the number of blank lines.
@@ -248,7 +230,7 @@ def _plain_documents(lines, part):
         yield first, _plain_document(sentences)
 
 
-def _plain_document(lines):
+def _plain_document(lines: list[bytes]) -> Document | str:
     try:
         texts = [line.decode().strip() for line in lines]
     except UnicodeDecodeError as error:
@@ -275,10 +257,10 @@ def split_sentences(paragraph: str) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _ends_sentence(before, closing, after):
+def _ends_sentence(before: str, closing: str, after: str) -> bool:
     """Whether a single full stop after the text `before` ends the sentence."""
-    word = _LAST_WORD.search(before)[0].lstrip("'’-.&")
-    opener = _OPENING_WORD.match(after)[1]
+    word = _LAST_WORD.findall(before)[0].lstrip("'’-.&")
+    opener = _OPENING_WORD.findall(after)[0]
     if closing:
         return True
     if len(word) == 1 and word.isupper():

@@ -20,6 +20,7 @@ TensorFlow for the training stream.
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,31 +30,17 @@ from pipelines.text.wordpiece import CLS, MASK, MASKED_RATIO, SEP, SPECIAL_TOKEN
 
 @dataclasses.dataclass(frozen=True)
 class Masking:
-    """Masks a batch of texts by the rule above: once, or anew each time they are read.
-
-    Attributes:
-        vocabulary: tuple of str.
-        max_predictions: int, the most masked tokens of a text.
-        ratio: float, the fraction of a text's tokens that is masked; at least one token is.
-        whole_word: bool, whether the pieces of a word are masked together.
-    """
+    """Masks a batch of texts by the rule above: once, or anew each time they are read."""
 
     vocabulary: tuple[str, ...]
     max_predictions: int
     ratio: float = MASKED_RATIO
     whole_word: bool = False
 
-    def static(self, input_ids, input_mask, random):
-        """Masks texts before they are written.
-
-        Args:
-            input_ids: `(batch, length)` int32 array, texts with at least one candidate.
-            input_mask: `(batch, length)` int32 array, 0 for padding.
-            random: `numpy.random.Generator`.
-
-        Returns:
-            Dict of arrays, see `dynamic`.
-        """
+    def static(
+        self, input_ids: np.ndarray, input_mask: np.ndarray, random: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Masks texts with at least one candidate before they are written; see `dynamic`."""
         candidates = input_mask.astype(bool)
         for special in (CLS, SEP):
             candidates &= input_ids != self.vocabulary.index(special)
@@ -80,7 +67,9 @@ class Masking:
             fields[f"masked_lm_{name}"] = padded
         return fields
 
-    def dynamic(self, input_ids, input_mask, random):
+    def dynamic(
+        self, input_ids: tf.Tensor, input_mask: tf.Tensor, random: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Masks texts when they are read.
 
         Args:
@@ -110,7 +99,8 @@ class Masking:
         positions = tf.where(chosen, tf.range(length), length)
         positions = -tf.math.top_k(-positions, tf.minimum(length, self.max_predictions)).values
         missing = self.max_predictions - tf.shape(positions)[1]  # texts may be shorter than that
-        positions = tf.pad(positions, [[0, 0], [0, missing]], constant_values=length)
+        margins: Any = [[0, 0], [0, missing]]
+        positions = tf.pad(positions, margins, constant_values=length)
         weights = positions < length
         positions = tf.where(weights, positions, 0)
         return {
@@ -121,17 +111,23 @@ class Masking:
         }
 
     @functools.cached_property
-    def _replacements(self):
+    def _replacements(self) -> np.ndarray:
         """The ids of the tokens that may replace others, int32 array."""
         # Google's vocabularies hold some hundred [unusedN] tokens that no text has.
         is_word = [t not in SPECIAL_TOKENS and not t.startswith("[unused") for t in self.vocabulary]
         return np.flatnonzero(is_word).astype(np.int32)
 
     @functools.cached_property
-    def _is_piece(self):
+    def _is_piece(self) -> np.ndarray:
         return np.array([token.startswith("##") for token in self.vocabulary])
 
-    def _choose_here(self, input_ids, candidates, limit, order_by):
+    def _choose_here(
+        self,
+        input_ids: np.ndarray,
+        candidates: np.ndarray,
+        limit: np.ndarray,
+        order_by: np.ndarray,
+    ) -> np.ndarray:
         """Bool `(batch, length)`: the tokens to predict. `order_by` orders the words."""
         if not self.whole_word:  # words of one token always fit
             order_by[~candidates] = 2
@@ -155,7 +151,9 @@ class Masking:
         np.put_along_axis(taken, order, np.cumsum(sizes, axis=1) <= limit, axis=1)
         return candidates & (place - first < size) & np.take_along_axis(taken, first, axis=1)
 
-    def _choose_in_graph(self, input_ids, candidates, limit, order_by):
+    def _choose_in_graph(
+        self, input_ids: tf.Tensor, candidates: tf.Tensor, limit: tf.Tensor, order_by: tf.Tensor
+    ) -> tf.Tensor:
         """The same in TensorFlow."""
         batch, length = tf.unstack(tf.shape(input_ids))
         place, row = tf.range(length)[None, :], length * tf.range(batch)[:, None]

@@ -5,10 +5,7 @@ from types import ModuleType
 
 
 def find(module: str = "tensorflow_text") -> ModuleType | None:
-    """TensorFlow Text, or a module in it; importing registers its operations with TensorFlow.
-
-    None where the package is not installed.
-    """
+    """TensorFlow Text, or a module in it; None where the package is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -16,18 +13,13 @@ def find(module: str = "tensorflow_text") -> ModuleType | None:
 
 
 def require(what: str, module: str = "tensorflow_text") -> ModuleType:
-    """TensorFlow Text, or a module in it, for what cannot be done without it.
+    """TensorFlow Text, or a module in it; an error says that `what` needs it."""
+    if installed := find(module):
+        return installed
+    import tensorflow as tf
 
-    Raises:
-        ValueError: the package is not installed; `what` is the subject of the message.
-    """
-    found = find(module)
-    if found is None:
-        import tensorflow as tf
-
-        release = ".".join(tf.__version__.split(".")[:2])
-        raise ValueError(
-            f"{what} needs tensorflow-text, which has wheels for Linux and for macOS on arm64; "
-            f'run: pip install "tensorflow-text=={release}.*"'
-        )
-    return found
+    release = ".".join(tf.__version__.split(".")[:2])
+    raise ValueError(
+        f"{what} needs tensorflow-text, which has wheels for Linux and for macOS on arm64; "
+        f'run: pip install "tensorflow-text=={release}.*"'
+    )

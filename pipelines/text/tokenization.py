@@ -12,6 +12,7 @@ import itertools
 import os
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,7 @@ from pipelines.text.documents import Document, split_sentences
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
 
 _SENTENCES_PER_CALL = 4096
+_RAGGED: Any = tf.RaggedTensor  # its stubs lack the constructors
 
 _MAX_WORD_BYTES = 100  # FastBertTokenizer's; longer words are [UNK]
 _TOO_LONG = "x" * (_MAX_WORD_BYTES + 1)  # stands for these, as `tokenizers` counts characters
@@ -42,32 +44,21 @@ _IDEOGRAPHS = (
 
 @dataclasses.dataclass(frozen=True)
 class TokenizedDocuments:
-    """Documents of sentences of tokens. None is empty.
+    """Documents of sentences of tokens. None is empty."""
 
-    Attributes:
-        tokens: int32 array, the token ids of all sentences, one after another.
-        sentences: int64 array, where each sentence begins in `tokens`, and the end of the last.
-        documents: int64 array, where each document begins in `sentences`, and the end of the last.
-    """
+    tokens: np.ndarray  # int32, the ids of all sentences, one after another
+    sentences: np.ndarray  # int64, where each begins in `tokens`, and the end of the last
+    documents: np.ndarray  # int64, where each begins in `sentences`, and the end of the last
 
-    tokens: np.ndarray
-    sentences: np.ndarray
-    documents: np.ndarray
-
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.documents) - 1
 
 
 @functools.lru_cache(maxsize=4)  # a worker tokenizes many units
-def wordpiece_tokenizer(vocabulary: tuple[str, ...], lower_case: bool = True):
-    """The WordPiece tokenizer of training, evaluation and serving.
+def wordpiece_tokenizer(vocabulary: tuple[str, ...], lower_case: bool = True) -> Any:
+    """`tensorflow_text.FastBertTokenizer` or, if that package is missing, `PortableTokenizer`.
 
-    Args:
-        lower_case: as when the vocabulary was learned: also strips accents.
-
-    Returns:
-        `tensorflow_text.FastBertTokenizer` with int32 ids or, if that package is not installed, a
-        `PortableTokenizer`, which gives the same ids.
+    Both give the same int32 ids.
     """
     module = tf_text.find()
     if module is None:
@@ -81,10 +72,7 @@ def wordpiece_tokenizer(vocabulary: tuple[str, ...], lower_case: bool = True):
 def tokenize_documents(
     documents: Iterable[Document], vocabulary: Iterable[str], lower_case: bool = True
 ) -> TokenizedDocuments:
-    """Splits documents into sentences and sentences into WordPiece tokens.
-
-    Sentences and documents without a token are left out.
-    """
+    """Splits documents into sentences and these into tokens; leaves out what has no token."""
     tokenizer = wordpiece_tokenizer(tuple(vocabulary), lower_case)
     sentences = (
         (index, sentence)
@@ -97,7 +85,7 @@ def tokenize_documents(
         tokens.append(ids.flat_values.numpy())
         lengths.append(np.diff(ids.row_splits.numpy()))
         homes.append(np.array([index for index, _ in batch]))
-    lengths, homes = (np.concatenate([*parts, np.zeros(0, int)]) for parts in (lengths, homes))
+    lengths, homes = (np.concatenate([*each, np.zeros(0, int)]) for each in (lengths, homes))
     kept = lengths > 0
     return TokenizedDocuments(
         np.concatenate([*tokens, np.zeros(0, np.int32)]),
@@ -113,60 +101,47 @@ def sentences_of(document: Document) -> Iterable[str]:
     return itertools.chain.from_iterable(map(split_sentences, document.paragraphs))
 
 
-def _offsets(lengths):
+def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
 class TextEncoder:
     """Encodes `[CLS] A [SEP]` or `[CLS] A [SEP] B [SEP]`, for training, prediction and serving.
 
-    Args:
-        vocabulary: sequence of str.
-        max_length: int, the most tokens of a text, special ones included.
-        lower_case: bool, as when the vocabulary was learned.
-
-    Attributes:
-        mask_id: int, the id of `[MASK]`.
+    `max_length` is the most tokens of a text, special ones included.
     """
 
-    def __init__(self, vocabulary, max_length, lower_case=True):
+    def __init__(self, vocabulary: Iterable[str], max_length: int, lower_case: bool = True) -> None:
         vocabulary = tuple(vocabulary)
         self._max_length = max_length
         self._tokenizer = wordpiece_tokenizer(vocabulary, lower_case)
         self._pad, self._cls, self._sep, self.mask_id = map(vocabulary.index, (PAD, CLS, SEP, MASK))
 
-    def tokenize(self, texts, masks=False):
-        """Splits texts into WordPiece tokens, without special tokens around them.
+    def tokenize(self, texts: tf.Tensor, masks: bool = False) -> Any:
+        """Splits texts `(batch,)` into tokens: ragged int32 `(batch, None)`.
 
-        Args:
-            texts: string tensor `(batch,)`.
-            masks: bool, whether `[MASK]` in a text is that token. In training it is not: it is
-                three tokens like any others.
-
-        Returns:
-            int32 `RaggedTensor` `(batch, None)`.
+        With `masks`, `[MASK]` in a text is that token; in training it is three like any others.
         """
         if not masks:
             return self._tokenizer.tokenize(texts)
-        # The parts between masks are tokenized separately, and a mask is put after each part.
-        parts = tf.strings.split(texts, MASK)
-        tokens = self._tokenizer.tokenize(parts.flat_values)
+        # What lies between masks is tokenized separately, and a mask is put after each piece.
+        pieces: Any = tf.strings.split(texts, MASK)
+        tokens = self._tokenizer.tokenize(pieces.flat_values)
         tokens = tf.concat([tokens, _column(self.mask_id, tokens.nrows())], axis=1)
-        return parts.with_flat_values(tokens).merge_dims(1, 2)[:, :-1]
+        return pieces.with_flat_values(tokens).merge_dims(1, 2)[:, :-1]
 
-    def __call__(self, first, second=None, is_pair=True, masks=False):
-        """Encodes a batch.
+    def __call__(
+        self,
+        first: tf.Tensor,
+        second: tf.Tensor | None = None,
+        is_pair: bool | tf.Tensor = True,
+        masks: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """Encodes a batch of segments A and B; B is left out where `is_pair` is false.
 
-        Args:
-            first, second: string tensors `(batch,)`, the segments A and B.
-            is_pair: bool or scalar bool tensor; where false, `second` is left out.
-            masks: bool, see `tokenize`.
-
-        Returns:
-            dict of `token_ids`, `segment_ids`, `padding_mask` `(batch, longest)` int32, where
-            `longest` is the length of the batch's longest text. If a text is longer than
-            `max_length`, its longer segment loses one token at a time from its end, B if both are
-            equally long, as in BERT's `create_pretraining_data.py` and `run_classifier.py`.
+        Returns `token_ids`, `segment_ids`, `padding_mask` `(batch, longest)` int32. If a text is
+        longer than `max_length`, its longer segment loses one token at a time from its end, B if
+        both are equally long, as in BERT's `create_pretraining_data.py` and `run_classifier.py`.
         """
         is_pair = tf.convert_to_tensor(False if second is None else is_pair)
         second = first if second is None else second
@@ -177,7 +152,7 @@ class TextEncoder:
         kept_b = tf.minimum(b.row_lengths(), room - kept_a)
         # By hand: `tf_text.combine_segments` and ragged masks make twice as many operations.
         rows, one_if_pair = a.nrows(), tf.cast(is_pair, tf.int64)
-        last = tf.RaggedTensor.from_row_lengths(
+        last = _RAGGED.from_row_lengths(
             tf.fill((rows * one_if_pair,), self._sep), tf.fill((rows,), one_if_pair)
         )
         first_column, separators = _column(self._cls, rows), _column(self._sep, rows)
@@ -195,15 +170,15 @@ class TextEncoder:
         }
 
 
-def _column(token, rows):
-    return tf.RaggedTensor.from_tensor(tf.fill((rows, 1), token))
+def _column(token: int, rows: tf.Tensor) -> tf.RaggedTensor:
+    return _RAGGED.from_tensor(tf.fill((rows, 1), token))
 
 
-def _cut(tokens, lengths):
+def _cut(tokens: Any, lengths: tf.Tensor) -> tf.RaggedTensor:
     """The first `lengths` tokens of each row."""
     place = tf.ragged.range(tokens.row_lengths()).flat_values
     kept = tf.boolean_mask(tokens.flat_values, place < tf.repeat(lengths, tokens.row_lengths()))
-    return tf.RaggedTensor.from_row_lengths(kept, lengths)
+    return _RAGGED.from_row_lengths(kept, lengths)
 
 
 class PortableTokenizer:
@@ -213,13 +188,9 @@ class PortableTokenizer:
     since Unicode 13) may be split differently.
 
     In a graph it is a `tf.numpy_function`: it runs in this process and cannot be exported.
-
-    Args:
-        vocabulary: sequence of str.
-        lower_case: bool, as when the vocabulary was learned: also strips accents.
     """
 
-    def __init__(self, vocabulary, lower_case=True):
+    def __init__(self, vocabulary: Iterable[str], lower_case: bool = True) -> None:
         # Its threads would only compete with TensorFlow's, and it warns in processes that fork.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from tokenizers import Tokenizer, models
@@ -230,23 +201,16 @@ class PortableTokenizer:
         )
         self._characters = _Characters(lower_case)
 
-    def tokenize(self, texts):
-        """Splits texts into WordPiece tokens.
-
-        Args:
-            texts: string tensor `(batch,)`, or list of str.
-
-        Returns:
-            int32 `RaggedTensor` `(batch, None)`.
-        """
+    def tokenize(self, texts: tf.Tensor | list[str]) -> tf.RaggedTensor:
+        """Splits texts `(batch,)` into WordPiece tokens: int32 `(batch, None)`."""
         texts = tf.convert_to_tensor(texts, tf.string)
         ids, lengths = tf.numpy_function(
             self._ids, [texts], (tf.int32, tf.int64), stateful=False, name="tokenize"
         )
         ids, lengths = tf.ensure_shape(ids, (None,)), tf.ensure_shape(lengths, texts.shape)
-        return tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False)
+        return _RAGGED.from_row_lengths(ids, lengths, validate=False)
 
-    def _ids(self, texts):
+    def _ids(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The ids of all texts, one after another, and how many each has."""
         words = [self._split(text.decode(errors="surrogateescape")) for text in texts]
         encoded = self._words.encode_batch(words, is_pretokenized=True, add_special_tokens=False)
@@ -254,7 +218,7 @@ class PortableTokenizer:
         lengths = np.array([len(row) for row in rows], np.int64)
         return np.array([number for row in rows for number in row], np.int32), lengths
 
-    def _split(self, text):
+    def _split(self, text: str) -> list[str]:
         """The words of a text, including its punctuation marks and ideographs."""
         words = text.translate(self._characters).split()
         return [word if _is_short(word) else _TOO_LONG for word in words]
@@ -263,16 +227,14 @@ class PortableTokenizer:
 class _Characters(dict):
     """What replaces each character, for `str.translate`; computed when it is first met.
 
-    Args:
-        lower_case: bool, whether letters lose their case and accents. Control characters always
-            become spaces, and punctuation and ideographs always get spaces around them.
+    Control characters become spaces, and punctuation and ideographs get spaces around them.
     """
 
-    def __init__(self, lower_case):
+    def __init__(self, lower_case: bool) -> None:
         super().__init__()
         self._lower_case = lower_case
 
-    def __missing__(self, code):
+    def __missing__(self, code: int) -> str:
         if 0xD800 <= code < 0xE000:  # a byte that is not UTF-8
             self[code] = _NO_TOKEN
         else:
@@ -281,16 +243,16 @@ class _Characters(dict):
         return self[code]
 
 
-def _folded(code):
+def _folded(code: int) -> str:
     """A character by Unicode's NFKC_Casefold, decomposed and without its accents."""
     if _is_in(code, _IGNORABLE):
         return ""
     folded = unicodedata.normalize("NFKC", chr(code)).casefold()
-    parts = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", folded))
-    return "".join(part for part in parts if unicodedata.category(part) != "Mn")
+    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", folded))
+    return "".join(one for one in decomposed if unicodedata.category(one) != "Mn")
 
 
-def _isolated(character):
+def _isolated(character: str) -> str:
     """Replaces a control character by a space; puts spaces around one that is a word by itself."""
     category = unicodedata.category(character)
     if category in ("Cc", "Cf"):
@@ -301,9 +263,9 @@ def _isolated(character):
     return character
 
 
-def _is_in(code, ranges):
+def _is_in(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
     return any(first <= code <= last for first, last in ranges)
 
 
-def _is_short(word):
+def _is_short(word: str) -> bool:
     return len(word) <= _MAX_WORD_BYTES // 4 or len(word.encode()) <= _MAX_WORD_BYTES

@@ -23,8 +23,6 @@ _LEARNER = "tensorflow_text.tools.wordpiece_vocab.wordpiece_tokenizer_learner_li
 
 LEARNING = "learning a vocabulary"
 
-MAX_WORDS = 2_000_000  # distinct ones in memory, some 300 MB
-
 _TEXTS_PER_CALL = 512
 _SPLITTER = "tensorflow_text.python.ops.bert_tokenizer"
 
@@ -33,23 +31,14 @@ _WORDS_PER_TOKEN = 6  # the learner sees this many of the most common words per 
 
 
 def learn_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -> list[str]:
-    """Learns a WordPiece vocabulary with tensorflow-text's learner.
+    """Learns a WordPiece vocabulary of at most `size` tokens with tensorflow-text's learner.
+
+    The special tokens come first, then single characters, then pieces from the most to the least
+    common. The order of the texts does not matter. `lower_case` also strips accents.
 
     The learner keeps each piece of a word that occurs more often than a threshold. We search for
     the threshold ourselves, from above: the tool's own search over all words takes a minute for
-    2,000 tokens, and may end above the size wanted. The order of the texts does not matter.
-
-    Args:
-        size: the number of tokens wanted, at least `MIN_SIZE`. Fewer come out when the text has too
-            few distinct words.
-        lower_case: also strips accents, as BERT's uncased models do.
-
-    Returns:
-        At most `size` tokens: the special ones, then single characters, then pieces from the most
-        to the least common.
-
-    Raises:
-        ValueError: there is no word in the texts, or tensorflow-text is not installed.
+    2,000 tokens, and may end above the size wanted.
     """
     counts = count_words(texts, lower_case)
     if not counts:
@@ -68,8 +57,8 @@ def learn_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -
         tries += 1
         wanted = min(max((1 + _SLACK) / 2 * size, fewest), most)
         is_regular = tries % 3 and fewest < most
-        part = math.log(most / wanted) / math.log(most / fewest) if is_regular else 0.5
-        middle = min(max(round(low * (high / low) ** part), low + 1), high - 1)
+        exponent = math.log(most / wanted) / math.log(most / fewest) if is_regular else 0.5
+        middle = min(max(round(low * (high / low) ** exponent), low + 1), high - 1)
         tried = _learn(words, size, middle)
         if len(tried) < size:
             high, fewest = middle, len(tried)
@@ -78,40 +67,14 @@ def learn_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -
     return _trim(tokens, size)
 
 
-def count_words(
-    texts: Iterable[str], lower_case: bool = True, max_words: int = MAX_WORDS
-) -> collections.Counter[str]:
-    """Counts words as BERT splits them: at spaces, and around each punctuation mark.
-
-    Whenever there are more than `max_words` distinct words, the rarer ones are dropped: all counts
-    are lowered by that of the most common word to be dropped, and words without a count are
-    forgotten (Misra and Gries, 1982). So a count is never too high, and at most
-    `N / (max_words // 2 + 1)` too low, where N is the number of all words. With fewer distinct
-    words, the counts are exact and the order of the texts does not matter.
-
-    Args:
-        lower_case: also strips accents.
-        max_words: 2 or more.
-
-    Raises:
-        ValueError: tensorflow-text is not installed.
-    """
+def count_words(texts: Iterable[str], lower_case: bool = True) -> collections.Counter[str]:
+    """Counts words as BERT splits them: at spaces, and around each punctuation mark."""
     tokenizer = tf_text.require(LEARNING, _SPLITTER).BasicTokenizer(lower_case=lower_case)
     counts = collections.Counter()
     texts = iter(texts)
     while batch := list(itertools.islice(texts, _TEXTS_PER_CALL)):
         counts.update(tokenizer.tokenize(batch).flat_values.numpy().tolist())
-        if len(counts) > max_words:
-            counts = _without_rare_words(counts, max_words // 2)
     return collections.Counter({word.decode(): count for word, count in counts.items()})
-
-
-def _without_rare_words(counts, keep):
-    """At most `keep` words, all counts lowered by that of the most common one left out."""
-    lowered = sorted(counts.values(), reverse=True)[keep]
-    return collections.Counter(
-        {word: count - lowered for word, count in counts.items() if count > lowered}
-    )
 
 
 def write_vocabulary(path: str, tokens: list[str]) -> None:
@@ -120,11 +83,7 @@ def write_vocabulary(path: str, tokens: list[str]) -> None:
 
 
 def read_vocabulary(path: str) -> list[str]:
-    """Reads a `vocab.txt`, local or `gs://`: this project's, or one of Google's BERT.
-
-    Raises:
-        ValueError: it cannot be read, a token occurs twice, or a special token is missing.
-    """
+    """Reads a `vocab.txt`, local or `gs://`: this project's, or one of Google's BERT."""
     with files.reading(path) as (stream, _):
         content = stream.read()
     try:
@@ -137,11 +96,7 @@ def read_vocabulary(path: str) -> list[str]:
 
 
 def check_tokens(tokens: list[str], where: str) -> None:
-    """Refuses tokens with which texts cannot be encoded; `where` they come from is for messages.
-
-    Raises:
-        ValueError: a token occurs twice, or a special token is missing.
-    """
+    """Refuses tokens with which texts cannot be encoded; `where` they come from is for messages."""
     twice = [token for token, count in collections.Counter(tokens).items() if count > 1]
     if twice:
         raise ValueError(f"{where}: {twice[0]!r} occurs twice")
@@ -165,7 +120,7 @@ def vocabulary_hash(tokens: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
 
 
-def _learn(words, size, threshold):
+def _learn(words: list[tuple[str, int]], size: int, threshold: int) -> list[str]:
     """The tokens whose count reaches `threshold`: one pass of the learner, without its search."""
     learner = tf_text.require(LEARNING, _LEARNER)
     return learner.learn(
@@ -180,7 +135,7 @@ def _learn(words, size, threshold):
     )
 
 
-def _trim(tokens, size):
+def _trim(tokens: list[str], size: int) -> list[str]:
     """Drops the least common pieces, which come last; never a character, which spells the rest."""
     excess = len(tokens) - size
     kept = []

@@ -4,7 +4,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 import tensorflow as tf
@@ -13,8 +12,6 @@ from pipelines import command_line
 from pipelines.command_line import (
     Diverged,
     Stopped,
-    StopRequest,
-    meant,
     run,
     stop_request,
     stop_signals,
@@ -37,19 +34,13 @@ def raising(error):
         (ValueError("x.txt: no such file; fix --x"), 2, "error: x.txt: no such file; fix --x\n"),
         (Diverged("the loss is nan"), 3, "diverged: the loss is nan\n"),
         (Stopped("by SIGTERM"), 75, "stopped: by SIGTERM\n"),
-        (ValueError("one\n  two\t three"), 2, "error: one two three\n"),
-        (type("BadRecord", (ValueError,), {})("a record"), 2, "error: a record\n"),
+        (OSError(errno.EROFS, "Read-only", "/x/y"), 2, "error: /x/y: Read-only\n"),
+        (RuntimeError("/x; No space left on device"), 2, "error: /x; No space left on device\n"),
     ],
 )
 def test_a_status_and_one_line_for_each_end(capfd, error, status, line):
     assert run(raising(error), []) == status
     assert capfd.readouterr() == ("", line)
-
-
-def test_what_is_done_has_status_0_and_says_nothing(capfd):
-    seen = []
-    assert run(seen.append, ["--a", "b"]) == 0
-    assert seen == [["--a", "b"]] and capfd.readouterr() == ("", "")
 
 
 def test_files_that_cannot_be_read_are_told_in_a_line(tmp_path, capfd):
@@ -70,20 +61,6 @@ def test_files_that_cannot_be_read_are_told_in_a_line(tmp_path, capfd):
         run(raising(tf.errors.NotFoundError(None, None, "Key x not found in checkpoint")), [])
 
 
-def test_a_disk_that_takes_no_more_is_told_in_a_line(capfd):
-    class OfAnotherLibrary(Exception):
-        pass
-
-    full = "/x/y; No space left on device"
-    assert run(raising(OSError(errno.EROFS, "Read-only file system", "/x/y")), []) == 2
-    assert capfd.readouterr() == ("", "error: /x/y: Read-only file system\n")
-    assert run(raising(OfAnotherLibrary(full)), []) == 2
-    assert capfd.readouterr() == ("", f"error: {full}\n")
-    name = "__wrapped__SaveV2_dtypes_3_device_/job:localhost/replica:0/task:0/device:CPU:0"
-    assert run(raising(OfAnotherLibrary(f"{{{{function_node {name}}}}} {full}")), []) == 2
-    assert capfd.readouterr() == ("", f"error: {full}\n")
-
-
 def test_other_errors_are_not_hidden():
     for error in (RuntimeError("a bug"), KeyboardInterrupt(), SystemExit(0)):
         with pytest.raises(type(error)):
@@ -98,25 +75,18 @@ def test_debug_shows_where_and_does_not_reach_the_command(capfd):
         raise ValueError("fix it")
 
     assert run(main, ["--a", "--debug", "b"]) == 2
-    first, *others, last = capfd.readouterr().err.splitlines()
+    first, *_, last = capfd.readouterr().err.splitlines()
     assert first.startswith("Traceback") and last == "error: fix it"
-    assert any("in main" in line for line in others)
     assert seen == [["--a", "b"]]
 
 
 # (what `main` does, where stdout goes, status, stderr)
 OUTPUTS = [
     ("print('x' * size)", "| true", 141, ""),
-    ("print('x\\n' * 99_999)", "| head -1 > /dev/null", 141, ""),
     ("print('x' * size)", "> /dev/full", 2, "error: stdout: No space left on"),
-    ("print('x' * size); sys.exit(0)", "| true", 141, ""),
     ("print('x'); raise ValueError('fix it')", "> /dev/full", 2, "error: fix it"),
-    ("print('x' * size)", "2> /dev/full", 0, ""),
-    ("command_line.say('x')", "2> /dev/full", 0, ""),
     ("command_line.say('x')", "2>&1 | true", 0, ""),
     ("print('x')", "| true", 141, ""),
-    ("print('x' * size)", ">&-", 0, ""),
-    ("open('/nowhere')", "| cat", 2, "error: /nowhere: No such file or directory"),
 ]
 
 
@@ -139,25 +109,6 @@ def test_output_that_nobody_takes(action, where, status, line):
     assert done.stderr.count("\n") == bool(line) or status == 1
 
 
-def test_a_name_that_is_not_utf8_is_refused(capfd):
-    assert run(lambda argv: "gr\udcf6".encode(), []) == 2
-    assert r"'gr\udcf6': is not UTF-8" in capfd.readouterr().err
-
-
-def test_a_program_ends_without_a_look_for_garbage():
-    """Which takes seconds where TensorFlow is loaded; functions of others are not delayed by it."""
-    program = (
-        "import atexit, gc; from pipelines.command_line import run\n"
-        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"
-        "class Cycle:\n"
-        "    def __del__(self): print('looked')\n"
-        "def main(argv): cycle = Cycle(); cycle.own = cycle\n"
-        "run(main)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
-    assert (done.stdout, done.stderr) == (b"True\n", b"")
-
-
 @pytest.mark.parametrize("package", ["pipelines", "keras_vitbert", "tpu"])
 def test_ctrl_c_while_a_command_is_loaded_needs_no_traceback(package):
     program = (
@@ -166,16 +117,6 @@ def test_ctrl_c_while_a_command_is_loaded_needs_no_traceback(package):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
-
-
-def test_who_imports_the_packages_keeps_their_ctrl_c():
-    program = (
-        "import signal\n"
-        "before = signal.getsignal(signal.SIGINT)\n"
-        "import pipelines, keras_vitbert, tpu\n"
-        "assert signal.getsignal(signal.SIGINT) is before"
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def kill(number):
@@ -215,22 +156,6 @@ def test_a_deferred_signal_is_noted_and_the_second_ctrl_c_does_not_wait():
         assert not request.requested
 
 
-def test_after_the_block_a_signal_is_raised_again():
-    request = StopRequest()
-    with request.deferred():
-        pass
-    with pytest.raises(Stopped):
-        request(signal.SIGTERM, None)
-
-
-def test_in_another_thread_signals_are_somebody_elses():
-    statuses, before = [], signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=lambda: statuses.append(run(lambda argv: None, [])))
-    thread.start()
-    thread.join()
-    assert statuses == [0] and signal.getsignal(signal.SIGTERM) is before
-
-
 TAKEN = """
 import ctypes, os, signal
 from pipelines import command_line
@@ -256,7 +181,6 @@ def test_handlers_that_others_took_are_put_back():
     ("error", "is_shown"),
     [
         (None, False),
-        (ValueError("fix it"), False),
         (Stopped("by SIGINT"), False),
         (ImportError(), True),
     ],
@@ -283,35 +207,12 @@ sys.exit(command_line.run(main))
 """
 
 
-@pytest.mark.parametrize(
-    ("action", "flags", "lines"),
-    [
-        ("pass", [], []),
-        ("pass", ["--debug"], ["a note on CUDA"]),
-        ("os.abort()", [], ["Fatal Python error: Aborted"]),
-        ("os.abort()", ["--debug"], ["a note on CUDA", "Fatal Python error: Aborted"]),
-    ],
-)
-def test_what_libraries_write_is_shown_for_debugging_and_where_they_abort(action, flags, lines):
-    command = [sys.executable, "-c", LOADING, action, *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    shown = [line for line in without_status(done.stderr) if line]
-    assert shown[: len(lines)] == lines and (done.returncode == 0) == (action == "pass")
-
-
-@pytest.mark.parametrize("where", ["2>&-", "2> /dev/full", ">&- 2>/dev/null", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("where", ["2> /dev/full", "<&- >&- 2>&-"])
 def test_where_stderr_or_stdout_is_closed_or_full(where):
     action = "assert open(os.devnull).fileno() != 2"  # libraries write to 2, whatever that is
     shell = f'"$0" -c "$1" "$2" {where}'
     command = ["bash", "-c", shell, sys.executable, LOADING, action]
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
-
-
-def test_another_backend_of_keras_is_refused(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    monkeypatch.setattr(command_line, "_backends", ["tensorflow"])
-    with pytest.raises(ValueError, match="^KERAS_BACKEND=jax: .*; unset it$"):
-        command_line.load_tensorflow()
 
 
 def test_a_command_chooses_among_backends(monkeypatch):
@@ -325,27 +226,6 @@ def test_a_command_chooses_among_backends(monkeypatch):
         command_line.load_tensorflow()
     with pytest.raises(ValueError, match="^--backend=torch: give tensorflow or jax$"):
         command_line.choose_backend("torch")
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("duplicaton", " (did you mean --duplication?)"),
-        ("zzz", ""),
-    ],
-)
-def test_the_closest_name_is_hinted_at(name, hint):
-    assert meant(name, ["duplication", "seed", "size"], "--") == hint
-
-
-def test_nothing_heavy_is_loaded():
-    program = (
-        "import sys; from pipelines import flags\n"
-        "assert not {'tensorflow', 'numpy', 'absl'} & set(sys.modules)\n"
-        "assert {m for m in sys.modules if m.startswith('pipelines.')} == "
-        "{f'pipelines.{m}' for m in ('command_line', 'flags', 'status')}"
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_help_of_the_preparation_answers_without_anything_heavy():

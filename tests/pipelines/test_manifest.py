@@ -3,12 +3,10 @@
 import hashlib
 
 import pytest
-import tensorflow as tf
 
-from pipelines import command_line, files, manifest
+from pipelines import command_line, manifest
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import to_example, write_shards
-from tests.said import without_status
 
 
 @pytest.fixture
@@ -40,30 +38,6 @@ def test_existing_files_get_a_manifest(existing, capsys):
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_a_manifest_is_not_replaced(existing, capsys):
-    """It may be of a job, and say more than the files do."""
-    assert run(f"--files={existing}/image-*") == 0
-    path = existing / "image.manifest.json"
-    path.write_text(path.read_text().replace('"settings": {}', '"settings": {"seed": 1}'))
-    before = path.read_text()
-    capsys.readouterr()
-    assert run(f"--files={existing}/image-*") == 2
-    [error] = without_status(capsys.readouterr().err)
-    assert f"{path}: already exists; give --check" in error
-    assert path.read_text() == before and '"seed": 1' in before
-
-
-def test_a_first_file_without_records(existing):
-    """A job with few inputs writes such shards."""
-    shards = [existing / f"few-0000{n}-of-00002" for n in range(2)]
-    shards[0].touch()
-    shards[1].write_bytes((existing / "text-00000-of-00001").read_bytes())
-    assert run(f"--files={existing}/few-*") == 0
-    content = manifest.read_manifest(f"{existing}/few")
-    assert content["kind"] == "text examples"
-    assert [entry["records"] for entry in content["shards"]] == [0, 5]
-
-
 def test_files_are_checked_against_their_manifest(existing, capsys):
     assert run(f"--files={existing}/image-*", "--check") == 2
     assert "image.manifest.json: does not exist" in capsys.readouterr().err
@@ -80,25 +54,3 @@ def test_files_are_checked_against_their_manifest(existing, capsys):
     assert run(f"--files={existing}/image-*", "--check") == 2
     error = capsys.readouterr().err
     assert f"{path} is missing, but listed in {existing}/image.manifest.json" in error
-
-
-def test_a_folder_of_another_user_is_told_before_all_is_read(existing, capsys, monkeypatch):
-    def denied(path, content):
-        raise tf.errors.PermissionDeniedError(None, None, f"{path}; Permission denied")
-
-    monkeypatch.setattr(files, "write_atomically", denied)
-    monkeypatch.setattr(manifest, "_entry", None)
-    assert run(f"--files={existing}/image-*") == 2
-    [error] = without_status(capsys.readouterr().err)
-    assert f"{existing}: cannot be written to (" in error
-
-
-def test_other_files_get_no_manifest(existing, capsys):
-    write_shards([to_example({"x": 1})], str(existing / "other"), 1)
-    (existing / "other.manifest.json").unlink()
-    (existing / "notes").write_text("no records " * 9)
-    for name in ("other", "notes"):
-        assert run(f"--files={existing}/{name}*") == 2
-        [error] = without_status(capsys.readouterr().err)
-        assert f"{existing}/{name}" in error
-        assert not (existing / f"{name}.manifest.json").exists()

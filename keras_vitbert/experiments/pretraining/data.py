@@ -47,7 +47,7 @@ class Data:
             image_batch_size=config.image_batch_size,
             text_batch_size=config.text_batch_size,
             seed=config.seed,
-            packed_parts=config.accumulation if config.data.packing else 0,
+            packed_micro_batches=config.accumulation if config.data.packing else 0,
         )
 
 

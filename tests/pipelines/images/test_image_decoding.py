@@ -10,7 +10,6 @@ from pipelines.images.image_decoding import (
     central_crop,
     central_view,
     random_crop,
-    to_floats,
 )
 from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, needs_webp, pillow
 
@@ -63,13 +62,12 @@ def averages(pixels, size):
     )
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_windows_are_those_of_the_area_and_the_flip(compiled):
+def test_windows_are_those_of_the_area_and_the_flip():
     """Where the corners of the coordinate image come to lie tells the window."""
     height, width, size = 150, 200, 24
     image = encoded(coordinates(height, width), quality=100, subsampling=0)
-    keys = [(3, n) for n in range(400 if compiled else 10)]
-    found = crops(image, keys, size, crop_area=(0.2, 0.6), compiled=compiled)
+    keys = [(3, n) for n in range(400)]
+    found = crops(image, keys, size, crop_area=(0.2, 0.6))
     red, green = found[..., 0].mean(1), found[..., 1].mean(2)
     mirrored = red[:, 0] > red[:, -1]
     # From the first to the last pixel's centre it is (size - 1) / size of the window.
@@ -78,19 +76,16 @@ def test_windows_are_those_of_the_area_and_the_flip(compiled):
     areas, aspects = widths * heights, widths * width / heights / height
     assert 0.19 < areas.min() and areas.max() < 0.61
     assert 0.72 < aspects.min() and aspects.max() < 1.38  # of whole pixels: 3:4 to 4:3
-    if compiled:
-        assert abs(mirrored.mean() - 0.5) < 0.08  # standard deviation 0.025
-        # Uniform from 0.2 to 0.6: mean 0.4, standard deviation 0.115, here of the mean 0.006.
-        # Large crops of extreme shape do not fit and are drawn again, so that means lie below.
-        assert 0.36 < areas.mean() < 0.41 and 0.09 < areas.std() < 0.13
-        assert abs(aspects.mean() - 1.04) < 0.03
-        lefts = np.minimum(red[:, 0], red[:, -1])[areas < 0.3]
-        assert lefts.min() < 0.05 and lefts.max() > 0.4
-        assert len({(r[0], g[0], w) for r, g, w in zip(red, green, widths, strict=True)}) > 390
-        # The flip is no function of the window.
-        tops = green[:, 0] / (1 - heights)
-        for of_window in (areas, aspects, np.minimum(red[:, 0], red[:, -1]) / (1 - widths), tops):
-            assert abs(np.corrcoef(mirrored, of_window)[0, 1]) < 0.17
+    assert abs(mirrored.mean() - 0.5) < 0.08  # standard deviation 0.025
+    # Uniform from 0.2 to 0.6: mean 0.4, standard deviation 0.115, here of the mean 0.006.
+    # Large crops of extreme shape do not fit and are drawn again, so that means lie below.
+    assert 0.36 < areas.mean() < 0.41 and 0.09 < areas.std() < 0.13
+    assert abs(aspects.mean() - 1.04) < 0.03
+    lefts = np.minimum(red[:, 0], red[:, -1])
+    assert lefts[areas < 0.3].min() < 0.05 and lefts[areas < 0.3].max() > 0.4
+    # The flip is no function of the window.
+    for of_window in (areas, aspects, lefts / (1 - widths), green[:, 0] / (1 - heights)):
+        assert abs(np.corrcoef(mirrored, of_window)[0, 1]) < 0.17
 
 
 def test_equal_keys_give_equal_crops_eager_or_compiled():
@@ -105,29 +100,14 @@ def test_equal_keys_give_equal_crops_eager_or_compiled():
     np.testing.assert_array_equal(tf.random.get_global_generator().state, state)
 
 
-@pytest.mark.parametrize(("height", "width", "size"), [(48, 64, 16), (96, 128, 24), (200, 150, 64)])
+@pytest.mark.parametrize(("height", "width", "size"), [(96, 128, 24), (200, 150, 64)])
 def test_a_window_much_larger_is_averaged(height, width, size):
     random = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     averaged = whole(encoded(random, "PNG"), size)
     np.testing.assert_allclose(averaged, averages(random, size), atol=ROUNDING)
 
 
-def test_all_bytes_become_floats():
-    levels = np.arange(256, dtype=np.uint8)
-    expected = levels / np.float32(255)
-    np.testing.assert_allclose(to_floats(tf.constant(levels)), expected, rtol=2e-7)
-    assert to_floats(tf.constant(levels))[255] == 1
-
-
-def test_a_panorama_is_averaged_in_one_direction_alone():
-    """No crop of 3:4 to 4:3 holds the area asked for, so the window is the whole image."""
-    pixels = np.repeat(smooth(8, 25), 16, 1)
-    found = whole(encoded(pixels, "PNG"), 25)
-    expected = Image.fromarray(pixels[:, ::16]).resize((25, 25), Image.Resampling.BILINEAR)
-    np.testing.assert_allclose(found, np.asarray(expected) / 255, atol=PILLOWS_ROUNDING)
-
-
-@pytest.mark.parametrize("size", [20, 30, 40])
+@pytest.mark.parametrize("size", [20, 40])
 def test_a_window_of_some_size_is_interpolated(size):
     pixels = smooth(30, 40)
     found = whole(encoded(pixels, "PNG"), size)
@@ -174,9 +154,7 @@ def test_a_jpegs_window_is_cut_from_the_whole():
         ("JPEG", "L", PILLOWS_ROUNDING),
         ("JPEG", "CMYK", 2 * PILLOWS_ROUNDING),
         ("PNG", "RGB", PILLOWS_ROUNDING),
-        ("PNG", "P", PILLOWS_ROUNDING),
         ("PNG", "RGBA", PILLOWS_ROUNDING),
-        ("BMP", "RGB", PILLOWS_ROUNDING),
         ("GIF", "P", PILLOWS_ROUNDING),
         pytest.param("WEBP", "RGB", PILLOWS_ROUNDING, marks=needs_webp),
     ],

@@ -4,7 +4,6 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from pipelines.images import randaugment
-from tests.marks import slow
 from tests.pipelines.image_fixtures import textured
 
 SIZE = 40
@@ -44,7 +43,7 @@ GEOMETRIC = {"shear_x", "shear_y", "translate_x", "translate_y", "rotate"}
 BLENDS = {"brightness", "color", "contrast", "sharpness", "autocontrast"}
 
 
-@pytest.mark.parametrize("magnitude", [slow(0), 9, 30])
+@pytest.mark.parametrize("magnitude", [9, 30])
 def test_every_operation_is_pillows(magnitude):
     operations = randaugment.operations(SIZE, magnitude)
     assert list(operations) == list(references(magnitude, 1))
@@ -61,24 +60,3 @@ def test_every_operation_is_pillows(magnitude):
                 else:
                     assert difference.max() <= (name in BLENDS), (name, sign)
                     assert (difference > 0).mean() < 0.06, (name, sign)
-
-
-@pytest.fixture(scope="module")
-def operations():
-    """Those of half the largest magnitude."""
-    return randaugment.operations(SIZE, 15)
-
-
-def test_most_operations_change_the_image_and_none_leaves_its_range(operations):
-    image = textured()
-    changed = {
-        name: [not np.array_equal(operation(tf.constant(image)), image) for operation in pair]
-        for name, pair in operations.items()
-    }
-    assert not any(changed.pop("identity")) and all(map(all, changed.values()))
-    for extreme in (0, 255):
-        flat = np.full((SIZE, SIZE, 3), extreme, np.uint8)
-        for name in BLENDS | {"posterize", "equalize"}:
-            for operation, sign in zip(operations[name], (1, -1), strict=True):
-                expected = np.asarray(references(15, sign)[name](Image.fromarray(flat)))
-                np.testing.assert_array_equal(operation(tf.constant(flat)), expected, name)

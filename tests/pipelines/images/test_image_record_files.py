@@ -51,9 +51,17 @@ def test_an_image_is_described_by_its_place_in_the_files(store):
     assert described(store.part([(1, 2), (4, 6)])) == [described(store)[n] for n in (1, 4, 5)]
 
 
+def test_the_manifest_tells_the_label_of_the_first_class(tmp_path):
+    example = to_example({"image/encoded": png(1), "image/class/label": 1})
+    write_shards([example], str(tmp_path / "x"), 1, settings={"label_offset": 1})
+    records = RecordFiles.find(f"{tmp_path}/x-*")
+    with pytest.raises(ValueError, match=r"x.manifest.json: .*data.images.label_offset"):
+        ImageRecordFiles(records, 6, label_offset=0)
+
+
 @pytest.mark.parametrize(
     ("stored", "shown"),
-    [([1, 9, 2, 8], 9), ([3, -4, 9], -4), ([0], 0), (7, 7), ([1, 2**32 + 1], 2**32 + 1)],
+    [([1, 9, 2, 8], 9), ([3, -4, 9], -4), ([0], 0), ([1, 2**32 + 1], 2**32 + 1)],
 )
 def test_of_labels_out_of_range_one_is_shown(store, stored, shown):
     assert store.to_labels(tf.constant([1, 6], tf.int64)).numpy().tolist() == [0, 5]

@@ -1,13 +1,11 @@
 import dataclasses
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from pipelines.images.image_decoding import central_crop, random_crop
 from pipelines.images.image_views import ImageViews
-from pipelines.images.randaugment import RandAugment
-from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, pillow, smooth
+from tests.pipelines.image_fixtures import smooth
 
 WHOLE = ImageViews(16, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
 
@@ -55,14 +53,6 @@ def validation(views, files):
     return np.stack([example["images"] for example in found]) / 255
 
 
-def test_training_without_crop_and_flip_is_the_whole_image():
-    files = [jpeg(smooth(12, 16, seed)) for seed in range(3)]  # 4:3, the widest a crop may be
-    expected = [pillow(encoded, 16) for encoded in files]
-    found = training(WHOLE, files, 9)
-    assert found["image_labels"].tolist() == [0, 1, 2] * 3
-    np.testing.assert_allclose(found["images"], expected * 3, atol=PILLOWS_ROUNDING)
-
-
 def test_views_are_the_crops_of_the_example_and_the_central_square():
     """What these are is tested with them."""
     files = [jpeg(smooth(30, 40, seed)) for seed in range(3)]
@@ -77,26 +67,10 @@ def test_views_are_the_crops_of_the_example_and_the_central_square():
     np.testing.assert_array_equal(np.rint(validation(views, files) * 255), squares)
 
 
-@pytest.mark.slow
-def test_randaugment_is_applied_by_the_number_of_the_example():
-    files = [jpeg(smooth(16, 16, seed)) for seed in range(5)]
-    augmented = dataclasses.replace(WHOLE, randaugment=(2, 9))
-    plain, found = (training(views, files, 20, start=7, seed=2) for views in (WHOLE, augmented))
-    assert found["image_labels"].tolist() == plain["image_labels"].tolist()
-    differences = np.abs(plain["images"] - found["images"]).max((1, 2, 3))
-    assert (differences > 2 / 255).sum() > 14
-    augment = RandAugment(WHOLE.image_size, 2, 9)
-    for place in (0, 5, 6, 19):
-        image = tf.constant(np.rint(plain["images"][place] * 255).astype(np.uint8))
-        expected = augment(image, tf.constant([2, 7 + place], tf.int64))
-        np.testing.assert_array_equal(np.rint(found["images"][place] * 255), expected)
-    np.testing.assert_array_equal(validation(augmented, files), validation(WHOLE, files))
-
-
 def test_images_have_their_numbers_where_the_step_augments_them():
     files = [jpeg(smooth(16, 16, seed)) for seed in range(3)]
     start = 2**33 + 5
-    found = training(dataclasses.replace(WHOLE, layers=("x",)), files, 6, start, batch=2)
+    found = training(dataclasses.replace(WHOLE, augmentations=("x",)), files, 6, start, batch=2)
     low, high = found["image_numbers"].astype(np.int64).T
     assert (high * 2**32 + low).tolist() == list(range(start, start + 6))
     assert found["image_labels"].tolist() == [(start + place) % 3 for place in range(6)]

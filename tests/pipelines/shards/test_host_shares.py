@@ -12,15 +12,6 @@ def test_hosts_and_replicas_share_a_batch(hosts, replicas):
     assert {share(8, context) * replicas for context in contexts} == {8}
 
 
-def test_without_a_context_everything_is_one_hosts():
-    assert shard(None) == (1, 0) and share(7, None) == 7
-
-
-def test_a_batch_that_replicas_cannot_share_is_refused():
-    with pytest.raises(ValueError, match="divisible"):
-        share(7, tf.distribute.InputContext(1, 0, 2))
-
-
 IMAGES = np.arange(1, 13, dtype=np.uint8).reshape(3, 2, 2)
 NUMBERS = np.array([7, 8, 9], np.int32)
 
@@ -30,8 +21,8 @@ def read(begin, end):
     return tf.data.Dataset.from_tensor_slices(examples)
 
 
-@pytest.mark.parametrize("size", [3, 5])
-def test_what_is_filled_counts_for_nothing(size):
+def test_what_is_filled_counts_for_nothing():
+    size = 5
     found = one_pass(read, 3, 1, size, "weights", None, numbers=-1).unbatch()
     found = list(found.as_numpy_iterator())
     rest = size - 3
@@ -56,8 +47,3 @@ def test_tensorflow_does_not_cut_a_hosts_stream_once_more():
     policy = stream.options().experimental_distribute.auto_shard_policy
     assert policy == tf.data.experimental.AutoShardPolicy.OFF
     assert stream.options().deterministic
-
-
-def test_the_end_of_a_stream_waits_for_no_tuning():
-    """The thread of `tf.data` that tunes is told of the end, but may sleep on for a minute."""
-    assert not host_stream(tf.data.Dataset.range(9)).options().autotune.enabled

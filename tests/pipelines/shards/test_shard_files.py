@@ -1,11 +1,8 @@
-import hashlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipelines.shards.shard_files import (
-    LineFile,
     RecordFile,
     matching,
     shard_path,
@@ -24,23 +21,6 @@ def test_our_writer_and_tensorflows_write_the_same_bytes(tmp_path):
         for content in contents:
             file.write(content)
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
-
-
-def test_a_file_is_described_as_it_is(tmp_path):
-    lines = [b"one", b"", b"three"]
-    with LineFile(tmp_path / "x") as file:
-        assert not (tmp_path / "x").exists()  # it has no name yet
-        for line in lines:
-            file.write(line)
-    data = (tmp_path / "x").read_bytes()
-    assert data == b"one\n\nthree\n"
-    assert file.entry == {
-        "name": "x",
-        "records": 3,
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "index": [[0, 0]],
-    }
 
 
 def test_names():
@@ -81,26 +61,6 @@ def test_features_keep_their_values():
     assert list(example["text"].bytes_list.value) == ["é".encode()]
     assert list(example["data"].bytes_list.value) == [b"\xff\x00"]
     assert list(example["nothing"].int64_list.value) == []
-
-
-def test_the_order_of_the_fields_does_not_change_the_bytes():
-    fields = {f"field{number}": number for number in range(20)}
-    assert to_example(fields) == to_example(dict(reversed(fields.items())))
-
-
-def test_other_values_are_refused():
-    with pytest.raises(TypeError):
-        to_example({"when": np.array(["2016-04-22"], "datetime64")})
-
-
-def test_shards_take_turns(tmp_path):
-    prefix = tmp_path / "new" / "records"
-    assert write_shards((b"%d" % n for n in range(8)), str(prefix), 3) == 8
-    *files, manifest = sorted(prefix.parent.iterdir())
-    assert [path.name for path in files] == [f"records-0000{n}-of-00003" for n in range(3)]
-    assert manifest.name == "records.manifest.json"
-    contents = [[r.numpy() for r in tf.data.TFRecordDataset(str(path))] for path in files]
-    assert contents == [[b"0", b"3", b"6"], [b"1", b"4", b"7"], [b"2", b"5"]]
 
 
 def test_a_failure_leaves_the_old_files(tmp_path):

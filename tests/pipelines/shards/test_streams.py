@@ -1,7 +1,5 @@
 import collections
 import dataclasses
-import functools
-import itertools
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from pipelines.shards import streams
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import write_shards
 from pipelines.shards.streams import ShuffledRecords
-from tests.marks import slow
 
 LANES, BLOCK, COUNT = 6, 3, 89  # 4 windows of 18 records, and 17 records that fill none
 
@@ -92,76 +89,33 @@ def test_a_window_is_one_block_of_each_lane(whole, places):
 
 
 def test_blocks_and_records_within_them_come_in_every_order(files, places):
-    """First block of a lane and first record of a block, over 60 epochs: uniform by chi-square."""
+    """First block of a lane and first record of a block, over 30 epochs: uniform by chi-square."""
     blocks, records = collections.Counter(), collections.Counter()
-    elements = read(files, 60 * COUNT, seed=5)
-    for epoch in range(60):
+    elements = read(files, 30 * COUNT, seed=5)
+    for epoch in range(30):
         for lane_place in range(LANES):
             place = places[elements[epoch * COUNT + lane_place][1]]
             blocks[place // BLOCK // LANES] += 1
             records[place % BLOCK] += 1
     for counts, kinds in ((blocks, 4), (records, BLOCK)):
-        expected = 60 * LANES / kinds
+        expected = 30 * LANES / kinds
         assert len(counts) == kinds
         assert sum((c - expected) ** 2 / expected for c in counts.values()) < 16  # p < 0.002
 
 
-def test_blocks_of_a_lane_are_shuffled_apart(whole, places):
-    """The order within a lane's block is another one in each window, five times out of six."""
-    equal = []
-    for start in range(0, 4 * COUNT, COUNT):
-        for lane in range(LANES):
-            numbers = range(start + lane, start + LANES * BLOCK * 4, LANES)
-            orders = np.reshape([places[whole[n][1]] % BLOCK for n in numbers], (4, BLOCK))
-            equal += [(one == other).all() for one, other in itertools.pairwise(orders)]
-    assert len(equal) == 72 and sum(equal) < 25  # 12, standard deviation 3.2
+@pytest.mark.parametrize("start", [17, 73, 2 * COUNT + 40])
+def test_a_late_start_equals_the_stream_without_its_beginning(files, whole, start):
+    """In the first window, among the last records of an epoch, and in a later epoch."""
+    assert read(files, 50, start=start) == whole[start : start + 50]
 
 
-def test_a_small_set_is_shuffled_as_a_whole(files, monkeypatch):
-    """Each record comes first about as often: 200 epochs, 89 records."""
+def test_a_small_set_is_entered_anywhere(files, monkeypatch):
+    """It has no window."""
     monkeypatch.setattr(streams, "BLOCK_BYTES", 1000 * RECORD_BYTES)
-    stream = [record for _, record in read(files, 200 * COUNT)]
-    firsts = collections.Counter(stream[::COUNT])
-    assert len(firsts) > 65 and max(firsts.values()) < 11  # 2.2 each; 80 of 89 are to be expected
-    followers = set(itertools.pairwise(stream[:COUNT])) & set(itertools.pairwise(stream[COUNT:]))
-    assert len(followers) < 0.99 * COUNT
+    assert read(files, 50, start=COUNT + 40) == read(files, 2 * COUNT + 1)[COUNT + 40 :][:50]
 
 
-@pytest.fixture(scope="module")
-def from_the_start(files):
-    """`from_the_start(block)`: three epochs of seed 3, once for each size of block."""
-
-    @functools.cache
-    def from_the_start(block):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(streams, "BLOCK_BYTES", block * RECORD_BYTES)
-            return read(files, 3 * COUNT + 1, seed=3)
-
-    return from_the_start
-
-
-@pytest.mark.parametrize(
-    ("start", "block"),
-    [
-        (2 * COUNT + 40, BLOCK),
-        slow(17, BLOCK),
-        slow(73, BLOCK),
-        slow(COUNT, BLOCK),
-        slow(17, 1000),
-        slow(73, 1000),
-        slow(COUNT, 1000),
-        (2 * COUNT + 40, 1000),
-    ],
-)
-def test_a_late_start_equals_the_stream_without_its_beginning(
-    files, from_the_start, start, block, monkeypatch
-):
-    whole = from_the_start(block)
-    monkeypatch.setattr(streams, "BLOCK_BYTES", block * RECORD_BYTES)
-    assert read(files, 50, seed=3, start=start) == whole[start : start + 50]
-
-
-@pytest.mark.parametrize(("host", "hosts"), [(1, 2), slow(1, 4), (3, 4), slow(4, 5)])
+@pytest.mark.parametrize(("host", "hosts"), [(1, 2), (3, 4), (4, 5)])
 def test_hosts_divide_the_stream(files, whole, host, hosts):
     """2 divides the lanes, 4 in part, 5 not at all."""
     wanted = [element for element in whole[31 : 2 * COUNT] if element[0] % hosts == host]
@@ -183,11 +137,10 @@ def test_records_in_memory_are_read_once_and_from_their_own_lanes(tmp_path):
     assert read(records, 40, shard=(2, 1)) == expected
 
 
-@pytest.mark.parametrize("hosts", [2])
-def test_hosts_open_their_own_parts_of_the_files(files, hosts):
+def test_hosts_open_their_own_parts_of_the_files(files):
     """The lanes of different hosts are disjoint in every epoch, and together they are the set."""
     windows = COUNT // (LANES * BLOCK) * LANES * BLOCK
-    read_by = []
+    read_by, hosts = [], 2
     for host in range(hosts):
         asked = set()
 
@@ -207,10 +160,9 @@ def test_hosts_open_their_own_parts_of_the_files(files, hosts):
     assert sum(map(len, read_by)) == windows
 
 
-@pytest.mark.parametrize("global_seed", [slow(0), 1])
-def test_the_global_seed_changes_nothing(files, whole, global_seed):
+def test_the_global_seed_changes_nothing(files, whole):
     try:
-        tf.random.set_seed(global_seed)
+        tf.random.set_seed(1)
         assert read(files, 2 * COUNT) == whole[: 2 * COUNT]
     finally:
         tf.random.set_seed(None)
@@ -221,7 +173,7 @@ def test_the_order_depends_on_the_seed(files, whole):
     assert read(files, 2, seed=2**33 + 1) != whole[:2]  # seeds are 64 bits long
 
 
-@pytest.mark.parametrize("count", [1, slow(5), slow(19)])
+@pytest.mark.parametrize("count", [1, 19])
 def test_sets_of_any_size(tmp_path, count):
     write_shards(map(content, range(count)), str(tmp_path / "x"), 2)
     records = RecordFiles.find(str(tmp_path / "x-*"))

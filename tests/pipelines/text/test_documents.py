@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 from pipelines.shards import shard_files, shard_manifest
 from pipelines.text.documents import (
     Document,
-    Part,
-    Unit,
     find_units,
-    from_json,
     read_unit,
     to_json,
 )
@@ -26,7 +23,7 @@ LINE = st.builds(lambda text: f"x{text}x".replace("\n", "").replace("\r", ""), W
 BLANK = st.sampled_from(["\n", "\r\n", " \n", "\t \r\n"])
 BLANKS = st.lists(BLANK, min_size=1, max_size=3).map("".join)
 UNIT_BYTES = st.integers(1, 200)
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=40, deadline=None)
 
 
 def read_back(contents, unit_bytes, damaged=None):
@@ -97,51 +94,11 @@ def test_units_cover_every_byte_once(sizes, unit_bytes):
     assert all(2 * volume >= unit_bytes for volume in volumes) or len(volumes) == 1
 
 
-def test_many_small_files_are_gathered():
-    documents, units = read_back([b'{"paragraphs": ["one"]}\n'] * 30, 100)
-    assert len(documents) == 30 and units == 10
-
-
-def test_a_document_belongs_to_the_range_that_it_begins_in(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"one\n\ntwo\n")  # the blank line is byte 4
-
-    def read(start, stop):
-        unit = Unit((Part(str(path), start, stop),))
-        return [document.paragraphs[0] for document in read_unit(unit)]
-
-    assert read(0, 4) == ["one"] and read(4, 9) == ["two"]
-    assert read(0, 5) == ["one", "two"] and read(5, 9) == []
-    path.write_bytes(b'{"paragraphs": ["a"]}\n{"paragraphs": ["b"]}\n')
-    assert read(0, 22) == ["a"] and read(22, 44) == ["b"]
-    assert read(0, 23) == ["a", "b"] and read(1, 22) == []
-
-
-@given(DOCUMENT)
-@QUICK
-def test_json_is_one_line(document):
-    line = to_json(document)
-    assert b"\n" not in line and from_json(line) == document
-
-
-def test_byte_order_mark():
-    for content in (b'{"paragraphs": ["x"]}', b"x\n"):
-        (document,), _ = read_back([b"\xef\xbb\xbf" + content], 100)
-        assert document.paragraphs == ("x",)
-
-
-def test_other_fields_are_passed_over():
-    assert from_json('{"id": 3, "title": null, "paragraphs": ["x"]}') == Document("", ("x",))
-    assert to_json(Document("\ud800", ())) == b'{"title": "?", "paragraphs": []}'
-
-
 @pytest.mark.parametrize(
     "line",
     [
         b'{"paragraphs": "x"}',
-        b'{"text": "x"}',
         b'{"paragraphs": [1]}',
-        b"[1]",
         b'{"paragraphs": ["\xff"]}',
         b'{"paragraphs": ["\\ud800"]}',
         b'{"paragraphs": ["x"',
@@ -157,22 +114,6 @@ def test_damaged_lines_are_named_or_left_out(line):
     assert damaged[0]["reason"] and "\n" not in damaged[0]["reason"]
     with pytest.raises(ValueError, match=f"part-000: the line at byte {len(good)} "):
         read_back([good + line], 1000)
-
-
-def test_plain_text_of_another_encoding_is_damaged():
-    damaged = []
-    documents, _ = read_back([b"one\n\nf\xfcnf\nsix\n\nseven\n"], 1000, damaged)
-    assert [document.paragraphs for document in documents] == [("one",), ("seven",)]
-    assert damaged[0]["record"] == 5
-
-
-def test_several_patterns(tmp_path):
-    for name in ("wiki", "books", "other"):
-        (tmp_path / name).write_bytes(name.encode())
-    (unit,) = find_units(f"{tmp_path}/w*,{tmp_path}/books,{tmp_path}/b*")
-    assert [document.paragraphs for document in read_unit(unit)] == [("books",), ("wiki",)]
-    with pytest.raises(ValueError, match="no file matches none"):
-        find_units(f"{tmp_path}/w*,none")
 
 
 def test_unfinished_files_are_refused(tmp_path):
@@ -200,11 +141,3 @@ def test_files_of_another_run_are_refused(tmp_path):
     (unit,) = find_units(str(tmp_path / "*"))  # without the manifest itself
     names = [document.paragraphs[0] for document in read_unit(unit)]
     assert names == ["books-00000-of-00001", "other", "other-00000-of-00001"]
-
-
-def test_empty_files_and_folders(tmp_path):
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="no file matches"):
-        find_units(str(tmp_path / "*"))
-    (tmp_path / "empty").touch()
-    assert find_units(str(tmp_path / "*")) == ()

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,23 +32,13 @@ def fields(draw):
     return result
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fields())
 def test_bytes_are_those_of_protocol_buffers(fields):
     rows = zip(*fields.values(), strict=True)
     assert encode_examples(fields) == [
         to_example(dict(zip(fields, row, strict=True))) for row in rows
     ]
-
-
-def test_large_examples():
-    """Sizes of three bytes."""
-    random = np.random.default_rng(0)
-    fields = {"a": random.integers(0, 2**31, (2, 9000), dtype=np.int32)}
-    for encoded, row in zip(encode_examples(fields), fields["a"], strict=True):
-        example = tf.train.Example.FromString(encoded)
-        assert example.features.feature["a"].int64_list.value == row.tolist()
-        assert encoded == to_example({"a": row})
 
 
 def test_what_cannot_be_encoded():

@@ -1,10 +1,5 @@
-import re
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pipelines.text import documents
 from pipelines.text.documents import split_sentences
 
 
@@ -53,17 +48,3 @@ def test_a_long_paragraph_takes_time_in_proportion():
     paragraph = "It rained on Dr. Smith, etc. and on. " * 20_000
     assert len(split_sentences(paragraph.strip())) == 20_000
     assert split_sentences("." * 1_000_000) == ["." * 1_000_000]
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.text('aB.!?…") (', max_size=12))
-def test_a_run_of_stops_is_one(text):
-    """As a pattern that tries every stop of it says."""
-    simple = re.compile(
-        r"(?P<stop>[.!?]+|…)(?P<closing>[\"'”’)\]]*)\s+(?=[\"'“‘(\[¿¡]*[^\W_a-zß-öø-ÿ])"
-    )
-    found, expected = (
-        [(match.span(), match.groups()) for match in pattern.finditer(text)]
-        for pattern in (documents._CANDIDATE, simple)
-    )
-    assert found == expected

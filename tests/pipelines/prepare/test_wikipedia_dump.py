@@ -251,23 +251,6 @@ def test_a_page_that_cannot_be_read_is_named(tmp_path):
         list(read_pages(path))
 
 
-def test_a_page_without_end_is_named_and_left_out(tmp_path):
-    path = tmp_path / "dump.xml.bz2"
-    page = b"<page><title>%s</title><ns>0</ns><text>%s</text></page>"
-    pages = page % (b"Long", b"a" * 60_000_000) + page % (b"Short", b"b")
-    path.write_bytes(bz2.compress(b"<mediawiki>" + pages + b"</mediawiki>"))
-    damaged = []
-    tracemalloc.start()
-    try:
-        found = [page.title for page in read_pages(path, damaged=damaged)]
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert found == ["Short"] and peak < 1e8
-    reason = "is longer than 16,777,216 bytes"
-    assert damaged == [{"file": str(path), "record": "page 'Long'", "reason": reason}]
-
-
 @pytest.mark.parametrize(
     "content", [b"", bz2.compress(b""), bz2.compress(b"<feed><page/></feed>"), b"PK", b"\x1f\x8b"]
 )

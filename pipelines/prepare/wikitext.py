@@ -10,6 +10,7 @@ which lines are prose, and `_clean` fixes the text around what was removed. The 
 
 from __future__ import annotations
 
+import collections
 import html
 import itertools
 import re
@@ -69,10 +70,11 @@ _EXTENSION = re.compile(
 # The parser reads to the end of the page for each opener that is never closed.
 _MAX_UNPAIRED = 50
 _PAIRS = (("{{", "}}"), ("[[", "]]"), ("{|", "|}"))
-_TORN_TAG = re.compile(r"</?[a-z][^<>]*(?:<|\Z)", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-z]+)[^<>]*?(/?>|(?=<)|\Z)", re.IGNORECASE)
 
 _POSSESSIVE = re.compile(r"(?<!')''(?!')([^'\n]+)'''s\b")  # ''Animal Farm'''s
 _QUOTES = re.compile(r"'{2,}")
+_UNCLOSED = re.compile(r"(?:<ref\b|\[\[(?:file|image)\s*:).*", re.IGNORECASE)
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
 
 # Marks inside the flattened page. XML, and so a dump, cannot hold any of these characters.
@@ -102,8 +104,7 @@ def passages(wikitext: str) -> list[str]:
     import mwparserfromhell
 
     rest = _EXTENSION.sub(_gap, wikitext)
-    unpaired = sum(abs(rest.count(opens) - rest.count(closes)) for opens, closes in _PAIRS)
-    if unpaired + len(_TORN_TAG.findall(rest)) > _MAX_UNPAIRED:
+    if _unpaired(rest) > _MAX_UNPAIRED:
         return []
     # Apostrophes are left to `_clean`: unbalanced ones would nest whole pages inside a tag.
     page = mwparserfromhell.parse(rest, skip_style_tags=True)
@@ -123,6 +124,18 @@ def _gap(extension: re.Match[str]) -> str:
     if name in ("nowiki", "pre") or "<ref" in whole[1:]:  # the latter: a forgotten end tag
         return whole
     return (_FORMULA if name in _FORMULA_TAGS else _HOLE) if name else ""
+
+
+def _unpaired(wikitext: str) -> int:
+    """How many openers are never closed, whatever the order; a tag without its end counts, too."""
+    from mwparserfromhell.definitions import is_single
+
+    unpaired = sum(abs(wikitext.count(begin) - wikitext.count(end)) for begin, end in _PAIRS)
+    tags = collections.Counter()
+    for is_end, name, end in _TAG.findall(wikitext):
+        tags[name.lower()] += 0 if end == "/>" else -1 if is_end else 1
+        unpaired += not end
+    return unpaired + sum(abs(count) for name, count in tags.items() if not is_single(name))
 
 
 def _flatten(nodes: Iterable[Node]) -> Iterator[str]:
@@ -228,7 +241,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
 def _clean(text: str) -> str:
     """Removes the rest of the markup inside a paragraph, and the holes left by removals."""
     text = _POSSESSIVE.sub(r"\1's", text)
-    text = _MAGIC_WORD.sub("", _QUOTES.sub("", text))
+    text = _UNCLOSED.sub("", _MAGIC_WORD.sub("", _QUOTES.sub("", text)))
     text = html.unescape(text.replace("[[", "").replace("]]", ""))  # &amp;ndash; is common
     for _ in range(3):  # parentheses may be nested
         text = _EMPTY_PARENTHESES.sub("", text)

@@ -366,7 +366,7 @@ def _make_by_beam(
     from apache_beam.options.pipeline_options import PipelineOptions
 
     pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
-    (
+    _ = (
         pipeline
         | "Missing shards" >> beam.Create(missing)
         | "One to each worker" >> beam.Reshuffle()

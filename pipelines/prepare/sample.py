@@ -88,11 +88,10 @@ def prepare(
         os.makedirs(temporary)
         try:
             _build(temporary, settings)
-            try:
-                os.rename(temporary, folder)
-            except OSError:
-                if not os.path.isdir(folder):  # else another process was faster: use its folder
-                    raise
+            os.rename(temporary, folder)
+        except OSError:
+            if not os.path.isdir(folder):  # else another process was faster: use its folder
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     patterns = {

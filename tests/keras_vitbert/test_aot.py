@@ -32,14 +32,6 @@ def small(tmp_path):
     return path
 
 
-def test_a_config_is_not_overwritten(small, monkeypatch):
-    monkeypatch.setattr(aot, "check_installed", lambda: None)
-    before = small.read_text()
-    with pytest.raises(ValueError, match=str(small)):
-        aot.main([f"--config={small}", "--tpu=v3-8", f"--json={small}"])
-    assert small.read_text() == before
-
-
 @pytest.fixture
 def compiler(monkeypatch):
     """`compiler(result, ...)` stands in for the TPU's: its results, one a call."""

@@ -60,25 +60,6 @@ def test_images_are_read_in_threads_and_come_in_order():
     assert max(ahead) <= 2 * 8 + 1
 
 
-def test_noise_of_tfds(tmp_path):
-    """Under the mock of TFDS there are no splits to divide; records are still what they should."""
-    import tensorflow_datasets as tfds
-
-    sink = Sink()
-    with tfds.testing.mock_data(num_examples=4):
-        builder = image_shards.open_builder(str(tmp_path), "5.1.0")
-        classes = tuple(builder.info.features["label"].names)
-        job = image_shards.TfdsImagesJob(str(tmp_path), "5.1.0", "train", classes, 4)
-        counts, damaged = job.write_shard(0, 1, sink)
-    assert counts["images"] == 4 and not damaged
-    for record in sink:
-        features = tf.train.Example.FromString(record).features.feature
-        label = features["image/class/label"].int64_list.value[0]
-        assert 1 <= label <= 1000
-        assert features["image/class/synset"].bytes_list.value[:] == [classes[label - 1].encode()]
-        tf.io.decode_jpeg(features["image/encoded"].bytes_list.value[0])
-
-
 def test_the_latest_version_is_taken(tmp_path, monkeypatch):
     """By number: 5.10.0 comes after 5.9.0."""
 

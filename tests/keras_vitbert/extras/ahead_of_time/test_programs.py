@@ -88,13 +88,6 @@ def test_examples_that_the_replicas_cannot_share(own):
         own_programs(own(function), tracing_strategy(5))
 
 
-def test_flags_of_our_own_runs_are_none_of_it(own):
-    with pytest.raises(ValueError, match="variant"):
-        aot.main([own(function), "--tpu=v3-8", "--variant=vit"])
-    with pytest.raises(ValueError, match="--tpu"):
-        aot.main([own(function)])
-
-
 def test_the_report(own, monkeypatch, capsys):
     monkeypatch.setattr(aot, "check_installed", lambda: None)
     monkeypatch.setattr(aot_compile, "compile_apart", lambda *program: compiled())

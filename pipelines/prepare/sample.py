@@ -24,7 +24,7 @@ WIKIPEDIA_FILE = (
     "gensim",
     "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
 )
-NUM_CLASSES, IMAGE_SIZE = 10, 28  # of MNIST; pixels, both ways
+IMAGE_SIZE = 28  # of MNIST, in pixels, both ways
 VALIDATION_IMAGES = 0.1  # of each class
 VALIDATION_DOCUMENTS = 0.08
 SHARDS = 4  # of the training files; validation files are one shard
@@ -39,7 +39,6 @@ class PreparedData:
     text_train: str
     text_validation: str
     vocabulary: str
-    num_classes: int
     folder: str
 
 
@@ -100,7 +99,7 @@ def prepare(
         for split in ("train", "validation")
     }
     vocabulary = os.path.join(folder, "vocab.txt")
-    return PreparedData(**patterns, vocabulary=vocabulary, num_classes=NUM_CLASSES, folder=folder)
+    return PreparedData(**patterns, vocabulary=vocabulary, folder=folder)
 
 
 def _build(folder: str, settings: dict[str, Any]) -> None:

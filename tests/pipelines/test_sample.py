@@ -73,7 +73,6 @@ def test_folder(prepared):
     ):
         assert len(glob.glob(pattern)) == count
     assert os.path.dirname(prepared.vocabulary) == prepared.folder
-    assert prepared.num_classes == 10
 
 
 def test_images_are_split_by_class(prepared):

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_vitbert.extras.ahead_of_time.aot_compile import GIB, sent
+from keras_vitbert.extras.ahead_of_time.aot_compile import GIB, collectives_text
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 from pipelines.text_tables import markdown_table
@@ -60,7 +60,7 @@ def row(result):
         f"{result['peak'] / GIB:.2f} of {result['available'] / GIB:.2f} GiB",
         f"{result['operations'] / 1e12:.3g} T",
         f"{result['bytes'] / 1e9:.3g} GB",
-        sent(result),
+        collectives_text(result),
         took,
     ]
 

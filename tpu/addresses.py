@@ -22,22 +22,14 @@ NO_CHIPS = f"no TPU chips in this machine ({', '.join(CHIPS)})"
 
 
 def check_address(address: str) -> None:
-    """Checks the form of an address, `HOST:PORT`.
-
-    Raises:
-        ValueError: it has another.
-    """
+    """Checks the form of an address, `HOST:PORT`."""
     match = re.fullmatch(r"\w[\w.-]{0,252}:(\d{1,5})", address, re.ASCII)  # TensorFlow has no IPv6
     if not match or not 0 < int(match[1]) < 65536:
         raise ValueError(f"{address!r} is not of the form HOST:PORT")
 
 
 def check_servers(hosts: Iterable[str]) -> None:
-    """Checks that a TensorFlow server with TPUs answers at each `host:port`.
-
-    Raises:
-        ValueError: says what is at the first one where none does.
-    """
+    """Checks that a TensorFlow server with TPUs answers at each `host:port`."""
     import grpc
 
     with contextlib.ExitStack() as stack:
@@ -68,9 +60,6 @@ def find_tpu(tpu: str | None, slice_: Slice | None = None, tpu_address: str = ""
 
     Returns:
         `local`, `grpc://...`, or the TPU's name, which TensorFlow looks up.
-
-    Raises:
-        ValueError: there is no such TPU.
     """
     if tpu is None or tpu_address and slice_ is None:
         raise ValueError(f"tpu_address {tpu_address!r}: needs the TPU's accelerator type (v3-128)")
@@ -83,18 +72,18 @@ def find_tpu(tpu: str | None, slice_: Slice | None = None, tpu_address: str = ""
                 "a TPU's name"
             )
         return tpu
-    found, hosts = find_vm()
+    vm, hosts = find_vm()
     chips = find_chips()
     if slice_ is None:
         if not chips:
             raise ValueError(f"tpu 'local': {NO_CHIPS}")
         if len(hosts) > 1:
-            raise ValueError(f"tpu 'local': this is one of {len(hosts)} hosts; give {found}")
-    elif found == tpu:
+            raise ValueError(f"tpu 'local': this is one of {len(hosts)} hosts; give {vm}")
+    elif vm == tpu:
         if slice_.hosts > 1:
             return _addresses(hosts, slice_)
-    elif found or not chips or slice_.hosts > 1:  # a part of a slice would wait for the others
-        here = f"a host of a {found}" if found else "not a TPU VM of Google Cloud"
+    elif vm or not chips or slice_.hosts > 1:  # a part of a slice would wait for the others
+        here = f"a host of a {vm}" if vm else "not a TPU VM of Google Cloud"
         raise ValueError(
             f"tpu {tpu!r}: this machine is {here}, with {len(chips)} chips; give the TPU's "
             "address, or run on its VM"
@@ -102,7 +91,7 @@ def find_tpu(tpu: str | None, slice_: Slice | None = None, tpu_address: str = ""
     return "local"
 
 
-def _addresses(texts, slice_):
+def _addresses(texts: Iterable[str], slice_: Slice | None) -> str:
     hosts = [text.removeprefix("grpc://") for text in texts]
     for host in hosts:
         check_address(host)

@@ -1,9 +1,19 @@
 """What is known about the devices of a run, on either backend."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tpu.slices import SLICES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from tpu.jax_strategy import JaxStrategy
+
+    Strategy = tf.distribute.Strategy | JaxStrategy
 
 # Peak operations a second for dense products, as the makers state them. For float32 on GPUs that
 # is TF32, which TensorFlow uses unless it is turned off; TPUs make such products in bfloat16, too.
@@ -28,11 +38,11 @@ _GPUS = {
 }
 
 
-def device_type(strategy: Any) -> str:
+def device_type(strategy: Strategy) -> str:
     """What holds the weights under a strategy: `tpu`, `gpu` or `host`."""
     import tensorflow as tf
 
-    if _on_jax():
+    if not isinstance(strategy, tf.distribute.Strategy):
         platform = strategy.devices[0].platform
         return "host" if platform == "cpu" else platform
     if isinstance(strategy, tf.distribute.TPUStrategy):
@@ -40,7 +50,7 @@ def device_type(strategy: Any) -> str:
     return "gpu" if tf.config.list_logical_devices("GPU") else "host"
 
 
-def is_shared(strategy: Any) -> bool:
+def is_shared(strategy: Strategy) -> bool:
     """Whether a strategy shares batches among replicas.
 
     With TensorFlow, any strategy but the default one does, even with a single replica; with JAX, it
@@ -61,28 +71,21 @@ def gpus() -> list[tuple[str, tuple[int, int]]]:
     if _on_jax():
         import jax
 
-        found = [device for device in jax.local_devices() if device.platform == "gpu"]
-        texts = [str(getattr(device, "compute_capability", "0.0")) for device in found]
-        return [
-            (device.device_kind, tuple(map(int, text.split("."))))
-            for device, text in zip(found, texts, strict=True)
-        ]
+        devices = [device for device in jax.local_devices() if device.platform == "gpu"]
+        versions = [str(getattr(device, "compute_capability", "0.0")) for device in devices]
+        numbers = [(int(major), int(minor)) for major, minor in (v.split(".") for v in versions)]
+        return list(zip((device.device_kind for device in devices), numbers, strict=True))
     import tensorflow as tf
 
-    found = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in found]
+    names = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in names]
     return [(d.get("device_name", ""), d.get("compute_capability", (0, 0))) for d in details]
 
 
-def peak_flops(strategy: Any, dtype: str, tpu: str | None = None) -> float | None:
+def peak_flops(strategy: Strategy, dtype: str, tpu: str | None = None) -> float | None:
     """The peak operations a second of all devices of a strategy together, in a dtype policy.
 
-    Args:
-        strategy, tpu: see `tpu.strategy.get_strategy`.
-        dtype: the dtype policy.
-
-    Returns:
-        None where it is not known, as for any CPU.
+    None where it is not known, as for any CPU. `tpu` is that of `tpu.strategy.get_strategy`.
     """
     replicas = strategy.num_replicas_in_sync
     if tpu is not None:
@@ -94,25 +97,23 @@ def peak_flops(strategy: Any, dtype: str, tpu: str | None = None) -> float | Non
 
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     peaks = {gpu_peak(name, dtype, tf32) for name in names}
-    return peaks.pop() * replicas if len(peaks) == 1 and None not in peaks else None
+    peak = peaks.pop() if len(peaks) == 1 else None
+    return peak and peak * replicas
 
 
 def gpu_peak(name: str, dtype: str, tf32: bool = True) -> float | None:
-    """The peak operations a second of one GPU; None if it is not known.
+    """The peak operations a second of one GPU, such as `NVIDIA A100-SXM4-40GB`, in a dtype policy.
 
-    Args:
-        name: such as `NVIDIA A100-SXM4-40GB`.
-        dtype: the dtype policy.
-        tf32: whether products of float32 may be made in TF32.
+    None if it is not known. Products of float32 may be made in TF32.
     """
     words = f" {name.replace('-', ' ')} "
-    found = next((peaks for part, peaks in _GPUS.items() if f" {part} " in words), (None,) * 3)
-    bfloat16, in_tf32, float32 = found
+    known = (peaks for model, peaks in _GPUS.items() if f" {model} " in words)
+    bfloat16, in_tf32, float32 = next(known, (None, None, None))
     peak = bfloat16 if dtype != "float32" else (tf32 and in_tf32) or float32
     return peak and peak * 1e12
 
 
-def host_values(variable: Any) -> Any:
+def host_values(variable: Any) -> np.ndarray:
     """The value of a Keras variable, on this host, which the next step does not change.
 
     If it is divided, the replicas' parts are summed.
@@ -135,10 +136,8 @@ def host_values(variable: Any) -> Any:
 def enable_determinism() -> None:
     """Makes the backend use operations that give the same bits each time, or refuse.
 
-    Call it after `get_strategy`, and before anything is built.
-
-    Raises:
-        ValueError: on GPUs, JAX needs a setting from before it started, which is missing.
+    Call it after `get_strategy`, and before anything is built. On GPUs, JAX needs a setting from
+    before it started.
     """
     import tensorflow as tf
 
@@ -154,7 +153,7 @@ def enable_determinism() -> None:
     tf.random.set_global_generator(tf.random.Generator.from_seed(0))
 
 
-def _on_jax():
+def _on_jax() -> bool:
     import keras
 
     return keras.backend.backend() == "jax"

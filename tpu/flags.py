@@ -1,7 +1,14 @@
 """The flags by which a command is told its devices."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pipelines import flags
 from tpu import rendezvous
+
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
 
 BACKEND = (
     *("backend", None),
@@ -9,7 +16,7 @@ BACKEND = (
 )
 
 
-def define_flags(values):
+def define_flags(values: FlagValues) -> None:
     """Defines `--backend`, `--tpu`, `--tpu_address` and `--wait_seconds` in absl's `FlagValues`."""
     tpu = (
         "a TPU to train on: its accelerator type (v3-128), grpc://HOST:8470 (several "

@@ -11,11 +11,15 @@ one per host, run the same program.
   according to how they are placed.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import math
 import os
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +30,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pipelines.command_line import one_line
+from tpu.slices import Slice
+
+if TYPE_CHECKING:
+    from jaxlib._jax import Device
 
 DATA = "data"  # the axis of the mesh that a batch is divided along
 # A part with fewer entries takes no less of a TPU's memory, and gathering it takes much time.
@@ -38,19 +46,18 @@ class JaxStrategy:
     """All devices of JAX, of all processes.
 
     Args:
-        devices: list of `jax.Device`, those of each process one after another.
-        sharding: str, `replicated` or `fsdp`.
+        devices: those of each process one after another.
+        sharding: `replicated` or `fsdp`.
 
     Attributes:
-        num_replicas_in_sync: int, how many devices a batch is divided over.
-        processes: int, how many processes run this program.
-        process: int, which of them this is.
-        everywhere: `jax.sharding.Sharding` of what every device has.
-        divided: `jax.sharding.Sharding` of what is divided along its first axis.
-        divides_weights: bool, whether each device has a part of the weights.
+        num_replicas_in_sync: how many devices a batch is divided over.
+        processes, process: how many processes run this program, and which of them this is.
+        everywhere, divided: the sharding of what every device has, and of what is divided along its
+            first axis.
+        divides_weights: whether each device has a part of the weights.
     """
 
-    def __init__(self, devices, sharding="replicated"):
+    def __init__(self, devices: Sequence[Device], sharding: str = "replicated"):
         self.devices = devices
         self.num_replicas_in_sync = len(devices)
         self.processes, self.process = jax.process_count(), jax.process_index()
@@ -60,7 +67,7 @@ class JaxStrategy:
         self.divides_weights = sharding == "fsdp"
 
     @contextlib.contextmanager
-    def scope(self):
+    def scope(self) -> Iterator[None]:
         """A scope in which `current_strategy` is this one.
 
         Weights that are to be divided are made in the host's memory: one device may not hold all.
@@ -73,30 +80,22 @@ class JaxStrategy:
         finally:
             _current.strategy = before
 
-    def distribute_datasets_from_function(self, dataset_function):
+    def distribute_datasets_from_function(
+        self, dataset_function: Callable[[tf.distribute.InputContext], tf.data.Dataset]
+    ) -> Batches:
         """The batches of all processes' datasets.
 
-        Args:
-            dataset_function: callable of a `tf.distribute.InputContext`, as if each process were
-                one replica; returns a `tf.data.Dataset` of this process's part of each batch.
-
-        Returns:
-            `Batches`.
+        `dataset_function` is called as if each process were one replica, and returns this process's
+        part of each batch.
         """
         context = tf.distribute.InputContext(self.processes, self.process, self.processes)
         return Batches(self, dataset_function(context))
 
-    def sharding_of(self, shape):
+    def sharding_of(self, shape: Sequence[int]) -> NamedSharding:
         """How weights, and what goes with each of their entries, are placed on the devices.
 
         If they have two axes or more, the longest axis that can be divided is divided; of equally
         long ones, the first. Small ones stay whole; see `TILE`.
-
-        Args:
-            shape: tuple of int.
-
-        Returns:
-            `jax.sharding.Sharding`.
         """
         fit = [axis for axis, size in enumerate(shape) if size % self.num_replicas_in_sync == 0]
         if not self.divides_weights or len(shape) < 2 or not fit:
@@ -107,28 +106,27 @@ class JaxStrategy:
         spec = [DATA if axis == longest else None for axis in range(len(shape))]
         return NamedSharding(self._mesh, PartitionSpec(*spec))
 
-    def placed(self, variables):
+    def place(self, variables: Sequence[Any]) -> list[jax.Array]:
         """Puts weights, and what goes with them, on the devices, where the variables keep them.
 
-        Args:
-            variables: list of Keras variables.
-
         Returns:
-            list of arrays, placed as `sharding_of` says.
+            The values of the Keras variables, placed as `sharding_of` says.
 
         Raises:
             ValueError: the values are not the same in all processes.
         """
         values = [variable.value for variable in variables]
         shardings = [self.sharding_of(value.shape) for value in values]
-        shared = values if self.processes == 1 else self._shared(variables, shardings)
+        shared = values if self.processes == 1 else self._share(variables, shardings)
         placed = jax.device_put(shared, shardings)
         for variable, value, new in zip(variables, values, placed, strict=True):
             if new is not value:  # else it has been there
                 variable.assign(new)
         return placed
 
-    def _shared(self, variables, shardings):
+    def _share(
+        self, variables: Sequence[Any], shardings: Sequence[NamedSharding]
+    ) -> list[jax.Array]:
         """What variables hold, as arrays of all processes.
 
         `jax.device_put` would gather every process's copy of each on all devices, to compare them.
@@ -138,8 +136,8 @@ class JaxStrategy:
         if not copies:
             return values
         digests = [hashlib.sha256(copy.tobytes()).digest() for copy in copies.values()]
-        digests = np.frombuffer(b"".join(digests), np.uint8).reshape(len(copies), -1)
-        spread = np.ptp(multihost_utils.process_allgather(digests), axis=0)
+        rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(copies), -1)
+        spread = np.ptp(multihost_utils.process_allgather(rows), axis=0)
         for n, differs in zip(copies, spread.any(axis=-1), strict=True):
             if differs:
                 raise ValueError(
@@ -150,13 +148,8 @@ class JaxStrategy:
             values[n] = jax.make_array_from_callback(copy.shape, shardings[n], copy.__getitem__)
         return values
 
-    def gathered(self, value, shape):
-        """Weights as a pass reads them, inside `on_each`; for their gradient see `scattered`.
-
-        Args:
-            value: array, this device's part of them.
-            shape: tuple of int, that of the whole.
-        """
+    def gather(self, value: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """Weights of a shape as a pass reads them, inside `map_shares`, from this device's part."""
         spec = self.sharding_of(shape).spec
         if DATA not in spec:
             return value
@@ -168,39 +161,33 @@ class JaxStrategy:
             axis = 0 if first else 1
         return jnp.reshape(jax.lax.all_gather(value, DATA, axis=axis, tiled=True), shape)
 
-    def scattered(self, gradient, shape):
-        """This device's part of the sum of all devices' gradients for divided weights.
-
-        Args:
-            gradient: array, for what `gathered` takes. Where that gathers, this is the sum already:
-                the gradient of a gather is a sum of which each device gets its part.
-            shape: tuple of int, that of the whole.
-        """
+    def scatter(self, gradient: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """This device's part of the sum of all devices' gradients for what `gather` takes."""
+        # The gradient of a gather is a sum already, of which each device gets its part.
         is_summed = DATA in self.sharding_of(shape).spec
         return gradient if is_summed else jax.lax.psum(gradient, DATA)
 
     @property
-    def axis(self):
-        """The axis of the mesh, inside `on_each`: str; None outside."""
+    def axis(self) -> str | None:
+        """The axis of the mesh, inside `map_shares`; None outside."""
         return getattr(_current, "axis", None)
 
-    def on_each(self, function, outputs=_SAME):
+    def map_shares(self, function: Callable[..., Any], outputs: Any = _SAME) -> Callable[..., Any]:
         """Divides a batch over the devices, each of which calls a function on its share.
 
-        Args:
-            function: of anything that is placed on the devices as weights are, and of a batch.
-            outputs: nested `jax.sharding.PartitionSpec` of what it returns; by default every device
-                returns the same.
+        The function takes anything that is placed on the devices as weights are, and a batch.
+        `outputs` is the nested `PartitionSpec` of what it returns; by default every device returns
+        the same.
         """
 
-        def of_share(*arguments):
+        def of_share(*arguments: Any) -> Any:
             _current.axis = DATA
             try:
                 return function(*arguments)
             finally:
                 _current.axis = None
 
-        def on_devices(*arguments):
+        def on_devices(*arguments: Any) -> Any:
             *others, _ = arguments
             specs = jax.tree.map(lambda x: self.sharding_of(x.shape).spec, others)
             each = jax.shard_map(
@@ -214,81 +201,63 @@ class JaxStrategy:
 
         return on_devices
 
-    def program(self, function, model, sums=False):
+    def program(
+        self, function: Callable[[Any], Any], model: keras.Model, sums: bool = False
+    ) -> Any:
         """Turns a function of a share, which reads a model's weights, into one of whole batches.
 
-        Args:
-            function: from a dict of arrays to nested lists and dicts of arrays.
-            model: `keras.Model`.
-            sums: bool, whether the devices' results are summed; else they are put together.
+        The devices' nested lists and dicts of arrays are put together, or summed.
 
         Returns:
-            compiled function of (list of arrays, those of `model.weights`; a batch).
+            Compiled function of the arrays of `model.weights` and of a batch.
         """
         variables = model.weights
 
-        def of_share(values, batch):
+        def of_share(values: list[jax.Array], batch: Any) -> Any:
             values = [
-                self.gathered(value, variable.shape)
+                self.gather(value, variable.shape)
                 for value, variable in zip(values, variables, strict=True)
             ]
             with keras.StatelessScope(list(zip(variables, values, strict=True))):
-                found = function(batch)
-            return jax.lax.psum(found, DATA) if sums else found
+                results = function(batch)
+            return jax.lax.psum(results, DATA) if sums else results
 
-        of_all = self.on_each(of_share, _SAME if sums else _DIVIDED)
+        of_all = self.map_shares(of_share, _SAME if sums else _DIVIDED)
         return jax.jit(of_all, out_shardings=self.everywhere)
 
-    def whole(self, function, model, sums=False):
-        """The same with the weights that the model has when it is called.
-
-        Args:
-            function, model, sums: see `program`.
-
-        Returns:
-            function from one of `Batches` to nested lists and dicts of NumPy arrays.
-        """
+    def on_batches(
+        self, function: Callable[[Any], Any], model: keras.Model, sums: bool = False
+    ) -> Callable[[Any], Any]:
+        """`program` with the weights that the model has when it is called, and NumPy's arrays."""
         run, variables = self.program(function, model, sums), model.weights
 
-        def on_batch(batch):
-            return jax.tree.map(np.asarray, run(self.placed(variables), batch))
+        def on_batch(batch: Any) -> Any:
+            return jax.tree.map(np.asarray, run(self.place(variables), batch))
 
         return on_batch
 
-    def total(self, number):
-        """The sum of a number over all processes, each of which calls this.
-
-        Args:
-            number: float.
-        """
+    def sum_over_processes(self, number: float) -> float:
+        """The sum of a number over all processes, each of which calls this."""
         return float(np.sum(multihost_utils.process_allgather(np.float32(number))))
 
 
 class Batches:
-    """Batches on the devices; the next one is on its way while a step runs.
+    """Batches on the devices, of dicts; the next one is on its way while a step runs."""
 
-    Args:
-        strategy: `JaxStrategy`.
-        dataset: `tf.data.Dataset` of dicts, this process's part of each batch.
-
-    Attributes:
-        element_spec: that of the dataset.
-    """
-
-    def __init__(self, strategy, dataset):
+    def __init__(self, strategy: JaxStrategy, dataset: tf.data.Dataset):
         self._strategy, self._dataset = strategy, dataset
         self.element_spec = dataset.element_spec
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
         ahead = None
         for batch in self._dataset.as_numpy_iterator():
-            batch, ahead = ahead, self._placed(batch)
+            batch, ahead = ahead, self._place(batch)  # pyright: ignore[reportArgumentType]
             if batch is not None:
                 yield batch
         if ahead is not None:
             yield ahead
 
-    def _placed(self, batch):
+    def _place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         divided = self._strategy.divided
         return {
             name: jax.make_array_from_process_local_data(divided, array)
@@ -296,13 +265,13 @@ class Batches:
         }
 
 
-def current_strategy():
+def current_strategy() -> JaxStrategy:
     """The `JaxStrategy` of the innermost scope, else one of this process's first device."""
-    found = getattr(_current, "strategy", None)
-    return found or JaxStrategy(jax.local_devices()[:1])
+    innermost = getattr(_current, "strategy", None)
+    return innermost or JaxStrategy(jax.local_devices()[:1])
 
 
-def _host():
+def _host() -> Device | None:
     """This host's CPU as a device; None if `JAX_PLATFORMS` leaves it out."""
     try:
         return jax.local_devices(backend="cpu")[0]
@@ -310,17 +279,19 @@ def _host():
         return None
 
 
-def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
+def jax_strategy(
+    tpu: str | None,
+    slice_: Slice | None,
+    tf_config: dict[str, Any] | None,
+    sharding: str = "replicated",
+) -> JaxStrategy:
     """The strategy of all devices; with several hosts, all of them call this.
 
     Args:
-        tpu: str, see `tpu.strategy.get_strategy`, or None.
-        slice_: `tpu.slices.Slice` that `tpu` names, or None.
-        tf_config: dict, the content of `TF_CONFIG`, or None.
+        tpu: see `tpu.strategy.get_strategy`.
+        slice_: what `tpu` names.
+        tf_config: the content of `TF_CONFIG`.
         sharding: see `JaxStrategy`.
-
-    Returns:
-        `JaxStrategy`.
 
     Raises:
         ValueError: JAX finds other devices.
@@ -349,7 +320,7 @@ def jax_strategy(tpu, slice_, tf_config, sharding="replicated"):
     return JaxStrategy(devices, sharding)
 
 
-def _join(tf_config):
+def _join(tf_config: dict[str, Any]) -> None:
     """Joins the other machines of `TF_CONFIG`; the first one brings all together."""
     cluster, task = tf_config["cluster"], tf_config["task"]
     jobs = sorted(cluster)  # "chief" before "worker"

@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from pipelines.command_line import say
 
@@ -20,17 +21,13 @@ _GREETING = "keras_vitbert "
 _GO_ON = b"go on\n"
 
 
-def wait_for_peers(cluster: dict[str, list[str]], task: dict, seconds: float = SECONDS) -> None:
-    """Returns when all machines have started.
+def wait_for_peers(
+    cluster: dict[str, list[str]], task: dict[str, Any], seconds: float = SECONDS
+) -> None:
+    """Returns when all machines have started; refuses to wait longer than some seconds.
 
-    Args:
-        cluster: job to `host:port` of its machines, as in a checked `TF_CONFIG`.
-        task: `type` and `index`, this process's.
-        seconds: the longest wait.
-
-    Raises:
-        ValueError: one of them has not started in time, or this machine, the first, cannot listen
-            at its address.
+    `cluster` and `task` are those of a checked `TF_CONFIG`: the `host:port` of each job's machines,
+    and the `type` and `index` of this process.
     """
     # "chief" before "worker"
     names = {host: f"{job} {n}" for job in sorted(cluster) for n, host in enumerate(cluster[job])}
@@ -59,7 +56,7 @@ def _gather(own: str, others: list[str]) -> Iterator[tuple[str, str]]:
                 f"TF_CONFIG: this machine cannot join the workers as {own} ({error.strerror}); is "
                 "its port in use, by another run?"
             ) from error
-        present = {}  # the host at the other end of each connection
+        present: dict[socket.socket, str] = {}  # the host at the other end of each connection
         while missing := set(others) - set(present.values()):
             yield min(missing, key=others.index), "it has not connected"
             for ready in select.select([server, *present], [], [], _PAUSE)[0]:

@@ -8,49 +8,33 @@ that.
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 
 from pipelines.command_line import meant
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """The part of a TPU pod that one accelerator type stands for.
+    """The part of a TPU pod that one accelerator type stands for."""
 
-    Attributes:
-        accelerator_type: str, such as `v3-128`.
-        generation: str, such as `v5e`.
-        cores: int, TensorCores.
-        chips: int.
-        hosts: int, the virtual machines that the chips are attached to.
-        topology: tuple of two or three int, how the chips are arranged.
-        replicas: int, how many `tf.distribute.TPUStrategy` trains. The two cores of a chip of v4
-            and v5p act as one ("megacore").
-        peak_flops: float, bfloat16 operations a second of one replica.
-        hbm_bandwidth: float, bytes a second of one replica.
-    """
-
-    accelerator_type: str
-    generation: str
-    cores: int
+    accelerator_type: str  # such as `v3-128`
+    generation: str  # such as `v5e`
+    cores: int  # TensorCores
     chips: int
-    hosts: int
-    topology: tuple[int, ...]
-    replicas: int
-    peak_flops: float
-    hbm_bandwidth: float
+    hosts: int  # the virtual machines that the chips are attached to
+    topology: tuple[int, ...]  # two or three sides: how the chips are arranged
+    replicas: int  # of `TPUStrategy`; the two cores of a chip of v4 and v5p act as one ("megacore")
+    peak_flops: float  # bfloat16 operations a second of one replica
+    hbm_bandwidth: float  # bytes a second of one replica
 
     @property
-    def topology_name(self):
+    def topology_name(self) -> str:
         """The topology as Google writes it, such as `8x8`."""
         return "x".join(map(str, self.topology))
 
 
 def find_slice(name: str) -> Slice:
-    """The slice that an accelerator type, such as `v3-128`, stands for.
-
-    Raises:
-        ValueError: there is no such type.
-    """
+    """The slice that an accelerator type, such as `v3-128`, stands for."""
     if name in SLICES:
         return SLICES[name]
     prefixes = {known.partition("-")[0]: f"{known.partition('-')[0]}-N" for known in SLICES}
@@ -65,9 +49,6 @@ def slice_of(name: str) -> Slice | None:
     """The slice that a text stands for if it looks like an accelerator type, right or wrong.
 
     A TPU's own name may also begin like that, but `v3-12x` is far more likely to be a typo.
-
-    Raises:
-        ValueError: there is no such type.
     """
     pattern = r"v?\d+[a-z]*(\W*_?\d\w*)?\W?"
     return find_slice(name) if re.fullmatch(pattern, name.strip(), re.IGNORECASE) else None
@@ -87,7 +68,7 @@ _TABLE = (
 )
 
 
-def _read_table():
+def _read_table() -> Iterator[Slice]:
     for name, prefix, cores, replicas, tflops, gigabytes, alone, topologies in _TABLE:
         for text in topologies.split():
             topology = tuple(int(side) for side in text.split("x"))

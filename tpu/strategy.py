@@ -12,13 +12,20 @@ With `KERAS_BACKEND=jax` the devices are JAX's, and every host of a TPU runs the
 `tpu.jax_strategy`. What is known about the devices of either backend is in `tpu.devices`.
 """
 
+from __future__ import annotations
+
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.command_line import one_line
 from tpu import addresses, rendezvous
-from tpu.slices import slice_of
+from tpu.slices import Slice, slice_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tpu.jax_strategy import JaxStrategy
 
 _CLUSTER = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
 
@@ -27,9 +34,6 @@ def wait_for_peers(seconds: float) -> None:
     """Waits until all machines of `TF_CONFIG` have started, if it is set; see `tpu.rendezvous`.
 
     Call it before `get_strategy`, which would wait silently.
-
-    Raises:
-        ValueError: `TF_CONFIG` is wrong, or a machine has not started within this time.
     """
     if config := _read_tf_config():
         rendezvous.wait_for_peers(config["cluster"], config["task"], seconds)
@@ -37,7 +41,7 @@ def wait_for_peers(seconds: float) -> None:
 
 def get_strategy(
     tpu: str | None = None, tpu_address: str = "", sharding: str = "replicated"
-) -> Any:
+) -> tf.distribute.Strategy | JaxStrategy:
     """The strategy of the devices that are asked for, on the backend that `KERAS_BACKEND` names.
 
     Call it before anything else uses the devices: `TF_CONFIG` and TPUs require that.
@@ -46,9 +50,6 @@ def get_strategy(
         tpu: which TPU, see the table above.
         tpu_address: `grpc://HOST:8470` of all hosts of a TPU that is named by its type.
         sharding: one of `keras_vitbert.configs.devices.SHARDINGS`; TensorFlow replicates.
-
-    Returns:
-        `tf.distribute.Strategy`, or `tpu.jax_strategy.JaxStrategy`.
 
     Raises:
         ValueError: `TF_CONFIG` is wrong, or there is no such TPU.
@@ -76,7 +77,7 @@ def get_strategy(
     return tf.distribute.get_strategy()
 
 
-def _tpu_strategy(tpu, address, slice_):
+def _tpu_strategy(tpu: str | None, address: str, slice_: Slice | None) -> tf.distribute.TPUStrategy:
     """The strategy of the TPU at an address that `find_tpu` has returned."""
     import tensorflow as tf
 
@@ -101,7 +102,7 @@ def _tpu_strategy(tpu, address, slice_):
     return strategy
 
 
-def _workers_strategy():
+def _workers_strategy() -> tf.distribute.Strategy:
     """Joins the other machines of `TF_CONFIG`."""
     import tensorflow as tf
 
@@ -120,12 +121,8 @@ def _workers_strategy():
         ) from error
 
 
-def _read_tf_config() -> dict | None:
-    """The content of `TF_CONFIG`, with which machines neither fail nor wait; None without it.
-
-    Raises:
-        ValueError: it does not have the form of `_CLUSTER`, or an address is malformed.
-    """
+def _read_tf_config() -> dict[str, Any] | None:
+    """The content of `TF_CONFIG`, with which machines neither fail nor wait; None without it."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         return None

@@ -31,11 +31,7 @@ def main(argv: list[str]) -> None:
 
 
 def serve(port: int) -> None:
-    """Serves until a signal raises `Stopped`, at any free port if it is 0.
-
-    Raises:
-        ValueError: the port is in use.
-    """
+    """Serves until a signal raises `Stopped`, at any free port if it is 0."""
     for name, value in slice_environment().items():
         os.environ.setdefault(name, value)
     # Not in `quiet_loading`: libtpu may abort the process here, and its output says why.

@@ -23,7 +23,7 @@ def on_whole_batches(function, model, strategy, sums=False, spec=None):
         of NumPy arrays.
     """
     if keras.backend.backend() == "jax":
-        return strategy.whole(function, model, sums)
+        return strategy.on_batches(function, model, sums)
 
     columns = []  # for a tuple: how many columns each part has, and its type
 

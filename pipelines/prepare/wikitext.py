@@ -8,22 +8,17 @@ which lines are prose, and `_clean` fixes the text around what was removed. The 
 `strip_code` keeps lists, captions and tables, and drops the words of templates.
 """
 
+from __future__ import annotations
+
 import collections
-import functools
 import html
 import itertools
 import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-_MAX_UNPAIRED = 50  # openers; the parser reads to the end of the page for each
-# What opens and closes: templates, tables, links, links to other sites (which end with their line),
-# and tags.
-_TOKEN = re.compile(
-    r"(?P<opens>\{\{\{?|^[ \t:]*\{\||\[\[|\[(?=[a-z]*:?//|mailto:))"
-    r"|(?P<closes>\}\}\}?|^[ \t]*\|\}(?!\})|\]\]|\]|\n)"
-    r"|<(?P<ends>/?)(?P<tag>[a-z][^\s<>/]*)[^<>]*(?P<complete>>?)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CLOSED_BY = {"{{": "}}", "{{{": "}}}", "{|": "|}", "[[": "]]", "[": "]"}
+if TYPE_CHECKING:
+    from mwparserfromhell.nodes import Node, Tag, Template, Wikilink
 
 MIN_WORDS = 8  # a shorter paragraph is a caption, a stray label, or what a formula left behind
 
@@ -38,56 +33,49 @@ _LIST_TAGS = frozenset({"li", "dd", "dt"})  # `*` and `#`, `:`, `;` at the start
 # A sentence that had one of these is broken without it, so its paragraph is dropped.
 _FORMULA_TAGS = frozenset("ce chem code hiero math score source syntaxhighlight tt".split())
 _FORMULA_TEMPLATES = {"format price"} | frozenset(
-    "age angbr carbon code chem chem2 currentyear eqm frac hydrogen inflation math mvar nuclide"
-    " nuclide2 physics particle railgauge simplenuclide simplenuclide2 sfrac su sub sup val".split()
+    "age angbr carbon chem chem2 code currentyear eqm frac inflation math mvar nuclide physics"
+    " railgauge sfrac simplenuclide su sub sup val".split()
 )
 # Templates that hold words of the sentence, and the position of the words among the arguments.
 # Every other template is dropped.
 _TEXT_TEMPLATES = {
     "abbr": 1, "blockquote": 1, "cquote": 1, "em": 1, "lang": 2, "nihongo": 1, "nobr": 1,
-    "nobreak": 1, "not a typo": 1, "nowrap": 1, "quote": 1, "sc": 1, "sic": 1,
-    "small": 1, "smallcaps": 1, "smaller": 1, "strong": 1, "transl": -1, "transliteration": -1,
-    "vanchor": 1, "visible anchor": 1,
+    "not a typo": 1, "nowrap": 1, "quote": 1, "sc": 1, "sic": 1, "small": 1, "smallcaps": 1,
+    "strong": 1, "transl": -1, "transliteration": -1, "visible anchor": 1,
 }  # fmt: skip
-# Templates that put something before their words. Two words are the ends of a span of years.
+# Templates that put something before their words.
 _PREFIX_TEMPLATES = {
-    "as of": "As of ", "c.": "c. ", "circa": "c. ", "fl.": "fl. ", "floruit": "fl. ",
-    "reign": "r. ", "no.": "No. ", "us patent": "U.S. Patent ", "us$": "US$", "usd": "US$",
-    "a$": "A$", "c$": "C$", "gbp": "£", "£": "£", "eur": "€", "€": "€", "inr": "₹",
-    "indian rupee": "₹", "jpy": "¥", "¥": "¥",
+    "as of": "As of ", "c.": "c. ", "circa": "c. ", "us patent": "U.S. Patent ", "us$": "US$",
+    "£": "£", "€": "€",
 }  # fmt: skip
-_SPANS = frozenset({"c.", "circa", "fl.", "floruit", "reign"})
 _OLD_STYLE_DATE = "oldstyledate"  # {{OldStyleDate|2 February|1905|20 January}}: 2 February 1905
 # {{USS|Hornet|CV-12}} reads "USS Hornet".
-_SHIPS = frozenset(
-    "css gts hmas hmcs hms hmnzs ins mf ms mv rfa rms sms ss usat uscgc usns uss".split()
-)
+_SHIPS = frozenset("hmas hmcs hms ms mv rms sms ss uss".split())
 _BLOCKS = frozenset({"blockquote", "cquote", "p", "poem", "quote"})  # paragraphs of their own
 _SIGNS = {"'": "'", "'s": "'s", "em dash": "—", "en dash": "–", "mdash": "—", "nbsp": " ",
           "ndash": "–", "snd": " – ", "spaced en dash": " – ", "spaced ndash": " – "}  # fmt: skip
-_MEASURES = frozenset({"convert", "cvt"})
 _RANGES = frozenset({"-", "–", "to", "and", "or", "by", "x", "×", "to(-)", "and(-)", "+/-", "±"})
 
 # Links into these namespaces show a picture, or file the page under a category: no words.
 _SILENT_NAMESPACES = frozenset({"file", "image", "media", "category"})
-_INTERLANGUAGE = re.compile(r"(?:[a-z]{2,3}|simple)(?:-[a-z]+)*")
 
 # What MediaWiki removes before it parses the markup: up to the first end tag, whatever is between.
 # An unclosed comment runs to the end of the page; an unclosed tag is left as it is.
 _EXTENSION = re.compile(
-    r"<!--"
+    r"<!--.*?(?:-->|\Z)"
     r"|<(ce|chem|gallery|graph|hiero|imagemap|mapframe|maplink|math|nowiki|pre|ref|references|score"
-    r"|source|syntaxhighlight|templatestyles|timeline)\b[^<>]*>",
-    re.IGNORECASE,
+    r"|source|syntaxhighlight|templatestyles|timeline)\b[^<>]*(?:(?<=/)>|(?<!/)>.*?</\1\s*>)",
+    re.IGNORECASE | re.DOTALL,
 )
+# The parser reads to the end of the page for each opener that is never closed.
+_MAX_UNPAIRED = 50
+_PAIRS = (("{{", "}}"), ("[[", "]]"), ("{|", "|}"))
+_TAG = re.compile(r"<(/?)([a-z]+)[^<>]*?(/?>|(?=<)|\Z)", re.IGNORECASE)
+
 _POSSESSIVE = re.compile(r"(?<!')''(?!')([^'\n]+)'''s\b")  # ''Animal Farm'''s
 _QUOTES = re.compile(r"'{2,}")
+_UNCLOSED = re.compile(r"(?:<ref\b|\[\[(?:file|image)\s*:).*", re.IGNORECASE)
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
-_LEFTOVER_TAG = re.compile(r"</?[a-zA-Z][^<>\n]*>")
-_UNCLOSED = re.compile(
-    r"(?:<(?:ref|math|gallery|table)\b|\[\[(?:file|image|category)\s*:).*", re.IGNORECASE
-)
-_MARKUP_LINE = re.compile(r"\s*(?:[*#:;|!]|\{\||=.*=\s*$|-{4,})")
 
 # Marks inside the flattened page. XML, and so a dump, cannot hold any of these characters.
 _HOLE = "\x01"  # something inside a line was removed here
@@ -110,15 +98,18 @@ _CONTINUATION = re.compile(r"[a-zß-öø-ÿ](?![A-Z])")  # the end of a sentence
 def passages(wikitext: str) -> list[str]:
     """The prose paragraphs of a page in MediaWiki's markup: plain text without line breaks.
 
-    None of a page that opens hundreds of templates, tables, links or tags without closing them.
-    The time is linear in the length of the page.
+    None of a page that opens many templates, tables, links or tags without closing them: the parser
+    would take hours.
     """
-    rest = "".join(_without_extensions(wikitext))
+    import mwparserfromhell
+
+    rest = _EXTENSION.sub(_gap, wikitext)
     if _unpaired(rest) > _MAX_UNPAIRED:
         return []
-    flat = "".join(_flatten(_parse(rest).nodes))
+    # Apostrophes are left to `_clean`: unbalanced ones would nest whole pages inside a tag.
+    page = mwparserfromhell.parse(rest, skip_style_tags=True)
     paragraphs = []
-    for block in _blocks(flat.split("\n")):
+    for block in _blocks("".join(_flatten(page.nodes)).split("\n")):
         block = _FORMULA_ASIDE.sub(" ", block)
         if _FORMULA not in block:
             text = _clean(block)
@@ -127,85 +118,27 @@ def passages(wikitext: str) -> list[str]:
     return paragraphs
 
 
-def _without_extensions(wikitext):
-    """Yields what is left of a page between references, comments, formulas and the like."""
-    place, never_ended = 0, set()
-    while opening := _EXTENSION.search(wikitext, place):
-        yield wikitext[place : opening.start()]
-        name, place = (opening[1] or "").lower(), opening.end()
-        if not name:
-            end = wikitext.find("-->", place)
-            place = len(wikitext) if end < 0 else end + 3
-            continue
-        if not opening[0].endswith("/>"):
-            # If no end tag follows this one, none follows the next one either.
-            end = None if name in never_ended else _end_tag(name).search(wikitext, place)
-            if end is None:
-                never_ended.add(name)
-                yield opening[0]
-                continue
-            place = end.end()
-        found = wikitext[opening.start() : place]
-        if name in ("nowiki", "pre") or "<ref" in found[1:]:  # the latter: a forgotten end tag
-            yield found
-        else:
-            yield _FORMULA if name in _FORMULA_TAGS else _HOLE
-    yield wikitext[place:]
+def _gap(extension: re.Match[str]) -> str:
+    """What is left of a comment, reference, formula or the like."""
+    whole, name = extension[0], (extension[1] or "").lower()
+    if name in ("nowiki", "pre") or "<ref" in whole[1:]:  # the latter: a forgotten end tag
+        return whole
+    return (_FORMULA if name in _FORMULA_TAGS else _HOLE) if name else ""
 
 
-@functools.cache
-def _end_tag(name):
-    return re.compile(rf"</{name}\s*>", re.IGNORECASE)
-
-
-def _unpaired(wikitext):
-    """How many openers are never closed, or are closed only after what encloses them."""
+def _unpaired(wikitext: str) -> int:
+    """How many openers are never closed, whatever the order; a tag without its end counts, too."""
     from mwparserfromhell.definitions import is_single
 
-    unpaired, stack, counts, place = 0, [], collections.Counter(), 0
-
-    def close(kind):
-        nonlocal unpaired
-        while counts[kind]:
-            opener = stack.pop()
-            counts[opener] -= 1
-            if opener == kind:
-                return
-            unpaired += 1
-
-    while token := _TOKEN.search(wikitext, place):
-        place = token.end()
-        opens, closes, tag = token["opens"], token["closes"], token["tag"]
-        if closes == "\n":
-            while counts["]"]:
-                counts[stack.pop()] -= 1
-                unpaired += 1
-        elif closes == "}}}" and stack and stack[-1] == "}}":
-            close("}}")
-            place -= 1  # the third one may close what is around it
-        elif closes:
-            close(closes.strip())
-        elif opens:
-            stack.append(_CLOSED_BY[opens.strip(" \t:")])
-            counts[stack[-1]] += 1
-        elif not token["complete"] or any(token[0].count(quote) % 2 for quote in "\"'"):
-            unpaired += 1  # the parser looks for the end of the tag, or of the quotation
-        elif token["ends"]:
-            close(tag.lower())
-        elif not token[0].endswith("/>") and not is_single(tag.lower()):
-            stack.append(tag.lower())
-            counts[stack[-1]] += 1
-    return unpaired + len(stack)
+    unpaired = sum(abs(wikitext.count(begin) - wikitext.count(end)) for begin, end in _PAIRS)
+    tags = collections.Counter()
+    for is_end, name, end in _TAG.findall(wikitext):
+        tags[name.lower()] += 0 if end == "/>" else -1 if is_end else 1
+        unpaired += not end
+    return unpaired + sum(abs(count) for name, count in tags.items() if not is_single(name))
 
 
-def _parse(wikitext):
-    import mwparserfromhell
-
-    # Apostrophes are left to `_clean`: unbalanced ones would nest whole pages inside a tag.
-    return mwparserfromhell.parse(wikitext, skip_style_tags=True)
-
-
-def _flatten(nodes):
+def _flatten(nodes: Iterable[Node]) -> Iterator[str]:
     """Yields the pieces of text that a reader of the page would see in its paragraphs."""
     from mwparserfromhell import nodes as kinds
 
@@ -228,20 +161,17 @@ def _flatten(nodes):
             yield _HOLE
 
 
-def _link(node):
+def _link(node: Wikilink) -> Iterator[str]:
     target = str(node.title).strip()
-    namespace = target.partition(":")[0].strip() if ":" in target else ""
-    if namespace.lower() in _SILENT_NAMESPACES:
+    if target.partition(":")[0].strip().lower() in _SILENT_NAMESPACES and ":" in target:
         yield _HOLE
     elif node.text is not None:
         yield from _flatten(node.text.nodes)
-    elif _INTERLANGUAGE.fullmatch(namespace):
-        yield _HOLE  # names the same article in another language's Wikipedia
     else:
         yield target.lstrip(":")
 
 
-def _tag(node):
+def _tag(node: Tag) -> Iterator[str]:
     name = str(node.tag).strip().lower()
     if name in _LIST_TAGS and node.wiki_markup:
         yield _LIST
@@ -255,7 +185,7 @@ def _tag(node):
         yield _HOLE
 
 
-def _template(node):
+def _template(node: Template) -> Iterator[str]:
     name = str(node.name).strip().lower()
     words = [argument.value for argument in node.params if not argument.showkey]
     if name in _FORMULA_TEMPLATES:
@@ -267,13 +197,11 @@ def _template(node):
         yield f"{day}, {year}" if day[-1:].isdigit() else f"{day} {year}"
     elif name in _SHIPS and words:
         yield f"{name.upper()} {words[0]}"
-    elif name in _PREFIX_TEMPLATES:
+    elif name in _PREFIX_TEMPLATES and words:
         prefix = _PREFIX_TEMPLATES[name]
         yield prefix.lower() if node.has("lc") else prefix
-        for index, word in enumerate(words[: 2 if name in _SPANS else 1]):
-            yield "–" if index else ""
-            yield from _flatten(word.nodes)
-    elif name in _MEASURES:
+        yield from _flatten(words[0].nodes)
+    elif name in ("convert", "cvt"):
         # {{convert|98|mi|km}} reads "98 mi", {{convert|1|-|4|km2}} "1 - 4 km2", and
         # {{convert|5|ft|8|in|cm}} "5 ft 8 in".
         words = [str(word).strip() for word in words]
@@ -288,12 +216,12 @@ def _template(node):
         yield _HOLE
 
 
-def _in_block(name, pieces):
+def _in_block(name: str, pieces: Iterator[str]) -> Iterator[str]:
     gap = "\n\n" if name in _BLOCKS else ""
     return itertools.chain([gap], pieces, [gap])
 
 
-def _blocks(lines):
+def _blocks(lines: list[str]) -> Iterator[str]:
     """Joins neighbouring lines of prose; a blank line or a line of markup ends a paragraph.
 
     A table or template that is never closed is text here. Its lines start with a bar, so they are
@@ -301,7 +229,7 @@ def _blocks(lines):
     """
     block = []
     for line in [*lines, ""]:
-        is_markup = _LIST in line or line.startswith(" ") or _MARKUP_LINE.match(line)
+        is_markup = _LIST in line or line.startswith((" ", "|", "{|", "!"))
         if is_markup or "{{" in line or "}}" in line or not line.strip(_HOLE + " \t"):
             if block:
                 yield " ".join(block)
@@ -310,11 +238,10 @@ def _blocks(lines):
             block.append(line)
 
 
-def _clean(text):
+def _clean(text: str) -> str:
     """Removes the rest of the markup inside a paragraph, and the holes left by removals."""
     text = _POSSESSIVE.sub(r"\1's", text)
-    text = _MAGIC_WORD.sub("", _QUOTES.sub("", text))
-    text = _LEFTOVER_TAG.sub("", _UNCLOSED.sub("", text))
+    text = _UNCLOSED.sub("", _MAGIC_WORD.sub("", _QUOTES.sub("", text)))
     text = html.unescape(text.replace("[[", "").replace("]]", ""))  # &amp;ndash; is common
     for _ in range(3):  # parentheses may be nested
         text = _EMPTY_PARENTHESES.sub("", text)
@@ -324,7 +251,7 @@ def _clean(text):
     return _SPACE_BEFORE.sub(r"\1", text).strip()
 
 
-def _is_prose(text):
+def _is_prose(text: str) -> bool:
     """Whether a text has the length, the beginning and the end of a sentence."""
     return (
         len(text.split()) >= MIN_WORDS

@@ -15,7 +15,6 @@ from tests.tpu.servers import (
     local,
     serving,
     status_of,
-    tensorflow_server,
 )
 from tpu import addresses
 
@@ -74,17 +73,14 @@ def places():
     """Addresses where no TPU is, by what is there instead."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        plain = tensorflow_server()
         silent = enter(socket.create_server(("127.0.0.1", 0)))
-        found = {
+        yield {
             "silent": local(silent),
             "dead": enter(dead_address()),
             "closed": f"127.0.0.1:{enter(free_port())}",
             "http": enter(serving(QuietHandler)),
-            "other": enter(grpc_server("/other.Service/Other", b"")),
-            "plain": plain.target.removeprefix("grpc://"),
+            "plain": enter(grpc_server(GET_STATUS, status_of("CPU"))),
         }
-        yield found
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 KERAS_BACKEND=jax TF_CONFIG=... python -m tests.tpu.placing_script
 
-It prints a JSON object for each kind of sharding.
+It prints a JSON object.
 """
 
 import json
@@ -19,8 +19,8 @@ from tpu.jax_strategy import jax_strategy
 SHAPES = {"kernel": (64, 96), "bias": (5,), "count": ()}
 
 
-def found_of(sharding):
-    strategy = jax_strategy(None, None, json.loads(os.environ.pop("TF_CONFIG")), sharding)
+def place_variables():
+    strategy = jax_strategy(None, None, json.loads(os.environ.pop("TF_CONFIG")), "fsdp")
     rng = np.random.default_rng(0)
     arrays = {name: np.float32(rng.normal(size=shape)) for name, shape in SHAPES.items()}
     with strategy.scope():
@@ -35,10 +35,10 @@ def found_of(sharding):
 
     real = multihost_utils.process_allgather
     with mock.patch.object(multihost_utils, "process_allgather", gather):
-        placed = strategy.placed([*variables, half])
-        again = strategy.placed([*variables, half])
+        placed = strategy.place([*variables, half])
+        again = strategy.place([*variables, half])
         try:
-            strategy.placed([*variables, different])
+            strategy.place([*variables, different])
             message = ""
         except ValueError as error:
             message = str(error)
@@ -53,4 +53,4 @@ def found_of(sharding):
 
 
 if __name__ == "__main__":
-    print(json.dumps(found_of(os.environ["SHARDING"])))
+    print(json.dumps(place_variables()))

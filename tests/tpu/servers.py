@@ -72,16 +72,6 @@ def grpc_server(method, answer):
     server.stop(None)
 
 
-def tensorflow_server():
-    """TensorFlow's own server, without TPUs, in this process; it ends with it."""
-    import tensorflow as tf
-
-    no_gpu = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
-    return tf.distribute.Server(
-        {"worker": ["localhost:0"]}, job_name="worker", task_index=0, config=no_gpu
-    )
-
-
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass

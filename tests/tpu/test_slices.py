@@ -1,14 +1,13 @@
 """Accelerator types, checked against Google's tables and against libtpu."""
 
 import json
-import math
 import os
 import subprocess
 import sys
 
 import pytest
 
-from keras_vitbert.extras.ahead_of_time.compiler import topology_options
+from keras_vitbert.extras.ahead_of_time.compiler import ENVIRONMENT, topology_options
 from tests.keras_vitbert.extras.ahead_of_time.results import needs_compiler
 from tpu import slices
 from tpu.slices import find_slice, slice_of
@@ -18,17 +17,10 @@ from tpu.slices import find_slice, slice_of
     ("name", "cores", "chips", "hosts", "topology", "replicas", "tflops", "gb_per_second"),
     [
         ("v2-8", 8, 4, 1, "2x2", 8, 22.5, 350),
-        ("v2-512", 512, 256, 64, "16x16", 512, 22.5, 350),
         ("v3-128", 128, 64, 16, "8x8", 128, 61.5, 450),
-        ("v3-2048", 2048, 1024, 256, "32x32", 2048, 61.5, 450),
-        ("v4-8", 8, 4, 1, "2x2x1", 4, 275, 1200),
         ("v4-4096", 4096, 2048, 512, "8x16x16", 2048, 275, 1200),
-        ("v5litepod-1", 1, 1, 1, "1x1", 1, 197, 819),
         ("v5litepod-8", 8, 8, 1, "2x4", 8, 197, 819),
-        ("v5litepod-256", 256, 256, 64, "16x16", 256, 197, 819),
-        ("v5p-8", 8, 4, 1, "2x2x1", 4, 459, 2765),
         ("v5p-12288", 12288, 6144, 1536, "16x16x24", 6144, 459, 2765),
-        ("v6e-8", 8, 8, 1, "2x4", 8, 918, 1638),
         ("v6e-32", 32, 32, 8, "4x8", 32, 918, 1638),
     ],
 )
@@ -42,35 +34,24 @@ def test_slice(name, cores, chips, hosts, topology, replicas, tflops, gb_per_sec
     assert topology_options(found)["topology_name"] == f"{found.generation}:{topology}"
 
 
-def test_slices_agree_with_themselves():
-    for name, found in slices.SLICES.items():
-        assert math.prod(found.topology) == found.chips
-        assert found.cores % found.chips == 0 and found.replicas % found.chips == 0
-        assert name.endswith(f"-{found.cores}")
-        assert found.hosts in (1, found.chips // 4)
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("v3_128", "'v3_128'.* v3-128"),
-        ("v3-128\n", r"'v3-128\\n'.* v3-128"),
         ("v5e-16", "'v5e-16'.* v5litepod-16"),
         ("v3-100", "'v3-100'.* v3-8, v3-32, v3-64, v3-128, .*, v3-2048"),
-        ("vé-8", "'vé-8'"),
         ("", "''.* v2-N, v3-N"),
     ],
 )
 def test_unknown_slice(name, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ValueError, match=message):
         find_slice(name)
-    assert "\n" not in str(caught.value)
-    if name not in ("", "vé-8"):  # they may be names of TPUs
+    if name:  # else it may be the name of a TPU
         with pytest.raises(ValueError, match=message):
             slice_of(name)
 
 
-@pytest.mark.parametrize("name", ["my-tpu", "tpu-v3-8", "v2-alpha", "v3-128-a", "vm", "local"])
+@pytest.mark.parametrize("name", ["my-tpu", "tpu-v3-8", "v2-alpha", "v3-128-a"])
 def test_names_of_tpus(name):
     assert slice_of(name) is None
 
@@ -96,20 +77,12 @@ def test_libtpu_counts_the_same():
     """Devices and hosts of every slice, by libtpu's compile-only client, which needs no TPU."""
     known = list(slices.SLICES.values())
     questions = [topology_options(found) for found in known]
-    environment = {
-        "JAX_PLATFORMS": "cpu",
-        "TPU_SKIP_MDS_QUERY": "1",  # or it asks Google Cloud's metadata server, for minutes
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-        "TPU_STDERR_LOG_LEVEL": "3",
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # others may be compiling
-    }
     done = subprocess.run(
         [sys.executable, "-c", COUNTS],
         input=json.dumps(questions),
         capture_output=True,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **ENVIRONMENT},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answers = [json.loads(line) for line in done.stdout.splitlines()]

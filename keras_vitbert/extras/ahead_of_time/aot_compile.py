@@ -1,29 +1,34 @@
-"""The proof: compiles the programs of a run for a slice, and says whether and how fast they run.
+"""Compiles the programs of a run for a slice, and says whether they fit and how fast they run.
 
 A result is what `compiler.compile_program` returns for a program.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.extras.ahead_of_time.compiler import compile_apart
 from pipelines.command_line import say
 from tpu.slices import Slice
 
+if TYPE_CHECKING:
+    from keras_vitbert.extras.ahead_of_time.programs import Programs, StepProgram
+
 GIB = 2**30
 _EFFICIENCIES = (1.0, 0.5)  # of the peak
 _HEADER = ("program", *"peak arguments temporaries operations moved summed compiled".split())
 
-Build = Callable[[Any], Any]  # from the strategy of the devices to `programs.Programs`
+Build = Callable[[Any], "Programs"]  # of the strategy of the devices
 Result = dict[str, Any]
 
 
 def prove(
     what: str, build: Build, slice_: Slice, sharding: str = "", only: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Compiles the programs of a run.
+    """Compiles the programs of a run: the content of `--json`.
 
     Args:
         what: the run, for the table.
@@ -31,14 +36,8 @@ def prove(
         slice_: where they are to run.
         sharding: for JAX's programs, see `tpu.jax_strategy.JaxStrategy`; empty for TensorFlow's.
         only: names of the programs to compile; all if empty.
-
-    Returns:
-        The content of `--json`.
-
-    Raises:
-        ValueError: there is no such program, it cannot run on a TPU, or the compiler fails.
     """
-    programs, results, resident = _compiled(build, slice_, sharding, only)
+    programs, results, resident = _compile(build, slice_, sharding, only)
     outcome = {
         "what": what,
         "tpu": dataclasses.asdict(slice_),
@@ -64,13 +63,15 @@ def compare(
     Returns:
         `with`, its name; `program`, its result; `differences`, empty if it does not fit.
     """
-    other = _compiled(build, slice_, sharding, ("train",))[1]["train"]
+    other = _compile(build, slice_, sharding, ("train",))[1]["train"]
     changes = differences(result, other) if other["fits"] else {}
     return {"with": name, "program": other, "differences": changes}
 
 
-def _compiled(build, slice_, sharding, only):
-    """(`Programs`, results of `compile_program` by name, bytes of variables on each replica)."""
+def _compile(
+    build: Build, slice_: Slice, sharding: str, only: tuple[str, ...]
+) -> tuple[Programs, dict[str, Result], int]:
+    """The programs, their results by name, and the bytes of variables on each replica."""
     if sharding:
         from keras_vitbert.extras.ahead_of_time import lowering
 
@@ -86,7 +87,7 @@ def _compiled(build, slice_, sharding, only):
         strategy = tracing.tracing_strategy(slice_.replicas, slice_.replicas // slice_.hosts)
         programs = build(strategy)
 
-        def text_of(program):
+        def text_of(program: StepProgram) -> bytes:
             return tracing.stablehlo(strategy, program.step, (program.batch,))[0]
 
         resident = programs.resident_bytes()
@@ -94,9 +95,9 @@ def _compiled(build, slice_, sharding, only):
     if unknown := [name for name in only if name not in steps]:
         raise ValueError(f"program {unknown[0]!r}: this run has {', '.join(steps)}")
     results = {}
-    for name in [name for name in steps if not only or name in only]:
+    for name in only or steps:
         try:
-            say(f"{name}: tracing {described(programs.batch)}")
+            say(f"{name}: tracing {batch_text(programs.batch)}")
             text = text_of(steps[name])
             say(f"{name}: compiling")
             results[name] = compile_apart(text, slice_, bool(sharding))
@@ -108,16 +109,14 @@ def _compiled(build, slice_, sharding, only):
 def verdict(results: dict[str, Result], resident_bytes: int) -> dict[str, Any]:
     """Whether all programs fit, and which one needs the most memory.
 
-    Args:
-        results: by the program's name.
-        resident_bytes: of the variables that are in memory whichever program runs. Those that are
-            not arguments of a program add to its peak.
+    The variables that are in memory whichever program runs, and are not arguments of a program, add
+    to its peak.
 
     Returns:
         `fits`, `program` (the one that needs the most), `needed` and `available` (bytes a replica).
     """
 
-    def needed(result):
+    def needed(result: Result) -> int:
         if not result["fits"]:
             return result["needed"]
         return result["peak"] + max(0, resident_bytes - result["arguments"])
@@ -134,13 +133,8 @@ def verdict(results: dict[str, Result], resident_bytes: int) -> dict[str, Any]:
 def roofline(result: Result, slice_: Slice, counts: dict[str, int], steps: int) -> dict[str, Any]:
     """The least time that a step takes, by compute and by memory (Williams et al. 2009).
 
-    Collectives, and hosts that are too slow for the images, add to it.
-
-    Args:
-        result: of a program that fits.
-        slice_: where it runs.
-        counts: `images`, `tokens` or `examples` to their number in a step over all replicas.
-        steps: of the run.
+    Collectives, and hosts that are too slow for the images, add to it. `counts` has the `images`,
+    `tokens` or `examples` of a step over all replicas, and `steps` are those of the run.
 
     Returns:
         `compute_seconds`, `memory_seconds`, `bound` (`compute` or `memory`), and `at`, an
@@ -164,11 +158,11 @@ def differences(result: Result, other: Result) -> dict[str, float]:
     return {name: ours / theirs - 1 if theirs else 0.0 for name, (ours, theirs) in pairs.items()}
 
 
-def sent(result: Result) -> str:
+def collectives_text(result: Result) -> str:
     """What a program sends between the replicas, such as `all-reduce 0.5 GB in 7`."""
     return ", ".join(
-        f"{kind} {found['bytes'] / 1e9:.3g} GB in {found['count']}"
-        for kind, found in sorted(result["collectives"].items())
+        f"{kind} {total['bytes'] / 1e9:.3g} GB in {total['count']}"
+        for kind, total in sorted(result["collectives"].items())
     )
 
 
@@ -180,11 +174,11 @@ def table(outcome: dict[str, Any]) -> str:
         f"{outcome['what']} on {tpu['accelerator_type']}: {tpu['cores']} cores, {tpu['chips']} "
         f"chips, {tpu['hosts']} host(s), {'x'.join(map(str, tpu['topology']))}, "
         f"{tpu['replicas']} replicas",
-        f"a step: {described(batch)}; a replica: {described(share)}",
+        f"a step: {batch_text(batch)}; a replica: {batch_text(share)}",
         "",
     ]
     others = [
-        f"{name} sends {sent(result)}"
+        f"{name} sends {collectives_text(result)}"
         for name, result in results.items()
         if result["fits"] and result["collectives"].keys() - {"all-reduce"}
     ]
@@ -204,17 +198,17 @@ def table(outcome: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def described(batch: dict[str, int]) -> str:
+def batch_text(batch: dict[str, int]) -> str:
     """A batch in words, such as `4096 images and 512 texts`."""
     return " and ".join(f"{count} {name}" for name, count in batch.items())
 
 
-def _all_reduced(result):
+def _all_reduced(result: Result) -> dict[str, int]:
     """The sums over all replicas, each of which gets the sum."""
     return result["collectives"].get("all-reduce", {"count": 0, "bytes": 0})
 
 
-def _aligned(rows):
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
     """The lines of a table whose first column is aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
@@ -222,14 +216,14 @@ def _aligned(rows):
         yield "  " + "  ".join([first.ljust(widths[0]), *cells])
 
 
-def _row(name, result):
+def _row(name: str, result: Result) -> tuple[str, ...]:
     seconds = f"{result['seconds']:.0f} s"
     if not result["fits"]:
         return name, _as_text(result["needed"]), *[""] * 5, seconds
     sums = _all_reduced(result)
     return (
         name,
-        *(_as_text(result[part]) for part in ("peak", "arguments", "temporaries")),
+        *(_as_text(result[size]) for size in ("peak", "arguments", "temporaries")),
         f"{result['operations'] / 1e12:.3g} T",
         f"{result['bytes'] / 1e9:.3g} GB",
         f"{sums['bytes'] / 1e9:.3g} GB in {sums['count']}",
@@ -237,7 +231,7 @@ def _row(name, result):
     )
 
 
-def _fit(memory):
+def _fit(memory: dict[str, Any]) -> str:
     share = f"{_as_text(memory['needed'])} of {_as_text(memory['available'])} a replica"
     if memory["fits"]:
         return f"fits: {share} ({memory['program']}, with all variables)"
@@ -245,12 +239,12 @@ def _fit(memory):
     return f"does not fit: {share} ({memory['program']}), {over} too much"
 
 
-def _as_text(count):
+def _as_text(count: int) -> str:
     """Bytes as text, such as `0.10 GiB` or `99.00 MiB`."""
     return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.2f} MiB"
 
 
-def _roofline_lines(roofline, steps):
+def _roofline_lines(roofline: dict[str, Any], steps: int) -> Iterator[str]:
     yield (
         f"a step takes at least {roofline['compute_seconds'] * 1e3:.1f} ms of compute and "
         f"{roofline['memory_seconds'] * 1e3:.1f} ms of memory: bound by {roofline['bound']}"

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 
 _COMPUTATION = re.compile(r"(ENTRY )?%([\w.-]+) .*\{")
 _INSTRUCTION = re.compile(
@@ -24,10 +25,7 @@ _SCATTERED_SUM = re.compile(r"calls=%all-reduce-scatter\b")
 
 
 def collectives_of(program: str) -> dict[str, dict[str, int]]:
-    """The collectives of a program, those of a loop times its iterations.
-
-    Args:
-        program: optimised HLO.
+    """The collectives of optimised HLO, those of a loop times its iterations.
 
     Returns:
         A kind, such as `all-reduce`, to `count` and `bytes`. The bytes are those of whole arrays:
@@ -35,27 +33,32 @@ def collectives_of(program: str) -> dict[str, dict[str, int]]:
         that are put together.
     """
     computations, entry = _read(program)
-    found: dict[str, dict[str, int]] = {}
-    for kind, size, times in _sent(computations, entry, 1, set()):
-        total = found.setdefault(kind, {"count": 0, "bytes": 0})
+    totals: dict[str, dict[str, int]] = {}
+    for kind, size, times in _collectives(computations, entry, 1, set()):
+        total = totals.setdefault(kind, {"count": 0, "bytes": 0})
         total["count"] += times
         total["bytes"] += times * size
-    return found
+    return totals
 
 
-def _read(program):
-    """(dict of a computation's name to its instructions by name, the entry's name)."""
+_Computation = dict[str, re.Match[str]]  # instructions by name
+
+
+def _read(program: str) -> tuple[dict[str, _Computation], str]:
+    """The computations by name, and the entry's name."""
     computations, entry, current = {}, "", {}
     for line in program.splitlines():
-        if found := _COMPUTATION.match(line):
-            current = computations[found[2]] = {}
-            entry = found[2] if found[1] else entry
-        elif found := _INSTRUCTION.match(line):
-            current[found["name"]] = found
+        if match := _COMPUTATION.match(line):
+            current = computations[match[2]] = {}
+            entry = match[2] if match[1] else entry
+        elif match := _INSTRUCTION.match(line):
+            current[match["name"]] = match
     return computations, entry
 
 
-def _sent(computations, name, times, chains):
+def _collectives(
+    computations: dict[str, _Computation], name: str, times: int, chains: set[tuple]
+) -> Iterator[tuple[str, int, int]]:
     """(kind, bytes, times) of each collective of a computation that runs `times` times."""
     instructions = computations[name]
     for instruction in instructions.values():
@@ -79,10 +82,10 @@ def _sent(computations, name, times, chains):
         trips = _TRIPS.search(attributes)
         for called in _NAME.findall(" ".join(_CALLED.findall(attributes))):
             turns = times * (int(trips[1]) if trips else 1)
-            yield from _sent(computations, called, turns, chains)
+            yield from _collectives(computations, called, turns, chains)
 
 
-def _bytes(type_):
+def _bytes(type_: str) -> int:
     """The bytes of an array, or of a tuple of them, without padding."""
     return sum(
         math.prod(int(size) for size in sizes.split(",") if size)

@@ -46,11 +46,7 @@ module @too_large {
 
 
 def check_installed() -> None:
-    """Refuses to begin without the compiler.
-
-    Raises:
-        ValueError: jax or libtpu is missing.
-    """
+    """Refuses to begin without the compiler."""
     for package in ("jax", "libtpu"):
         if importlib.util.find_spec(package) is None:
             raise ValueError(
@@ -60,11 +56,7 @@ def check_installed() -> None:
 
 
 def compile_apart(program: bytes, slice_: Slice, is_whole: bool = False) -> dict[str, Any]:
-    """The result of `compile_program`, in a process of its own.
-
-    Raises:
-        ValueError: the compiler fails for another reason than the TPU's memory.
-    """
+    """The result of `compile_program`, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", __name__, slice_.accelerator_type, *["whole"] * is_whole],
         input=program,
@@ -80,12 +72,7 @@ def compile_apart(program: bytes, slice_: Slice, is_whole: bool = False) -> dict
 
 
 def compile_program(program: bytes | str, slice_: Slice, is_whole: bool = False) -> dict[str, Any]:
-    """Compiles a program for a slice.
-
-    Args:
-        program: a StableHLO module.
-        slice_: where it is to run.
-        is_whole: whether it is for all replicas, as JAX's are, or for one.
+    """Compiles a StableHLO module for all replicas of a slice, as JAX's are, or for one.
 
     Returns:
         `fits`, `seconds`, and `available`, the bytes of memory that a program may use on one
@@ -136,25 +123,28 @@ def parse(program: bytes | str) -> Any:
     context = mlir.make_ir_context()
     with context, ir.Location.unknown():
         module = ir.Module.parse(program)
-        found = {"mhlo.copy": [], "stablehlo.rng_bit_generator": []}
+        replaced = {"mhlo.copy": _remove_copy, "stablehlo.rng_bit_generator": _let_tpu_choose}
+        operations = []  # a walk must not change what it walks over
 
-        def visit(operation):
-            if operation.name in found:
-                found[operation.name].append(operation)
+        def visit(operation: Any) -> Any:
+            if operation.name in replaced:
+                operations.append(operation)
             return ir.WalkResult.ADVANCE
 
         module.operation.walk(visit)
-        for copy in found["mhlo.copy"]:
-            copy.results[0].replace_all_uses_with(copy.operands[0])
-            copy.erase()
-        for generator in found["stablehlo.rng_bit_generator"]:
-            _let_tpu_choose(generator)
+        for operation in operations:
+            replaced[operation.name](operation)
         if "sym_name" not in module.operation.attributes:
             module.operation.attributes["sym_name"] = ir.StringAttr.get("step")
     return module
 
 
-def _let_tpu_choose(generator):
+def _remove_copy(copy: Any) -> None:
+    copy.results[0].replace_all_uses_with(copy.operands[0])
+    copy.erase()
+
+
+def _let_tpu_choose(generator: Any) -> None:
     """Draws random numbers with the TPU's own algorithm, which is far cheaper there.
 
     Its state is two words; Philox has a third, which is passed on unchanged.
@@ -166,7 +156,7 @@ def _let_tpu_choose(generator):
     [words] = ir.RankedTensorType(state.type).shape
     kind = ir.RankedTensorType(state.type).element_type
 
-    def part(begin, end):
+    def part(begin: int, end: int) -> Any:
         places = [ir.DenseI64ArrayAttr.get([place]) for place in (begin, end, 1)]
         return stablehlo.SliceOp(state, *places).result
 
@@ -196,11 +186,11 @@ def topology_options(slice_: Slice) -> dict[str, Any]:
     return options
 
 
-def _compile(program, slice_, is_whole=False):
+def _compile(program: bytes | str, slice_: Slice, is_whole: bool = False) -> Any:
     import numpy as np
     from jax._src import compiler
-    from jax._src.lib import xla_client
     from jax.experimental import topologies
+    from jaxlib import xla_client
 
     topology = topologies.get_topology_desc(platform="tpu", **topology_options(slice_))
     devices = tuple(topology.devices)
@@ -218,7 +208,7 @@ def _compile(program, slice_, is_whole=False):
         )
 
 
-def _refusal(error):
+def _refusal(error: Exception) -> tuple[int, int]:
     """(bytes needed, bytes available) of an out-of-memory error; raises any other error."""
     for pattern in _OUT_OF_MEMORY:
         if match := pattern.search(str(error)):

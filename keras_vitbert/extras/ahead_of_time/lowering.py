@@ -5,6 +5,8 @@ of this machine's CPU. The TPU's compiler divides it among the TPU's devices.
 """
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 from jax._src.interpreters import mlir
@@ -21,7 +23,7 @@ def lowering_strategy(slice_: Slice, sharding: str) -> JaxStrategy:
     Call it before JAX has looked for devices.
     """
     os.environ.update(ENVIRONMENT)
-    if jax.config.jax_num_cpu_devices != slice_.replicas:
+    if jax.config.read("jax_num_cpu_devices") != slice_.replicas:
         jax.config.update("jax_num_cpu_devices", slice_.replicas)  # raises if that is too late
     jax.config.update("jax_platforms", "cpu")
     return JaxStrategy(jax.devices(), sharding)
@@ -30,7 +32,7 @@ def lowering_strategy(slice_: Slice, sharding: str) -> JaxStrategy:
 def stablehlo(strategy: JaxStrategy, programs: Programs, program: StepProgram) -> bytes:
     """Lowers one of the programs to a serialised StableHLO module."""
 
-    def of_variables(variables):
+    def of_variables(variables: Iterable[Any]) -> list[jax.ShapeDtypeStruct]:
         return [
             jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=strategy.sharding_of(v.shape))
             for v in variables

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -21,6 +21,7 @@ from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.trials import build_fine_tuner
 from keras_vitbert.experiments.pretraining.trainer import build_trainer
 from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.training.base_trainer import BaseTrainer
 from keras_vitbert.training.distillation import Teachers
 from pipelines.command_line import one_line
 
@@ -32,47 +33,27 @@ _RETURNS = (
 
 @dataclasses.dataclass(frozen=True)
 class StepProgram:
-    """What one replica executes in one step.
+    """What one replica executes in one step."""
 
-    Attributes:
-        name: train, mask update, probe, validate or evaluate.
-        step: of a batch, for `strategy.run`.
-        batch: nested `tf.TensorSpec`, a replica's batch.
-        model: for a step that changes nothing, the `keras.Model` whose weights it reads; else None.
-    """
-
-    name: str
-    step: Callable
-    batch: Any
-    model: Any = None
+    name: str  # train, mask update, probe, validate or evaluate
+    step: Callable[[Any], Any]  # of a batch, for `strategy.run`
+    batch: Any  # nested `tf.TensorSpec`, a replica's batch
+    model: keras.Model | None = None  # whose weights a step reads that changes nothing
 
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """The programs of a run.
+    """The programs of a run."""
 
-    Attributes:
-        steps: the training step first.
-        variables: those that are in memory whichever program runs.
-        batch: `images`, `texts` or `examples` to their number in a step over all replicas.
-        trainer: the `BaseTrainer`; None for other models.
-        text_length: tokens of a text, padding included.
-        run_steps: of the run; 0 where they are not known.
-    """
+    steps: list[StepProgram]  # the training step first
+    variables: list  # of Keras, those that are in memory whichever program runs
+    batch: dict[str, int]  # `images`, `texts` or `examples` of a step over all replicas
+    trainer: Any = None  # a `BaseTrainer`; None for other models
+    text_length: int = 0  # tokens, padding included
+    run_steps: int = 0  # of the run; 0 where they are not known
 
-    steps: list[StepProgram]
-    variables: list
-    batch: dict[str, int]
-    trainer: Any = None
-    text_length: int = 0
-    run_steps: int = 0
-
-    def resident_bytes(self, share_of: Callable = lambda shape: shape) -> int:
-        """Bytes of the variables on each replica.
-
-        Args:
-            share_of: from a variable's shape to that of a replica's part.
-        """
+    def resident_bytes(self, share_of: Callable[[Any], Any] = lambda shape: shape) -> int:
+        """Bytes of the variables on each replica, which holds `share_of` a variable's shape."""
         return sum(math.prod(share_of(v.shape)) * tf.as_dtype(v.dtype).size for v in self.variables)
 
 
@@ -145,17 +126,19 @@ def fine_tuning_programs(
     return Programs(steps, _variables(trainer), batch, trainer, length, config.steps)
 
 
-def _trace_as_on_devices(trainer):
+def _trace_as_on_devices(trainer: BaseTrainer) -> None:
     """Makes a trainer trace the step of a GPU or a TPU, not that of this machine's CPU."""
     if keras.backend.backend() != "jax":  # its step is the same, except on GPUs
         trainer.as_on_gpu()
 
 
-def _numbers(size, dtype=tf.float32):
+def _numbers(size: int, dtype: tf.DType = tf.float32) -> tf.TensorSpec:
     return tf.TensorSpec((size,), dtype)
 
 
-def _images(size, image_size, mixed=False, prefix="", layers=()):
+def _images(
+    size: int, image_size: int, mixed: bool = False, prefix: str = "", layers: Sequence[Any] = ()
+) -> dict[str, tf.TensorSpec]:
     """The specs of `size` images and labels.
 
     Mixed images are floats, each with a second label. With layers, each image has a number.
@@ -173,13 +156,13 @@ def _images(size, image_size, mixed=False, prefix="", layers=()):
     return specs
 
 
-def _texts(size, length):
+def _texts(size: int, length: int) -> dict[str, tf.TensorSpec]:
     """The specs of `size` texts."""
     names = ("token_ids", "segment_ids", "padding_mask")
     return {name: tf.TensorSpec((size, length), tf.int32) for name in names}
 
 
-def _masks(size, predictions):
+def _masks(size: int, predictions: int) -> dict[str, tf.TensorSpec]:
     """The additional specs of pre-training texts."""
     return {
         "masked_positions": tf.TensorSpec((size, predictions), tf.int32),
@@ -189,7 +172,7 @@ def _masks(size, predictions):
     }
 
 
-def _variables(trainer):
+def _variables(trainer: BaseTrainer) -> list:
     state = [*trainer.state_variables.values(), trainer.optimizer.variables]
     return [variable for variables in state for variable in variables]
 
@@ -201,10 +184,6 @@ def own_programs(name: str, strategy: Any) -> Programs:
     The first is a compiled `keras.Model`, whose `train_step` and `test_step` are the programs, or a
     step, a function of a replica's batch. The second is the batch of a step over all replicas, as
     `fit` takes it: nested arrays or `tf.TensorSpec`, whose first axis is that of the examples.
-
-    Raises:
-        ValueError: there is no such module or function, it returns something else, or the replicas
-            cannot share the examples.
     """
     module, _, function = name.partition(":")
     try:
@@ -216,11 +195,11 @@ def own_programs(name: str, strategy: Any) -> Programs:
     if not isinstance(made, tuple) or len(made) != 2 or not callable(made[0]):
         raise ValueError(f"{name}: {_RETURNS}")
     made, batch = made
-    sizes = {tuple(getattr(x, "shape", ()))[:1] for x in tf.nest.flatten(batch)}
+    sizes = {next(iter(getattr(x, "shape", ())), None) for x in tf.nest.flatten(batch)}
+    examples, replicas = sizes.pop() if len(sizes) == 1 else None, strategy.num_replicas_in_sync
     is_compiled = not isinstance(made, keras.Model) or made.compiled
-    if len(sizes) != 1 or sizes & {(), (None,)} or not is_compiled:
+    if examples is None or not is_compiled:
         raise ValueError(f"{name}: {_RETURNS}")
-    [(examples,)], replicas = sizes, strategy.num_replicas_in_sync
     if examples % replicas:
         raise ValueError(f"{name}: {examples} examples do not divide over {replicas} replicas")
     share = tf.nest.map_structure(

@@ -12,7 +12,7 @@ It uses private names of TensorFlow 2.19 to 2.21.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -48,28 +48,23 @@ def tracing_strategy(replicas: int, replicas_per_host: int = 8) -> tf.distribute
 def stablehlo(
     strategy: tf.distribute.TPUStrategy, step: Callable, arguments: Any
 ) -> tuple[bytes, list]:
-    """Traces the program of one replica.
-
-    Args:
-        strategy: of `tracing_strategy`.
-        step: what a replica runs; returns tensors.
-        arguments: nested `tf.TensorSpec`, the arguments of `step` on one replica.
+    """Traces the program of one replica, a step of nested `tf.TensorSpec` that returns tensors.
 
     Returns:
-        (bytes, a serialised StableHLO module; list of the handles of the variables that it uses).
-        The module's arguments are those of `step`, flattened, and then the variables; it returns
-        what `step` returns, flattened, and then the new values of variables. Its attribute
+        A serialised StableHLO module, and the handles of the variables that it uses. The module's
+        arguments are those of `step`, flattened, and then the variables; it returns what `step`
+        returns, flattened, and then the new values of variables. Its attribute
         `mhlo.input_output_alias` says which of them belongs to which argument.
 
     Raises:
         ValueError: the step holds what no TPU can run, such as strings or Python functions.
     """
 
-    @tf.function(jit_compile=True, autograph=False)
-    def run(*arguments):
+    def on_replica(*arguments: Any) -> Any:
         outputs = strategy.run(step, args=arguments)
         return strategy.experimental_local_results(outputs)[0]
 
+    run: Any = tf.function(on_replica, jit_compile=True, autograph=False)
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), arguments)
     with _without_hardware(strategy.num_replicas_in_sync):
         traced = run.get_concrete_function(*zeros)  # raises errors of the step itself
@@ -85,10 +80,10 @@ class _Resolver:
 
     tpu_hardware_feature = None
 
-    def __init__(self, replicas, replicas_per_host):
+    def __init__(self, replicas: int, replicas_per_host: int):
         self.replicas, self.replicas_per_host = replicas, replicas_per_host
 
-    def get_tpu_system_metadata(self):
+    def get_tpu_system_metadata(self) -> TPUSystemMetadata:
         name = "/job:localhost/replica:0/task:0/device:TPU:0"
         return TPUSystemMetadata(
             num_cores=self.replicas,
@@ -98,7 +93,7 @@ class _Resolver:
             devices=(_DeviceAttributes(name, "TPU", 0, 0),),
         )
 
-    def cluster_spec(self):
+    def cluster_spec(self) -> None:
         return None
 
 
@@ -106,32 +101,46 @@ class _ReplicaContext(tpu_replication.TPUReplicateContext):
     """Tells TensorFlow that it traces for a TPU, without marking operations."""
 
     outside_all_rewrites = False
-    __init__ = XLAControlFlowContext.__init__
     Enter, Exit = XLAControlFlowContext.Enter, XLAControlFlowContext.Exit
 
-    def get_replicated_var_handle(self, name, handle_id, vars_, is_mirrored=False, is_packed=False):
+    def __init__(self):
+        XLAControlFlowContext.__init__(self)
+
+    def get_replicated_var_handle(
+        self,
+        name: str,
+        handle_id: str,
+        vars_: Any,
+        is_mirrored: bool = False,
+        is_packed: bool = False,
+    ) -> Any:
         return vars_[0].handle
 
-    def AddValue(self, val):
+    def AddValue(self, val: Any) -> Any:
         return val
 
-    def _ignore(self, *arguments):
+    def AddOp(self, op: Any) -> None:
         pass
 
-    AddOp = AddInnerOp = EnterGradientColocation = ExitGradientColocation = _ignore
+    AddInnerOp = AddOp
+
+    def EnterGradientColocation(self, op: Any, gradient_uid: Any) -> None:
+        pass
+
+    ExitGradientColocation = EnterGradientColocation
 
 
 @contextlib.contextmanager
-def _without_hardware(replicas):
+def _without_hardware(replicas: int) -> Iterator[None]:
     """Replaces the functions that need a TPU while a step is traced."""
     everyone = np.arange(replicas, dtype=np.int32)[np.newaxis]
 
-    def cross_replica_sum(x, group_assignment=None, name=None):
+    def cross_replica_sum(x: Any, group_assignment: Any = None, name: str | None = None) -> Any:
         x = tf.convert_to_tensor(x)  # rows of `IndexedSlices` too
         groups = everyone if group_assignment is None else group_assignment
         return gen_xla_ops.xla_all_reduce(x, groups, reduce_op="Add", mode="CrossReplica")
 
-    def all_to_all(x, concat_dimension, split_dimension, split_count, name=None):
+    def all_to_all(x: Any, *dimensions: int, **unused: Any) -> tf.Tensor:
         # TensorFlow broadcasts the first replica's value with this: `x` holds `replicas` copies,
         # and index 0 of each replica's result comes from replica 0. The sum moves and holds as
         # many bytes. Unlike the real operation, it takes neither booleans nor 64 bits.
@@ -141,8 +150,8 @@ def _without_hardware(replicas):
         total = cross_replica_sum(tf.where(is_first, narrow, tf.zeros_like(narrow)))
         return tf.cast(total, x.dtype)
 
-    def replicate(computation, inputs=None, **unused):
-        context = _ReplicaContext()
+    def replicate(computation: Callable[..., Any], inputs: Any, **unused: Any) -> list:
+        context: Any = _ReplicaContext()
         with tpu_shard_context(replicas):
             replica = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32)
             context.Enter()

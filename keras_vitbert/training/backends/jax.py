@@ -31,7 +31,7 @@ def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
 
     def of(values):
         # Once for all reads of a variable, so that their gradients are summed before they are sent.
-        values = [strategy.gathered(x, v.shape) for x, v in zip(values, variables, strict=True)]
+        values = [strategy.gather(x, v.shape) for x, v in zip(values, variables, strict=True)]
         scope = State(zip(variables, values, strict=True), around, read)
         with scope, step_context.using(state=scope):
             return function()
@@ -39,7 +39,7 @@ def gradients(function: Callable, variables: list) -> tuple[list, Any, Any]:
     values = [around.held(variable) for variable in variables]
     (loss, more), grads = jax.value_and_grad(of, has_aux=True)(values)
     if strategy.divides_weights:
-        grads = [strategy.scattered(g, v.shape) for g, v in zip(grads, variables, strict=True)]
+        grads = [strategy.scatter(g, v.shape) for g, v in zip(grads, variables, strict=True)]
     reached = [g if id(v) in read else None for g, v in zip(grads, variables, strict=True)]
     return reached, loss, more
 
@@ -86,7 +86,7 @@ class DividedState(keras.StatelessScope):
 
     def get_current_value(self, variable):
         found = self.held(variable)
-        return None if found is None else self._strategy.gathered(found, variable.shape)
+        return None if found is None else self._strategy.gather(found, variable.shape)
 
     def held(self, variable):
         """See `State`."""
@@ -132,7 +132,7 @@ def over_micro_batches(
         return of_variables, jax.lax.psum(others, strategy.axis)
 
     specs = [strategy.sharding_of(variable.shape).spec for variable in variables]
-    run = strategy.on_each(on_device, (specs, strategy.everywhere.spec))
+    run = strategy.map_shares(on_device, (specs, strategy.everywhere.spec))
     of_variables, others = run([around.held(variable) for variable in read], batch)
     return [list(row) for row in zip(*of_variables, strict=True)], others
 
@@ -288,7 +288,7 @@ class Fitting(keras.Model):
 
         shardings = [strategy.sharding_of(variable.shape) for variable in state]
         run = jax.jit(
-            one if strategy.divides_weights else strategy.on_each(one),
+            one if strategy.divides_weights else strategy.map_shares(one),
             donate_argnums=0,
             out_shardings=(shardings, strategy.everywhere),
         )
@@ -300,7 +300,7 @@ class Fitting(keras.Model):
         It starts one after another, at most one ahead of the devices, so that their memory never
         holds all batches of an execution.
         """
-        placed = self.distribute_strategy.placed
+        placed = self.distribute_strategy.place
         values, read, found = _unaliased(placed(state)), placed(frozen), []
         for batch, run in zip(batches, programs, strict=False):
             values, logs = run(values, read, batch)

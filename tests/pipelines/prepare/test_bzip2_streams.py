@@ -117,19 +117,6 @@ def test_damage_is_never_silent(streams, data):
     assert _joined(pieces) == _joined(_by_ranges(raw, []))
 
 
-def test_what_is_no_stream_after_a_stream_is_named(streams):
-    first, *_, last = (compressed for _, compressed, _ in streams())
-    raw = first + b"BZh9 and so on" + last + bytes(9)
-    for borders in ([], [len(first)], [len(first) + 3], [len(first) + 14]):
-        pieces = _by_ranges(raw, borders)
-        end = len(raw) - 9
-        assert _damaged(pieces) == {
-            0: f"no stream begins at byte {len(first)}, where it ends",
-            len(first) + 14: f"no stream begins at byte {end}, where it ends",
-        }
-        assert list(_joined(pieces).values()) == [streams()[0][2], streams()[-1][2]]
-
-
 def test_memory_is_bounded():
     stream = bz2.compress(_content(3, 850_000))
     raw = stream * 8 + bytes(6_000_000) + bz2.compress(_content(4, 6_000_000))

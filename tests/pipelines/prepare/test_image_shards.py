@@ -2,11 +2,16 @@ import collections
 import os
 import threading
 
+import pytest
 import tensorflow as tf
 
 from pipelines.prepare import image_shards
 from pipelines.prepare.image_shards import ImageShardsJob, LabelledImage
 from tests.pipelines.image_fixtures import jpeg
+
+
+class Sink(list):
+    write = list.append
 
 
 def test_every_image_is_in_one_shard(tmp_path):
@@ -21,11 +26,8 @@ def test_every_image_is_in_one_shard(tmp_path):
                 name = os.fsdecode(b"folder/\xfc%d" % number)  # Latin-1, as some archives have
                 yield LabelledImage(name, number % 2, lambda: data)
 
-    class Sink(list):
-        write = list.append
-
     data = jpeg(0, (8, 8))
-    for count, shards in ((1, 1), (7, 3), (100, 7), (64, 64)):
+    for count, shards in ((7, 3), (64, 64)):
         sinks = [Sink() for _ in range(shards)]
         total = collections.Counter()
         for shard, sink in enumerate(sinks):
@@ -56,3 +58,21 @@ def test_images_are_read_in_threads_and_come_in_order():
         ahead.append(len(begun) - item)
     assert len(ahead) == 300 == len(begun)
     assert max(ahead) <= 2 * 8 + 1
+
+
+def test_the_latest_version_is_taken(tmp_path, monkeypatch):
+    """By number: 5.10.0 comes after 5.9.0."""
+
+    class Opened(Exception):
+        pass
+
+    def opened(data_dir, version):
+        raise Opened(version)
+
+    monkeypatch.setattr(image_shards, "open_builder", opened)
+    for version in ("5.10.0", "5.9.0", "5.1.0"):
+        (tmp_path / "imagenet2012" / version).mkdir(parents=True)
+        (tmp_path / "imagenet2012" / version / "dataset_info.json").touch()
+    (tmp_path / "imagenet2012" / "6.0.0.incomplete").mkdir()
+    with pytest.raises(Opened, match="^5.10.0$"):
+        image_shards.find_tfds_splits(str(tmp_path))

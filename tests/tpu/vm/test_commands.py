@@ -18,21 +18,10 @@ COMMANDS = {
     "set_up": ("set_up", *POD, "--project=p"),
     "set_up, JAX": ("set_up", *POD, "--backend=jax"),
     "run, one host": ("run", *POD, "--tpu=v3-8", *TRAIN),
-    "run, hosts": (
-        "run",
-        "--name",
-        "it's",
-        "--zone",
-        "a b",
-        "--project=p",
-        "--tpu",
-        "v3-128",
-        *TRAIN,
-    ),
+    "run, hosts": ("run", "--name", "it's", "--zone", "a b", "--project=p", "--tpu=v3-128", *TRAIN),
     "run, JAX": ("run", *POD, "--tpu=v5litepod-16", *TRAIN, "--backend=jax"),
     "stop": ("run", *POD, "--stop"),
     "logs": ("logs", *POD),
-    "logs of a server": ("logs", *POD, "--worker=3"),
     "delete": ("delete", *POD, "--yes"),
 }
 
@@ -73,41 +62,28 @@ def test_create_waits_until_ready(cloud):
     assert "error: pod exists already and is a v3-8, not a v3-128" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("tpu", "version"),
-    [
-        ("v4-8", "tpu-ubuntu2204-base"),
-        ("v5litepod-8", "v2-alpha-tpuv5-lite"),
-        ("v5p-8", "v2-alpha-tpuv5"),
-        ("v6e-8", "v2-alpha-tpuv6e"),
-    ],
-)
-def test_runtime_versions(cloud, tpu, version):
-    result, _ = cloud.run("create", *POD, f"--tpu={tpu}", "--dry_run")
-    assert f"--accelerator-type={tpu} --version={version}\n" in result.stdout
-    result, _ = cloud.run("create", *POD, f"--tpu={tpu}", "--version=mine", "--dry_run")
+def test_runtime_versions_fit_the_generation(cloud):
+    for tpu, version in (("v4-8", "tpu-ubuntu2204-base"), ("v6e-8", "v2-alpha-tpuv6e")):
+        result, _ = cloud.run("create", *POD, f"--tpu={tpu}", "--dry_run")
+        assert f"--accelerator-type={tpu} --version={version}\n" in result.stdout
+    result, _ = cloud.run("create", *POD, "--tpu=v4-8", "--version=mine", "--dry_run")
     assert "--version=mine\n" in result.stdout
 
 
 BAD_INPUT = {
     "unknown flag": ("create", *POD, "--typ=v3-8", "--typ"),
-    "a flag of another script": ("logs", *POD, "--tpu=v3-8", "--tpu"),
     "stray argument": ("create", "pod", "'pod'"),
     "no value": ("delete", "--zone=z", "--name", "--name"),
     "no name": ("create", "--zone=z", "--tpu=v3-8", "--name"),
-    "no tpu": ("create", *POD, "--tpu"),
     "unknown type": ("create", *POD, "--tpu=v3-100", "'v3-100'"),
     "no program": ("run", *POD, "--tpu=v3-8", "no program"),
     "program to stop": ("run", *POD, "--stop", "--", "x", "--stop"),
-    "two prices": ("create", *POD, "--tpu=v3-8", "--spot", "--preemptible", "--spot"),
-    "no such backend": ("set_up", *POD, "--backend=torch", "--backend=torch"),
-    "no host": ("logs", *POD, "--worker=all", "--worker=all"),
     "not asked": ("delete", *POD, "not deleted: pod"),
 }
 
 
 @pytest.mark.parametrize("words", BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input(cloud, words):
+def test_bad_flags_are_one_line(cloud, words):
     *arguments, culprit = words
     result, calls = cloud.run(*arguments, status=2)
     assert result.stdout == "" and calls == []
@@ -115,35 +91,33 @@ def test_bad_input(cloud, words):
     assert line.startswith("error: ") and culprit in line
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_without_gcloud(cloud, tmp_path, script):
+def test_without_gcloud_there_is_help_and_one_line(cloud, tmp_path):
     bare = tmp_path / "bin"
     bare.mkdir()
     for tool in ("bash", "dirname", "sed", "python3"):
         (bare / tool).symlink_to(shutil.which(tool))
-    flags = [*POD, "--tpu=v3-8"] if script in ("create", "run") else POD
-    result, _ = cloud.run(script, *flags, status=2, path=str(bare))
+    result, _ = cloud.run("logs", *POD, status=2, path=str(bare))
     assert result.stderr.startswith("error: gcloud is not installed: ")
     assert result.stderr.count("\n") == 1
-    result, _ = cloud.run(script, "--help", path=str(bare))
-    assert f"tpu/vm/{script}.sh --name=NAME --zone=ZONE" in result.stdout
-    assert "shellcheck" not in result.stdout
+    for script in SCRIPTS:
+        result, _ = cloud.run(script, "--help", path=str(bare))
+        assert f"tpu/vm/{script}.sh --name=NAME --zone=ZONE" in result.stdout
 
 
-def test_gcloud_fails(cloud):
+def test_errors_of_gcloud_come_out(cloud):
     executable(cloud.folder / "gcloud", "#!/bin/sh\necho no quota >&2; exit 7\n")
-    for script, *flags in COMMANDS.values():
-        result, _ = cloud.run(script, *flags, status=7)
+    for name in ("create", "set_up", "run, hosts", "stop", "logs", "delete"):
+        result, _ = cloud.run(*COMMANDS[name], status=7)
         assert "no quota" in result.stderr
 
 
-def test_delete_asks(cloud):
+def test_delete_asks_first(cloud):
     for answer, status in (("y\n", 0), ("n\n", 2), ("\n", 2)):
         _, calls = cloud.run("delete", *POD, status=status, stdin=None, input=answer)
         assert bool(calls) == (status == 0)
 
 
-def test_commands_of_the_guide(cloud):
+def test_the_commands_of_the_guide_run(cloud):
     guide = (ROOT / "docs" / "tpu.md").read_text()
     blocks = "\n".join(re.findall(r"^ *```sh\n(.*?)```", guide, re.DOTALL | re.MULTILINE))
     commands = [

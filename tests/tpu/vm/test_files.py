@@ -26,21 +26,14 @@ def test_shellcheck():
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_scripts_are_short():
-    for path in VM.rglob("*.sh"):
-        lines = path.read_text().splitlines()
-        assert len(lines) < (120 if path.name == "common.sh" else 80), path
-        assert max(map(len, lines)) <= 100, path
-
-
 def requirements(path):
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
-    return {found.name: found for found in (Requirement(line) for line in lines if line)}
+    return {each.name: each for each in map(Requirement, filter(None, lines))}
 
 
 def test_requirements_agree_with_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    ours = {found.name: found for found in map(Requirement, project["dependencies"])}
+    ours = {each.name: each for each in map(Requirement, project["dependencies"])}
     vm = requirements(VM / "requirements.txt")
     (tensorflow,) = (spec.version for spec in vm["tensorflow-tpu"].specifier)
     assert tensorflow in ours["tensorflow"].specifier

@@ -35,5 +35,5 @@ python3 -m uv pip install --quiet --python $venv/bin/python --exclude-newer 2026
 TPU_LOAD_LIBRARY=0 JAX_PLATFORMS=cpu KERAS_BACKEND=$1 TF_CPP_MIN_LOG_LEVEL=2 $venv/bin/python -c '
 import importlib, sys
 import keras, tensorflow, tensorflow_text, keras_hub, keras_vitbert.experiments.pretraining.run
-engine = importlib.import_module(sys.argv[1])
-print(f"{sys.argv[1]} {engine.__version__}, Keras {keras.__version__}: ready")' "$1"
+backend = importlib.import_module(sys.argv[1])
+print(f"{sys.argv[1]} {backend.__version__}, Keras {keras.__version__}: ready")' "$1"

@@ -14,14 +14,12 @@ from keras_vitbert.experiments.pretraining.data import open_data
 from keras_vitbert.extras.ahead_of_time import programs as run_programs
 from keras_vitbert.model.pretraining_network import build_network
 from tests.keras_vitbert.tiny_runs import VOCABULARY, config_of
-from tests.marks import slow
 
 
 @pytest.mark.parametrize(
     "mixing",
     [
         [],
-        slow(["--config.data.images.mixup=0.2"]),
         ["--config.data.images.augmentations={'class_name': 'RandomFlip'}"],
     ],
 )
@@ -65,7 +63,7 @@ def fine_tuning_batches(task, folder, model, **changes):
 
 
 @pytest.mark.parametrize(
-    "views", [{}, {"images.mixup": 0.2}, {"images.augmentations": ({"class_name": "RandomFlip"},)}]
+    "views", [{"images.mixup": 0.2}, {"images.augmentations": ({"class_name": "RandomFlip"},)}]
 )
 def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, views):
     model = config_of(sources).model.to_dict()

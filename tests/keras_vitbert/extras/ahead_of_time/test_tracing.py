@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.configs.optimizers import PretrainingOptimizer
 from keras_vitbert.extras.ahead_of_time.tracing import stablehlo, tracing_strategy
-from keras_vitbert.model.classifier import build_classifier
-from keras_vitbert.training.fine_tuner import FineTuner
-from keras_vitbert.training.optimizers import build_optimizer
 from tests.keras_vitbert.extras.ahead_of_time.program_script import CLEAR, CLIP_NORM, REPLICAS
-from tests.keras_vitbert.training.joint_steps import ADAMW
 from tests.keras_vitbert.training.replicas_script import MODEL
 from tests.tpu.servers import ROOT
 
@@ -51,26 +46,6 @@ def test_a_program_comes_with_the_variables_that_it_uses():
 def test_what_no_tpu_can_do_is_told(step):
     with pytest.raises(ValueError, match="XLA"):
         stablehlo(tracing_strategy(8), step, (FLOATS,))
-
-
-@pytest.mark.slow
-def test_weights_are_no_constants_of_the_program():
-    """Else the proof is that of another program, and a TPU would compile each step anew."""
-    strategy = tracing_strategy(8)
-    with strategy.scope():
-        alike = {"num_layers": 3, "stochastic_depth": 0.0}
-        model = {**MODEL, **alike, "hidden_dim": 256}
-        network = build_classifier(model, "images", 3)
-        tuner = FineTuner(network)
-        tuner.compile(
-            build_optimizer(PretrainingOptimizer(**ADAMW), 10, network.trainable_variables)
-        )
-    batch = {
-        "images": tf.TensorSpec((2, *network.backbone.inputs[0].shape[1:])),
-        "labels": tf.TensorSpec((2,), tf.int32),
-    }
-    program, _ = stablehlo(strategy, tuner.train_step, (batch,))
-    assert len(program) < 4 * network.count_params() / 4  # a fourth of their bytes
 
 
 @pytest.mark.slow

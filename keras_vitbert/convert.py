@@ -27,6 +27,7 @@ import functools
 import os
 import sys
 
+from keras_vitbert.experiments.flags import refuse_given
 from keras_vitbert.trained.places import require_place
 from pipelines.command_line import load_tensorflow, run, say
 from pipelines.flags import define_flags, parse_flags
@@ -56,8 +57,8 @@ def main(argv: list[str]) -> str:
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise ValueError(f"{path}: already exists; give another --output_dir, or remove it")
     for flag, of_format in (("task", "keras_hub"), ("dtype", "run")):
-        if getattr(values, flag) not in ("", DTYPES[0]) and values.format != of_format:
-            raise ValueError(f"--{flag} is for --format={of_format}; leave it out")
+        if values.format != of_format:
+            refuse_given(values, [flag], f"without --format={of_format}")
 
     load_tensorflow()
     from keras_vitbert.trained.hub import available_kinds, build_task

@@ -18,6 +18,7 @@ import itertools
 import shutil
 import sys
 
+from keras_vitbert.experiments.flags import refuse_given
 from keras_vitbert.trained.places import require_place
 from keras_vitbert.trained.prediction_formats import FORMATS, as_text
 from pipelines import images
@@ -26,7 +27,7 @@ from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 from pipelines.tasks.tables import SUFFIXES
 
-_PART = 2_048  # images
+_CHUNK = 2_048  # images
 
 
 def main(argv: list[str]) -> int:
@@ -50,8 +51,8 @@ def main(argv: list[str]) -> int:
     if len(given) != 1:
         raise ValueError("give one of --image, --text and --file")
     for flag, source in (("text_pair", "text"), ("columns", "file")):
-        if getattr(values, flag) and given != [source]:
-            raise ValueError(f"--{flag} has no effect without --{source}; leave it out")
+        if given != [source]:
+            refuse_given(values, [flag], f"without --{source}")
     require_place(values.checkpoint)
 
     load_tensorflow()
@@ -77,30 +78,30 @@ def main(argv: list[str]) -> int:
         check_output_file(values.output, inputs)
     with doing(f"opening {values.checkpoint}"):
         functions = predicting.open_functions(values.checkpoint, values.top_k)
-    # Images are predicted in parts, as there may be a million of them.
-    items, size = iter(items), None if values.image is None or values.format == "table" else _PART
-    parts = iter(lambda: list(itertools.islice(items, size)), [])
-    first = next(parts)
+    # Images are predicted in chunks, as there may be a million of them.
+    items, size = iter(items), None if values.image is None or values.format == "table" else _CHUNK
+    chunks = iter(lambda: list(itertools.islice(items, size)), [])
+    first = next(chunks)
     signature = predicting.choose(functions, first, values.checkpoint)
     left_out, count = [] if of_folder else None, 0
     width = 0 if values.output else shutil.get_terminal_size((0, 0)).columns
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(written_whole(values.output)) if values.output else None
-        for part in itertools.chain([first], parts):
-            told = len(left_out or ())
+        for chunk in itertools.chain([first], chunks):
+            said = len(left_out or ())
             with doing("predicting"):
-                found = predicting.predict(
-                    *(functions, signature, part, values.batch, values.top_k, left_out),
+                answers = predicting.predict(
+                    *(functions, signature, chunk, values.batch, values.top_k, left_out),
                     path=values.checkpoint,
                 )
-            for line in (left_out or ())[told:]:
+            for line in (left_out or ())[said:]:
                 say(f"left out: {line}")
-            if not found:
+            if not answers:
                 continue
-            text = as_text(found, values.format, width)
+            text = as_text(answers, values.format, width)
             if count and values.format == "csv":
                 text = text.partition("\n")[2]  # the header was written before
-            count += len(found)
+            count += len(answers)
             if file:
                 file.write(text.encode())
             else:

@@ -16,7 +16,7 @@ from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
-from keras_vitbert.experiments.fine_tuning.measuring import SavedModel, run_probe
+from keras_vitbert.experiments.fine_tuning.measuring import evaluate_saved, run_probe
 from keras_vitbert.experiments.fine_tuning.search import open_fine_tuning
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.pretraining.run import open_pretraining
@@ -64,8 +64,10 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
     return open_one(config, folder, machine, **named)
 
 
-def open_saved(config: FineTuning, predictions: str = "", **named: Any) -> SavedModel:
-    """The model of a fine-tuned run with data, to `evaluate()` it; for `named`, see `open_run`.
+def evaluate_run(
+    config: FineTuning, predictions: str = "", **named: Any
+) -> dict[str, dict[str, float]]:
+    """Evaluates the model of a fine-tuned run on data; for `named`, see `open_run`.
 
     Raises:
         ValueError: a field is changed that an evaluation does not use.
@@ -73,7 +75,7 @@ def open_saved(config: FineTuning, predictions: str = "", **named: Any) -> Saved
     for field in config.changed():
         if field not in ("evaluation_batch", "test_examples") and not field.startswith("data."):
             raise ValueError(f"{field}: has no effect on an evaluation, which uses the run's")
-    return SavedModel(config, _machine(config, named), Inputs.among(named), predictions)
+    return evaluate_saved(config, _machine(config, named), Inputs.pop_from(named), predictions)
 
 
 def probe_task(
@@ -84,7 +86,7 @@ def probe_task(
     **named: Any,
 ) -> dict[str, Any]:
     """Probes a checkpoint on a task, see `measuring.run_probe`; for `named`, see `open_run`."""
-    return run_probe(config, _machine(config, named), Inputs.among(named), shots, draws, given)
+    return run_probe(config, _machine(config, named), Inputs.pop_from(named), shots, draws, given)
 
 
 def _machine(config: Experiment, named: dict[str, Any]) -> Machine:

@@ -46,18 +46,14 @@ class Pretrained:
         return self.backbone is not None and self.backbone.vocabulary_size is not None
 
     def classifier(self, config: FineTuning, num_classes: int) -> tuple[Classifier, dict[str, str]]:
-        """A classifier with these weights, and what was done to its parts.
-
-        Returns:
-            The classifier; by `encoder`, `embedding` and `head`, what `transfer` did.
-        """
+        """A classifier with these weights; by `encoder`, `embedding`, `head`, what was done."""
         kind, model = config.kind, self.fine_tuned_model(config)
         classifier = build_classifier(model, kind, num_classes, config.dtype, config.head)
         done = {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
         if self.backbone is not None:
-            parts = transfer(self.backbone, classifier.backbone)
+            copied = transfer(self.backbone, classifier.backbone)
             modality = "image" if kind == "images" else "text"
-            done |= {"encoder": parts["encoder"], "embedding": parts[f"{modality}_embedding"]}
+            done |= {"encoder": copied["encoder"], "embedding": copied[f"{modality}_embedding"]}
         if config.head == "bert" and self.pooler is not None:
             classifier.head.hidden.set_weights(self.pooler.get_weights())
             done["head"] = "pooler kept, rest fresh"
@@ -68,12 +64,7 @@ class Pretrained:
         return classifier, done
 
     def fine_tuned_model(self, config: FineTuning) -> dict[str, Any]:
-        """The `model` section as a fine-tuning config changes it.
-
-        Raises:
-            ValueError: the patch does not divide the image size, the head needs a token that the
-                checkpoint lacks, or there are fewer positions than tokens.
-        """
+        """The `model` section as a fine-tuning config changes it; refuses what does not fit."""
         model = {**self.model, **{name: getattr(config, name) for name in RATES}}
         if config.kind == "images":
             patch = model["patch_size"]
@@ -102,20 +93,14 @@ class Pretrained:
 def open_pretrained(
     checkpoint: str, architecture: str = "", vocabulary: str = "", kind: str = "images"
 ) -> Pretrained:
-    """Opens a checkpoint.
+    """Opens a checkpoint for a task of `images` or `text`.
 
     Args:
         checkpoint: what `keras_vitbert.load` takes, or `rand`.
         architecture: for `rand`, another checkpoint whose architecture is used, or a config of
             pre-training; `paper` if empty.
         vocabulary: a vocabulary file; the checkpoint's own if empty.
-        kind: `images` or `text`, of the task.
-
-    Returns:
-        The backbone; without a vocabulary for images.
-
-    Raises:
-        ValueError: there is no such checkpoint, or no vocabulary for text.
+        kind: of the task.
     """
     if checkpoint == RANDOM:
         opened = _open_random(architecture or "paper")
@@ -134,7 +119,7 @@ def open_pretrained(
     return _with_vocabulary(opened, vocabulary)
 
 
-def _open_trained(path):
+def _open_trained(path: str) -> Pretrained:
     source = find(path)
     trained = open_source(source)
     if source.kind == RUN:
@@ -157,7 +142,7 @@ def _open_trained(path):
     )
 
 
-def _pooler(network):
+def _pooler(network: Any) -> keras.layers.Layer | None:
     """The pooler of a BERT, or None."""
     for name in ("nsp_head", "head"):
         head = getattr(network, name, None)
@@ -166,7 +151,7 @@ def _pooler(network):
     return getattr(network, "pooler", None)
 
 
-def _open_random(architecture):
+def _open_random(architecture: str) -> Pretrained:
     name, tokens, case = architecture.partition(":")[0], None, None
     if name in CONFIGS or name.endswith(".py"):  # also beside a folder of that name
         model = load_config(architecture).with_sizes().model.to_dict()
@@ -177,7 +162,7 @@ def _open_random(architecture):
     return Pretrained(RANDOM, architecture, 0, sha256, model, None, tokens, case)
 
 
-def _with_vocabulary(opened, path):
+def _with_vocabulary(opened: Pretrained, path: str) -> Pretrained:
     """Sets the vocabulary: that of the file `path`, or if it is empty the checkpoint's own."""
     tokens = read_vocabulary(path) if path else opened.vocabulary
     if tokens is None:

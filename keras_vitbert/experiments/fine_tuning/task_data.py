@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, TextTask
 from keras_vitbert.experiments.fine_tuning.evaluation import Split
 from keras_vitbert.experiments.fine_tuning.tasks import Task
 from pipelines.command_line import say
@@ -35,13 +35,12 @@ class TaskData:
     selection: Split | None = None  # what learning rates are picked on; None to cut a split
     picked_on: str = ""  # its name
 
-    def without_selection(self, part: float) -> tuple[Split, Split]:
+    def split_for_sweep(self, fraction: float) -> tuple[Split, Split]:
         """The training examples for a sweep, and the examples that pick its learning rate.
 
-        Args:
-            part: the fraction to cut from the training split if there is no `selection`.
+        These are a fraction of the training split if there is no `selection`.
         """
-        return cut(self.train, part) if self.selection is None else (self.train, self.selection)
+        return cut(self.train, fraction) if self.selection is None else (self.train, self.selection)
 
 
 def open_task(
@@ -64,17 +63,11 @@ def open_task(
 
     Args:
         vocabulary, max_length: of text; the most tokens.
-        data_dir: local or `gs://`.
-        download: whether TFDS may fetch missing data.
         skip_damaged: how many rows of tables may be left out.
-        files: paths of `train`, `validation` or `test`.
         classes: those of a trained model, which needs no training examples.
         columns: those of a trained model: `sentences`, one or two names, and `label`. They are read
             where the config names no others and a table has them.
         choose: function of a store of images that returns the config without open fields.
-
-    Raises:
-        ValueError: something is missing, damaged or in an unexpected form.
     """
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
@@ -101,7 +94,7 @@ def open_task(
         splits = {}
         for split, part in rows.items():
             labels, classes = numbered(part.labels, classes, part.source)
-            splits[split] = _encoded(part, labels, vocabulary, config, max_length)
+            splits[split] = _encode(part, labels, vocabulary, config, max_length)
     if len(classes) < 2:
         raise ValueError(f"{places['train']}: all training examples are of class {classes[0]!r}")
     train, selection, picked_on = splits.pop("train", None), None, ""
@@ -122,7 +115,12 @@ def open_task(
     return TaskData(classes, train, splits, selection, picked_on)
 
 
-def _own_images(places, config, classes, skip_damaged):
+def _own_images(
+    places: dict[str, own_data.Place],
+    config: FineTuning,
+    classes: list[str] | None,
+    skip_damaged: int,
+) -> tuple[dict[str, ListedImages | ImageRecordFiles], list[str]]:
     """The stores of own images, by split, and the names of the classes."""
     stores = {}
     for split, place in places.items():
@@ -165,21 +163,22 @@ def _own_texts(
             continue
         sentences = given or (known["sentences"] if there.issuperset(known["sentences"]) else ())
         label = config.data.label_column or (known["label"] if known["label"] in there else "")
-        found = read_rows(tables, sentences, label, skip_damaged)
-        skip_damaged -= found.left_out
-        if len(known["sentences"]) not in (0, len(found.sentence_columns)):
+        rows[split] = read = read_rows(tables, sentences, label, skip_damaged)
+        skip_damaged -= read.left_out
+        if len(known["sentences"]) not in (0, len(read.sentence_columns)):
             raise ValueError(
-                f"{found.source}: has {len(found.sentence_columns)} columns of sentences, others "
+                f"{read.source}: has {len(read.sentence_columns)} columns of sentences, others "
                 f"have {len(known['sentences'])}; name them in data.sentence_columns"
             )
-        if not rows:  # the next splits have the columns of the first one, if they are present
-            known = {"sentences": found.sentence_columns, "label": found.label_column}
-        rows[split] = found
+        if len(rows) == 1:  # the next splits have the columns of the first one, if they are present
+            known = {"sentences": read.sentence_columns, "label": read.label_column}
     return rows
 
 
-def _encoded(rows, labels, vocabulary, config, max_length):
-    """Texts as token ids: `LabelledTexts`."""
+def _encode(
+    rows: LabelledRows, labels: np.ndarray, vocabulary: list[str], config: TextTask, max_length: int
+) -> LabelledTexts:
+    """Texts as token ids."""
     bucket_boundaries = [
         *(length for length in config.bucket_boundaries if length < max_length),
         max_length,
@@ -191,17 +190,13 @@ def _encoded(rows, labels, vocabulary, config, max_length):
     return dataclasses.replace(texts, rows=rows)
 
 
-def cut(split: Split, part: float) -> tuple[Split, Split]:
-    """Cuts a fixed fraction from a split; it resembles the rest, which comes first.
-
-    Raises:
-        ValueError: one of them would be empty.
-    """
-    size = round(split.count * part)
+def cut(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Cuts a fraction from a split, always the same; it resembles the rest, which comes first."""
+    size = round(split.count * fraction)
     rest = split.count - size
     if not size or not rest:
         raise ValueError(
-            f"validation_fraction={part}: splits {split.count} examples into {rest} and {size}"
+            f"validation_fraction={fraction}: splits {split.count} examples into {rest} and {size}"
         )
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)

@@ -65,21 +65,10 @@ class Trial:
         return f"{self.purpose}-rate-{self.learning_rate!r}-seed-{self.seed}"
 
 
-# --- what it trains ----------------------------------------------------------------------------
-
-
 def build_fine_tuner(
     config: FineTuning, pretrained: Pretrained, num_classes: int, seed: int, strategy: Any
 ) -> tuple[FineTuner, dict[str, str]]:
-    """Builds and compiles a trainer.
-
-    Args:
-        config: as `with_intervals` returns it.
-        strategy: see `tpu.strategy.get_strategy`.
-
-    Returns:
-        (The trainer, what was transferred into it, see `Pretrained.classifier`).
-    """
+    """Builds and compiles a trainer; also returns what `Pretrained.classifier` did."""
     keras.utils.set_random_seed(seed)
     layers = None
     if config.kind == "images":
@@ -121,10 +110,10 @@ def build_optimizer(
 
 
 def layer_depths(network: Classifier) -> list[int]:
-    """The depth of each trainable variable, for its layer decay.
+    """The depth of each trainable variable, for its layer decay (Clark et al. 2020, ELECTRA).
 
     It is 0 for the embedding and its norm, 1 for the first block and so on, one more than the last
-    block for the final norm and the head (Clark et al. 2020, as in ELECTRA).
+    block for the final norm and the head.
     """
     backbone = network.backbone
     depths = {id(variable): 0 for variable in network.embedding.trainable_variables}
@@ -166,9 +155,6 @@ class TaskStream:
         return {"texts": [str(index) for index in self._plan[step]]}
 
 
-# --- train, evaluate ---------------------------------------------------------------------------
-
-
 def run_trial(
     run: Any,
     trial: Trial,
@@ -179,21 +165,13 @@ def run_trial(
 ) -> dict[str, Any]:
     """Trains and evaluates, or reads the result of a finished trial.
 
-    Args:
-        run: the `FineTuningRun` that the trial belongs to.
-        train: the training split.
-        tests: the splits to evaluate, by name; the first one during training, too.
-        label: its name in progress reports.
-        later: seconds that the trials after it take.
+    The first of the splits `tests` is evaluated during training, too. A diverged trial of a sweep
+    is a result, not an error. `later` are the seconds that the trials after it take.
 
     Returns:
         The content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
         `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, by a split's name
         its `Predictions.measures`, and `classes`, by a split's name its `class_measures`.
-
-    Raises:
-        ValueError, Diverged, Stopped: see `pipelines.command_line`. A diverged trial of a sweep
-            is a result, not an error.
     """
     workers = run.workers
     folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
@@ -272,36 +250,34 @@ def run_trial(
 class _Evaluation(keras.callbacks.Callback):
     """Evaluates a split at intervals, for the log; `_evaluate` adds the last evaluation."""
 
-    def __init__(self, evaluator, split, config):
+    def __init__(self, evaluator: Evaluator, split: Split, config: FineTuning):
         super().__init__()
         self.evaluator, self.split, self.config = evaluator, split, config
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         interval, step = self.config.evaluation_interval, self.model.step
         if interval and step % interval == 0 and step < self.config.steps:
             with doing("validating", "validation"), averaged(self.model):
                 logs.update(_columns(self.evaluator.predict(self.split).measures()))
 
 
-def _columns(measures):
+def _columns(measures: dict[str, Any]) -> dict[str, float]:
     """The columns of metrics.csv."""
     return {f"val_{name}": value for name, value in logged(measures).items()}
 
 
-def _evaluate(evaluator, tests, classes, folder, step):
-    """Evaluates all splits; writes predictions.csv, TensorBoard's pages and the last log row.
-
-    Returns:
-        Entries of the trial's result.
-    """
+def _evaluate(
+    evaluator: Evaluator, tests: dict[str, Split], classes: list[str], folder: RunFolder, step: int
+) -> dict[str, Any]:
+    """Evaluates all splits for the trial's result; writes predictions, pages and the last row."""
     predictions = evaluator.predict_all(tests)
-    results = {name: found.measures() for name, found in predictions.items()}
+    results = {name: answers.measures() for name, answers in predictions.items()}
     text = csv_text(prediction_rows(predictions, tests, classes))
     if folder.writes:
         first = next(iter(results))
         with doing("drawing the confusion of classes", "drawing"):
-            for name, found in predictions.items():
-                write_pages(folder, name, tests[name], found, classes, step, name == first)
+            for name, answers in predictions.items():
+                write_pages(folder, name, answers, classes, step, name == first)
         folder.write(FILE, text)
         log = folder.rows(up_to_step=step)
         log[-1] |= _columns(results[first])
@@ -309,7 +285,8 @@ def _evaluate(evaluator, tests, classes, folder, step):
     return {
         "splits": results,
         "classes": {
-            name: class_measures(found.confusion, classes) for name, found in predictions.items()
+            name: class_measures(answers.confusion, classes)
+            for name, answers in predictions.items()
         },
         "predictions_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }

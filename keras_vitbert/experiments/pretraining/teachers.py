@@ -7,7 +7,7 @@ from keras_vitbert.experiments.pretraining.data import Data
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained.finding import RUN, WANTED, find
 from keras_vitbert.trained.loading import open_source
-from keras_vitbert.trained.trained_model import first_difference
+from keras_vitbert.trained.trained_model import TrainedModel, first_difference
 from keras_vitbert.training.distillation import Teacher
 from pipelines.command_line import say
 
@@ -15,17 +15,12 @@ _HEADS = {"image": "image", "text": "mlm"}
 
 
 def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teacher:
-    """Opens an existing teacher and checks it against the student.
+    """Opens an existing `image` or `text` teacher and checks it against the student.
 
     Args:
         kind: `image` or `text`.
         path: the folder of a finished run, or anything that `trained.finding.find` takes.
-        config: of the student.
-        data: of the student.
-
-    Raises:
-        ValueError: there is no such teacher, it is damaged, or its inputs or outputs differ from
-            the student's.
+        config, data: of the student.
     """
     try:
         source = find(path)
@@ -36,7 +31,7 @@ def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teach
             raise ValueError(f"{path}: has no {_HEADS[kind]} head; {WANTED}")
         network = _network_of(trained)
         if kind == "image":
-            _check_classes(network, trained.classes, path, config, data)
+            _check_classes(trained, path, config, data)
             return Teacher(network)
         _check_texts(trained, path, config, data)
         if network.nsp_head is None:
@@ -46,7 +41,7 @@ def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teach
         raise ValueError(f"{kind}_teacher: {error}") from error
 
 
-def _network_of(trained):
+def _network_of(trained: TrainedModel) -> PreTrainingNetwork:
     """The network of a trained model, as a `PreTrainingNetwork`."""
     if isinstance(trained.network, PreTrainingNetwork):
         return trained.network
@@ -59,11 +54,12 @@ def _network_of(trained):
     return network
 
 
-def _check_classes(network, theirs, path, config, data):
+def _check_classes(trained: TrainedModel, path: str, config: Pretraining, data: Data) -> None:
     """Refuses other classes, or another order; says so if only their number can be checked."""
-    ours, wanted = data.classes, config.model.num_classes
-    if network.num_classes != wanted:
-        raise ValueError(f"{path}: has {network.num_classes} classes, the student {wanted}")
+    ours, theirs, wanted = data.classes, trained.classes, config.model.num_classes
+    count = trained.heads["image"].num_classes
+    if count != wanted:
+        raise ValueError(f"{path}: has {count} classes, the student {wanted}")
     if ours is None or theirs is None:
         whose = "the teacher has no class names"
         if theirs is not None:
@@ -78,7 +74,7 @@ def _check_classes(network, theirs, path, config, data):
         )
 
 
-def _check_texts(trained, path, config, data):
+def _check_texts(trained: TrainedModel, path: str, config: Pretraining, data: Data) -> None:
     """Refuses other tokens, or fewer, or shorter texts."""
     for index, (our, their) in enumerate(
         itertools.zip_longest(data.vocabulary, trained.vocabulary)

@@ -18,18 +18,12 @@ from pipelines.joint_stream import JointStream
 def build_trainer(
     config: Pretraining, strategy: Any, teachers: Teachers | None = None
 ) -> JointTrainer:
-    """A compiled trainer, with weights drawn from the config's seed.
-
-    Args:
-        config: of its variant, see `Pretraining.as_variant`.
-        strategy: see `tpu.strategy.get_strategy`.
-        teachers: of a distillation.
-    """
+    """A compiled trainer of a config's variant, with weights drawn from the config's seed."""
     keras.utils.set_random_seed(config.seed)
-    layers, parts = image_layers_of(config), config.parts
+    layers, variant = image_layers_of(config), config.variant_spec
     with strategy.scope():
         network = build_network(
-            config.model.to_dict(), images=parts.images, text=parts.text, dtype=config.dtype
+            config.model.to_dict(), images=variant.images, text=variant.text, dtype=config.dtype
         )
         trainer = JointTrainer(
             network,
@@ -53,11 +47,7 @@ def build_trainer(
 
 
 def image_layers_of(config: Pretraining) -> ImageLayers | None:
-    """The layers that the training step applies to images.
-
-    Raises:
-        ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
-    """
+    """The layers that the training step applies to images."""
     return image_layers(
         config.augmentations, config.model.image_size, config.seed, "data.images.augmentations"
     )

@@ -7,19 +7,12 @@ from keras_vitbert.experiments.pretraining import run as pretraining
 from keras_vitbert.experiments.pretraining.data import open_data
 from pipelines.prepare import sample
 from tests.keras_vitbert.tiny_runs import (
-    CLASS_NAMES,
     LENGTH,
     VOCABULARY,
     config_of,
     pretrain,
     write_sources,
 )
-
-
-def test_class_names_lie_beside_the_training_images(sources):
-    data = open_data(config_of(sources))
-    assert data.classes == CLASS_NAMES
-    assert open_data(config_of(sources, variant="bert")).classes is None
 
 
 def test_sizes_are_those_of_the_data(sources, capsys):

@@ -28,7 +28,7 @@ _MODULES = {
     "experiment": "keras_vitbert.experiments.experiment",
     "open_run": "keras_vitbert.experiments.experiment",
 }
-__all__ = sorted(_MODULES)
+__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     if argv and not argv[0].startswith("-"):
         return _own(argv[0], argv[1:])
     values, config, _ = parse_with_config(
-        argv, define_flags, _choose_config, __doc__, PRETRAINING_HELP
+        argv, define_flags, _choose_config, __doc__ or "", PRETRAINING_HELP
     )
     on_jax = choose_backend(values.backend) == "jax"
     slice_, only = find_slice(values.tpu), _only(values)
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 def _own(name: str, argv: list[str]) -> dict[str, Any]:
     """The proof of the user's own model or step."""
     values = flags.define_flags(*_COMMON)
-    flags.parse_flags(values, argv, __doc__, required=("tpu",))
+    flags.parse_flags(values, argv, __doc__ or "", required=("tpu",))
     slice_ = find_slice(values.tpu)
     _load(values, name.partition(":")[0].replace(".", "/") + ".py")
     from keras_vitbert.extras.ahead_of_time.programs import own_programs

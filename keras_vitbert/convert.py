@@ -26,6 +26,7 @@ Exit status: 0 done, 2 bad flag or file.
 import functools
 import os
 import sys
+from typing import Any
 
 from keras_vitbert.experiments.flags import refuse_given
 from keras_vitbert.trained.places import require_place
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> str:
     flags.DEFINE_enum(
         "dtype", DTYPES[0], DTYPES, "dtype of the weights, for --format=run", flag_values=values
     )
-    parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
+    parse_flags(values, argv, __doc__ or "", required=("checkpoint", "output_dir"))
     require_place(values.checkpoint)
     path = values.output_dir
     if "://" in path:
@@ -83,7 +84,8 @@ def main(argv: list[str]) -> str:
         what, kind = "weights", "run"
         if "variant" not in trained.record.get("experiment", {}):
             raise ValueError(f"{values.checkpoint}: --format=run is for a run of pretrain")
-        round_weights(trained.network, values.dtype)
+        network: Any = trained.network
+        round_weights(network, values.dtype)
         write = functools.partial(write_weights, trained, dtype=values.dtype)
     write_shared(path, write, trained, kind)
     print(f"{what} of {trained.name}: {path}")

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
         ("compare", "", "another one, to show beside it"),
         ("port", 7860, "where the page is served, on 127.0.0.1", 1, 65535),
     )
-    parse_flags(values, argv, __doc__, required=("checkpoint",))
+    parse_flags(values, argv, __doc__ or "", required=("checkpoint",))
     if importlib.util.find_spec("gradio") is None:
         raise ValueError(f"gradio is not installed; run: {install('demo')}")
     with socket.socket() as client:  # before anything is loaded

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> list[str]:
     flags.DEFINE_multi_string(
         "run", [], "the folder of a run; may be given several times", flag_values=values
     )
-    parse_flags(values, argv, __doc__, required=("run", "output"))
+    parse_flags(values, argv, __doc__ or "", required=("run", "output"))
     for path in values.run:
         require_place(path)
     figures = _items("figures", values.figures, FIGURES)

@@ -56,7 +56,7 @@ def define_flags(values: FlagValues) -> None:
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Runs the command; returns the content of `summary.json`, or the scores of an evaluation."""
-    values, config, given = parse_fine_tuning(argv, define_flags, __doc__)
+    values, config, given = parse_fine_tuning(argv, define_flags, __doc__ or "")
     if values.evaluate_only:
         refuse_given(values, _OF_TRAINING, "with --evaluate_only")
     choose_backend(values.backend)

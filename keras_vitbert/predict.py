@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         ("output", None, "a file to write instead of printing"),
     )
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of the output", flag_values=values)
-    parse_flags(values, argv, __doc__, required=("checkpoint",))
+    parse_flags(values, argv, __doc__ or "", required=("checkpoint",))
     given = [name for name in ("image", "text", "file") if getattr(values, name) is not None]
     if len(given) != 1:
         raise ValueError("give one of --image, --text and --file")

@@ -69,7 +69,7 @@ def define_flags(values: FlagValues) -> None:
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Runs the command; returns the content of `summary.json`."""
-    values, config = parse_pretraining(argv, define_flags, __doc__)
+    values, config = parse_pretraining(argv, define_flags, __doc__ or "")
     choose_backend(values.backend)
     default = os.path.join("runs", f"{config_label(values)}-{config.variant}")
     with quiet_loading():

@@ -45,7 +45,7 @@ def define_flags(values: FlagValues) -> None:
 
 def main(argv: list[str]) -> dict[str, Any]:
     """Runs the command; returns the content of `summary.json`."""
-    values, config, given = parse_fine_tuning(argv, define_flags, __doc__)
+    values, config, given = parse_fine_tuning(argv, define_flags, __doc__ or "")
     shots = _shots(values.shots)
     choose_backend(values.backend)
     with quiet_loading():

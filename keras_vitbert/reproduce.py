@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
         return load_config(values.scale)
 
     about = "--config.KEY=VALUE changes a value of every pre-training, such as where the data are"
-    values, config, given = parse_with_config(argv, define_flags, choose, __doc__, about)
+    values, config, given = parse_with_config(argv, define_flags, choose, __doc__ or "", about)
     asked = _asked(values)
     output = values.output_dir or os.path.join("runs", f"reproduce-{values.scale}")
     results = values.results or os.path.join(output, "results.json")
@@ -87,9 +87,9 @@ def main(argv: list[str]) -> None:
         os.path.join(output, "data"),
         # An optimiser that is named brings values of its own.
         {name: value for name, value in fields if name in given or value != usual[name]},
-        **{name: values[name].value for name in ("cifar10", "books", "data_dir")},
+        **{name: getattr(values, name) for name in ("cifar10", "books", "data_dir")},
     )
-    originals = {name: values[name].value for name in ("bert", "vit") if values[name].value}
+    originals = {name: path for name in ("bert", "vit") if (path := getattr(values, name))}
     tpus = {"pretrain": values.tpu, "finetune": values.task_tpu, "probe": values.task_tpu}
     plan = Plan(scale, output, values.seeds, originals)
     for name in asked:
@@ -113,7 +113,7 @@ def _asked(values: FlagValues) -> list[str]:
     """The names of the tables and figures that the flags ask for."""
     names = []
     for flag, known in _KNOWN.items():
-        given = [part.strip() for part in values[flag].value.split(",") if part.strip()]
+        given = [part.strip() for part in getattr(values, flag).split(",") if part.strip()]
         if unknown := set(given) - set(known):
             raise ValueError(f"--{flag}: {min(unknown)} is none of {', '.join(known)}")
         prefix = "" if flag == "ablation" else flag

@@ -168,11 +168,11 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
             many = kinds[:1] * len(value) if kinds[-1] is ... else kinds
             if len(many) == len(value):
                 return tuple(_typed(name, *pair) for pair in zip(value, many, strict=True))
-    elif kind is float and type(value) is int:
+    elif kind is float and type(value) in (int, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{name}={value}: must be finite")
         return float(value)
     elif type(value) is kind or _is_section(kind) and isinstance(value, kind):
-        if kind is float and not math.isfinite(value):
-            raise ValueError(f"{name}={value}: must be finite")
         return value
     wanted = str(kind) if isinstance(kind, types.GenericAlias) else kind.__name__
     raise ValueError(f"{name}={value!r}: must be of type {wanted}")

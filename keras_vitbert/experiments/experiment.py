@@ -17,16 +17,15 @@ from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.measuring import evaluate_saved, run_probe
-from keras_vitbert.experiments.fine_tuning.search import open_fine_tuning
+from keras_vitbert.experiments.fine_tuning.search import FineTuningRun, open_fine_tuning
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.pretraining.run import open_pretraining
+from keras_vitbert.experiments.pretraining.run import PretrainingRun, open_pretraining
 from keras_vitbert.runs.machine import Machine, open_machine
-from keras_vitbert.runs.run import Run
 
 _DEVICES = ("tpu", "tpu_address", "deterministic", "wait_seconds")
 
 
-def experiment(name: str, **values: Any) -> Experiment:
+def experiment(name: str, **values: Any) -> Pretraining | FineTuning:
     """An experiment by name.
 
     Args:
@@ -43,7 +42,9 @@ def experiment(name: str, **values: Any) -> Experiment:
     return load_config(name).with_values(values)
 
 
-def open_run(config: Experiment, folder: str, **named: Any) -> Run:
+def open_run(
+    config: Pretraining | FineTuning, folder: str, **named: Any
+) -> PretrainingRun | FineTuningRun:
     """Opens a run, new or to be resumed: devices, data, sizes, initial weights and teachers.
 
     Args:
@@ -60,8 +61,9 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
         ValueError: names the field, the input or the file that is wrong.
     """
     machine = _machine(config, named)
-    open_one = open_pretraining if isinstance(config, Pretraining) else open_fine_tuning
-    return open_one(config, folder, machine, **named)
+    if isinstance(config, Pretraining):
+        return open_pretraining(config, folder, machine, **named)
+    return open_fine_tuning(config, folder, machine, **named)
 
 
 def evaluate_run(

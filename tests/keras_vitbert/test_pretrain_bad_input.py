@@ -103,13 +103,3 @@ def test_metrics_that_lack_rows(refused, unfinished):
     file = unfinished / "metrics.csv"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
     refused("--variant=vit", culprit="metrics.csv", output_dir=unfinished, untouched=False)
-
-
-def test_damaged_checkpoints(refused, unfinished):
-    """All of them; of several, one that is whole is used, see `runs/test_checkpoints.py`."""
-    shutil.rmtree(unfinished / "checkpoints" / "step-00000008")
-    data = unfinished / "checkpoints" / "step-00000010" / "state.data-00000-of-00001"
-    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
-    refused("--variant=vit", culprit="step-00000010", output_dir=unfinished, untouched=False)
-    (unfinished / "checkpoints" / "LAST").write_text("step-00000099\n")
-    refused("--variant=vit", culprit="step-00000099", output_dir=unfinished, untouched=False)

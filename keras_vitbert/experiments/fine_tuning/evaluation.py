@@ -137,6 +137,7 @@ class Evaluator:
 
     def __init__(self, network: Classifier, strategy: Any, batch: int):
         self.network, self.strategy = network, strategy
+        self.num_classes = network.num_classes or 0  # a classifier has some
         replicas = strategy.num_replicas_in_sync
         self.batch = -(-batch // replicas) * replicas
         # By the spec of batches: other lengths need no new trace.
@@ -151,10 +152,10 @@ class Evaluator:
             these classes).
         """
         logits = ops.cast(self.network(batch, training=False), "float32")
-        classes = self.network.num_classes
+        classes = self.num_classes
         kept = classes if classes <= _ALL_CLASSES else _TOP_CLASSES
         # Logits are ranked: unequal ones may have equal probabilities.
-        ranked = ops.top_k(logits, kept)[1]
+        ranked = ops.top_k(logits, kept)[1]  # pyright: ignore[reportOptionalSubscript]
         probabilities = ops.take_along_axis(ops.softmax(logits), ranked, axis=1)
         losses = cross_entropy(batch["labels"], logits)
         numbers = ops.stack([batch["numbers"], batch["labels"]], axis=1)
@@ -191,7 +192,7 @@ class Evaluator:
             losses=floats[:, 0],
             ranked=rows[:, 2:],
             ranked_probabilities=floats[:, 1:],
-            num_classes=self.network.num_classes,
+            num_classes=self.num_classes,
         )
 
     def predict_all(self, splits: dict[str, Split]) -> dict[str, Predictions]:

@@ -48,7 +48,7 @@ class Inputs:
             )
         if config.kind == "text":
             where, asked = self.vocabulary or self.checkpoint, config.value("data.case")
-            case = case_of(where, opened.vocabulary, asked, opened.case)
+            case = case_of(where, opened.vocabulary or [], asked, opened.case)
             config = config.with_values({"data.case": case})
         return opened, config
 

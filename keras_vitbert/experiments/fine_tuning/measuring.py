@@ -45,7 +45,8 @@ def evaluate_saved(
         check_output_file(predictions, inputs.paths(config.task))
     with machine.workers.watched():
         trained, data = _open_saved(config, machine.strategy, inputs)
-        evaluator = Evaluator(trained.network, machine.strategy, config.evaluation_batch)
+        network: Any = trained.network
+        evaluator = Evaluator(network, machine.strategy, config.evaluation_batch)
         with reading_images(data.tests.values()):
             answers = evaluator.predict_all(data.tests)
         losses = {name: split.losses for name, split in answers.items()}
@@ -73,10 +74,11 @@ def _open_saved(config: FineTuning, strategy: Any, inputs: Inputs) -> tuple[Trai
         trained = open_source(source, dtype=None)
     # Not the run's number of examples: all by default.
     values = {field: config.value(field) for field in ("evaluation_batch", "test_examples")}
-    values |= {f"data.{name}": value for name, value in vars(config.data).items() if value}
+    columns = vars(config.value("data"))
+    values |= {f"data.{name}": value for name, value in columns.items() if value}
     if config.kind == "text":
-        case = case_name(trained.lower_case)
-        values["data.case"] = case_of(path, trained.vocabulary, config.data.case, case)
+        case, asked = case_name(trained.lower_case), config.value("data.case")
+        values["data.case"] = case_of(path, trained.vocabulary or [], asked, case)
     data = inputs.open_data(
         config_of(trained.record).with_values(values),
         trained.vocabulary,
@@ -84,10 +86,10 @@ def _open_saved(config: FineTuning, strategy: Any, inputs: Inputs) -> tuple[Trai
         classes=trained.classes,
         columns=trained.record.get("columns"),
     )
-    if data.classes != trained.classes:
+    if data.classes != (known := trained.classes or []):
         raise ValueError(
-            f"{path}: was trained on the classes {', '.join(trained.classes[:10])}, the data "
-            f"have {', '.join(data.classes[:10])}"
+            f"{path}: was trained on the classes {', '.join(known[:10])}, the data have "
+            f"{', '.join(data.classes[:10])}"
         )
     return trained, data
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
 from keras_vitbert.configs.loading import CONFIGS, load_config
 from keras_vitbert.configs.model import RATES
 from keras_vitbert.model.backbone import ViTBertBackbone
@@ -66,7 +66,7 @@ class Pretrained:
     def fine_tuned_model(self, config: FineTuning) -> dict[str, Any]:
         """The `model` section as a fine-tuning config changes it; refuses what does not fit."""
         model = {**self.model, **{name: getattr(config, name) for name in RATES}}
-        if config.kind == "images":
+        if isinstance(config, ImageTask):
             patch = model["patch_size"]
             if config.image_size % patch:
                 raise ValueError(
@@ -76,12 +76,12 @@ class Pretrained:
             if config.head == "deit" and model.get("prefix_tokens") != 2:
                 raise ValueError(f"head=deit: needs DeiT's second token, which {self.name} lacks")
             return {**model, "image_size": config.image_size}
-        longest = model["max_sequence_length"]
-        if self.has_read and config.max_length > longest:
+        longest, asked = model["max_sequence_length"], config.value("max_length")
+        if self.has_read and asked > longest:
             raise ValueError(
-                f"max_length={config.max_length}: the checkpoint has positions for {longest} tokens"
+                f"max_length={asked}: the checkpoint has positions for {longest} tokens"
             )
-        return {**model, "max_sequence_length": config.max_length or longest}
+        return {**model, "max_sequence_length": asked or longest}
 
     def max_length(self, config: FineTuning) -> int:
         """Tokens of a text; 0 for images."""
@@ -145,7 +145,7 @@ def _open_trained(path: str) -> Pretrained:
 def _pooler(network: Any) -> keras.layers.Layer | None:
     """The pooler of a BERT, or None."""
     for name in ("nsp_head", "head"):
-        head = getattr(network, name, None)
+        head: Any = getattr(network, name, None)
         if getattr(head, "activation", None) == "tanh":
             return head.hidden
     return getattr(network, "pooler", None)
@@ -169,10 +169,11 @@ def _with_vocabulary(opened: Pretrained, path: str) -> Pretrained:
         raise ValueError(
             f"{opened.name}: has no vocabulary, which a text task needs; give a file of one"
         )
-    if not opened.has_read:
+    backbone = opened.backbone
+    if backbone is None or backbone.vocabulary_size is None:
         model = {**opened.model, "vocabulary_size": len(tokens)}
         return dataclasses.replace(opened, model=model, vocabulary=tokens)
-    too_many = len(tokens) > opened.backbone.vocabulary_size
+    too_many = len(tokens) > backbone.vocabulary_size
     if opened.vocabulary not in (None, tokens) or too_many:
         raise ValueError(f"{path}: is not the vocabulary that {opened.name} was trained with")
     return dataclasses.replace(opened, vocabulary=tokens)

@@ -151,10 +151,8 @@ def linear_baseline(train: Split, test: Split) -> dict[str, Any]:
     most = _MOST[inputs]
     if train.count > most:
         _, train = cut(train, most / train.count)
-    if isinstance(train, LabelledImages) and isinstance(test, LabelledImages):
-        accuracy = _on_pixels(train, test)
-    else:
-        accuracy = _on_words(train, test)
+    both: Any = (train, test)
+    accuracy = _on_pixels(*both) if inputs == "pixels" else _on_words(*both)
     return {"accuracy": accuracy, "inputs": inputs, "training_examples": train.count}
 
 
@@ -196,5 +194,6 @@ def _on_words(train: LabelledTexts, test: LabelledTexts) -> float:
 
 
 def _texts(split: LabelledTexts) -> Sequence[str]:
-    first, second = split.rows.first, split.rows.second
+    rows: Any = split.rows
+    first, second = rows.first, rows.second
     return first if second is None else [" ".join(p) for p in zip(first, second, strict=True)]

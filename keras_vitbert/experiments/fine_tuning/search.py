@@ -149,7 +149,7 @@ def _fine_tune(run: FineTuningRun, dry_run: bool) -> dict[str, Any]:
     config, folder, data = run.config, run.folder, run.data
     # Refuse bad settings first: the run's folder would record them.
     config.check_batch(run.replicas)
-    if isinstance(config, ImageTask):
+    if isinstance(config, ImageTask) and isinstance(data.train, LabelledImages):
         require_batch(data.train, config.batch, config.task)
         layers = image_layers(
             config.augmentations, config.image_size, config.seed, "images.augmentations"
@@ -196,7 +196,7 @@ def _run_trials(run: FineTuningRun, rest: Split | None, selection: Split | None)
         return result
 
     swept, rate, picked_on = [], config.optimizer.learning_rate, run.rate_from
-    if selection is not None:
+    if rest is not None and selection is not None:
         for candidate in config.grid:
             trial = Trial("sweep", candidate, config.seed)
             swept.append(train_one(trial, rest, {"selection": selection}))
@@ -217,7 +217,7 @@ def _run_trials(run: FineTuningRun, rest: Split | None, selection: Split | None)
         folder.write("results.csv", report.results_csv(folder.path))
         folder.finish(summary)
     run.workers.wait()
-    return folder.summary()
+    return folder.summary() or {}
 
 
 def _read_through(images: LabelledImages, batch: int) -> None:

@@ -3,11 +3,12 @@
 import dataclasses
 import os
 from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning, TextTask
+from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.experiments.fine_tuning.evaluation import Split
 from keras_vitbert.experiments.fine_tuning.tasks import Task
 from pipelines.command_line import say
@@ -30,7 +31,7 @@ class TaskData:
     """The splits of a task."""
 
     classes: list[str]  # their names, in the order of the labels
-    train: Split | None  # None where a trained model is only evaluated
+    train: Split
     tests: dict[str, Split]  # those that are reported; the first one gives the result
     selection: Split | None = None  # what learning rates are picked on; None to cut a split
     picked_on: str = ""  # its name
@@ -73,6 +74,8 @@ def open_task(
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if places and classes is None and "train" not in places:
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
+    stores: dict[str, ListedImages | ImageRecordFiles] = {}
+    rows: dict[str, LabelledRows] = {}
     if places:
         if task.kind == "images":
             stores, classes = _own_images(places, config, classes, skip_damaged)
@@ -87,17 +90,17 @@ def open_task(
             stores = {split: tfds_data.read_images(builder, split) for split in names}
         else:
             rows = {split: tfds_data.read_rows(builder, split, task.columns) for split in names}
-    if task.kind == "images":
-        views = ImageViews.from_config(config.image_size, config.images)
-        splits = {split: LabelledImages(store, views) for split, store in stores.items()}
-    else:
-        splits = {}
-        for split, part in rows.items():
-            labels, classes = numbered(part.labels, classes, part.source)
-            splits[split] = _encode(part, labels, vocabulary, config, max_length)
-    if len(classes) < 2:
-        raise ValueError(f"{places['train']}: all training examples are of class {classes[0]!r}")
-    train, selection, picked_on = splits.pop("train", None), None, ""
+    splits: dict[str, Split] = {}
+    if stores:
+        views = ImageViews.from_config(config.value("image_size"), config.value("images"))
+        splits |= {split: LabelledImages(store, views) for split, store in stores.items()}
+    for split, part in rows.items():
+        labels, classes = numbered(part.labels, classes, part.source)
+        splits[split] = _encode(part, labels, vocabulary or [], config, max_length)
+    if not classes or len(classes) < 2:
+        raise ValueError(f"{places['train']}: all training examples are of class {classes}")
+    train: Any = splits.pop("train", None)  # None where a trained model is only evaluated
+    selection, picked_on = None, ""
     if not places and task.selection:
         selection, picked_on = splits.pop(task.selection), task.selection
     elif {"test", "validation"} <= splits.keys():  # both are reported
@@ -122,7 +125,7 @@ def _own_images(
     skip_damaged: int,
 ) -> tuple[dict[str, ListedImages | ImageRecordFiles], list[str]]:
     """The stores of own images, by split, and the names of the classes."""
-    stores = {}
+    stores: dict[str, ListedImages | ImageRecordFiles] = {}
     for split, place in places.items():
         if place.form == own_data.RECORDS:
             with reading(os.path.join(os.path.dirname(place.paths[0]), "classes.txt")) as (file, _):
@@ -134,12 +137,12 @@ def _own_images(
         elif place.form == own_data.FOLDERS:
             stores[split], classes = ListedImages.find(place.paths[0], classes)
         else:
-            columns = config.data.image_column, config.data.label_column
+            columns = config.value("data.image_column"), config.value("data.label_column")
             stores[split], classes, left_out = read_images(
                 place.tables(), *columns, classes, skip_damaged
             )
             skip_damaged -= left_out
-    return stores, classes
+    return stores, classes or []
 
 
 def _own_texts(
@@ -153,7 +156,7 @@ def _own_texts(
 
     Splits that are `asked_for` must have labels.
     """
-    given = tuple(filter(None, config.data.sentence_columns.split(",")))
+    given = tuple(filter(None, config.value("data.sentence_columns").split(",")))
     known, rows = columns or {"sentences": (), "label": ""}, {}
     for split, place in places.items():
         tables = place.tables()
@@ -162,7 +165,9 @@ def _own_texts(
             say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
             continue
         sentences = given or (known["sentences"] if there.issuperset(known["sentences"]) else ())
-        label = config.data.label_column or (known["label"] if known["label"] in there else "")
+        label = config.value("data.label_column") or (
+            known["label"] if known["label"] in there else ""
+        )
         rows[split] = read = read_rows(tables, sentences, label, skip_damaged)
         skip_damaged -= read.left_out
         if len(known["sentences"]) not in (0, len(read.sentence_columns)):
@@ -176,17 +181,16 @@ def _own_texts(
 
 
 def _encode(
-    rows: LabelledRows, labels: np.ndarray, vocabulary: list[str], config: TextTask, max_length: int
+    rows: LabelledRows,
+    labels: list[int],
+    vocabulary: list[str],
+    config: FineTuning,
+    max_length: int,
 ) -> LabelledTexts:
     """Texts as token ids."""
-    bucket_boundaries = [
-        *(length for length in config.bucket_boundaries if length < max_length),
-        max_length,
-    ]
-    lower = is_lower(config.data.case, vocabulary)
-    texts = LabelledTexts.encode(
-        rows.first, rows.second, labels, vocabulary, bucket_boundaries, lower
-    )
+    boundaries = [n for n in config.value("bucket_boundaries") if n < max_length] + [max_length]
+    lower = is_lower(config.value("data.case"), vocabulary)
+    texts = LabelledTexts.encode(rows.first, rows.second, labels, vocabulary, boundaries, lower)
     return dataclasses.replace(texts, rows=rows)
 
 

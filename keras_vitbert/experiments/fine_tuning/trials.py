@@ -72,7 +72,8 @@ def build_fine_tuner(
     keras.utils.set_random_seed(seed)
     layers = None
     if config.kind == "images":
-        layers = image_layers(config.augmentations, config.image_size, seed, "images.augmentations")
+        size = config.value("image_size")
+        layers = image_layers(config.augmentations, size, seed, "images.augmentations")
     with strategy.scope():
         classifier, transferred = pretrained.classifier(config, num_classes)
         trainer = FineTuner(
@@ -86,7 +87,7 @@ def build_fine_tuner(
         )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),
-            jit_compile=config.jit_compile == "on",
+            jit_compile=config.jit_compile == "on",  # pyright: ignore[reportArgumentType]
             steps_per_execution=max(config.steps_per_execution, 1),  # `keras_vitbert.aot` has 0
         )
     return trainer, transferred
@@ -140,7 +141,7 @@ class TaskStream:
 
     def training(self, step: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
         """The endless batches from a step on."""
-        if self.images_per_step:
+        if isinstance(self._split, LabelledImages):
             stream = self._split.training(self._seed, step, self._batch, context)
         else:
             stream = self._split.batches(self._plan, step, context)
@@ -149,7 +150,7 @@ class TaskStream:
 
     def batch_records(self, step: int) -> dict[str, list[str]]:
         """The examples of a step's batch: names of `images`, or indices of `texts`."""
-        if self.images_per_step:
+        if isinstance(self._split, LabelledImages):
             names = self._split.store.names(self._seed, step * self._batch, self._batch)
             return {"images": [printable(name) for name in names]}
         return {"texts": [str(index) for index in self._plan[step]]}
@@ -210,7 +211,7 @@ def run_trial(
     before_log = [
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
         WeightAverages(config.steps),
-        _Evaluation(evaluator, first, config),
+        _Evaluation(trainer, evaluator, first, config),
     ]
     flops = None
     if not config.lora_rank:  # all weights are trained; texts have the mean length of all batches
@@ -250,14 +251,14 @@ def run_trial(
 class _Evaluation(keras.callbacks.Callback):
     """Evaluates a split at intervals, for the log; `_evaluate` adds the last evaluation."""
 
-    def __init__(self, evaluator: Evaluator, split: Split, config: FineTuning):
+    def __init__(self, trainer: FineTuner, evaluator: Evaluator, split: Split, config: FineTuning):
         super().__init__()
-        self.evaluator, self.split, self.config = evaluator, split, config
+        self.trainer, self.evaluator, self.split, self.config = trainer, evaluator, split, config
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        interval, step = self.config.evaluation_interval, self.model.step
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        interval, step = self.config.evaluation_interval, self.trainer.step
         if interval and step % interval == 0 and step < self.config.steps:
-            with doing("validating", "validation"), averaged(self.model):
+            with doing("validating", "validation"), averaged(self.trainer):
                 logs.update(_columns(self.evaluator.predict(self.split).measures()))
 
 
@@ -279,7 +280,7 @@ def _evaluate(
             for name, answers in predictions.items():
                 write_pages(folder, name, answers, classes, step, name == first)
         folder.write(FILE, text)
-        log = folder.rows(up_to_step=step)
+        log: list[dict[str, Any]] = [*folder.rows(up_to_step=step)]
         log[-1] |= _columns(results[first])
         folder.write_rows(log)
     return {

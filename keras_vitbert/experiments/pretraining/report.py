@@ -75,11 +75,11 @@ def baselines(data: Data | JointStream) -> dict[str, float]:
     """
     result = {}
     with reading(data):
-        if data.images is not None:
+        if data.images is not None and data.image_validation is not None:
             counts = np.bincount(_labels(data.images, _EXAMPLES))
             labels = _labels(data.image_validation)
             result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
-        if data.texts is not None:
+        if data.texts is not None and data.text_validation is not None:
             ids, next_sentence = _answers(data.texts, _EXAMPLES)
             counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
             majority = np.bincount(next_sentence, minlength=2).argmax()

@@ -116,7 +116,7 @@ class PretrainingRun(Run):
                 restore_network(path, trainer.network)
             batches = self.strategy.distribute_datasets_from_function(stream.validation)
             steps = stream.validation_batches
-            return trainer.evaluate(batches, steps=steps, verbose=0, return_dict=True)
+            return trainer.evaluate(batches, steps=steps, verbose=0, return_dict=True)  # pyright: ignore[reportArgumentType]
 
     def teacher_run(self, kind: str) -> "PretrainingRun":
         """The run of an `image` or `text` teacher that is trained on demand, in a subfolder."""
@@ -276,7 +276,8 @@ def _train(
     with contextlib.ExitStack() as stack:
         callbacks = _callbacks(run, trainer, stream)
         if run.profile:
-            callbacks.append(stack.enter_context(Profile(*run.profile, folder)))
+            first, last = run.profile
+            callbacks.append(stack.enter_context(Profile(first, last, folder)))
         stack.enter_context(reading(stream))
         # With packed texts, each step has its own count.
         flops = None if config.data.packing else step_flops(trainer, stream)
@@ -289,7 +290,7 @@ def _train(
         finish_session(folder)
         folder.finish(summary)
     run.workers.wait()
-    return folder.summary()
+    return folder.summary() or {}
 
 
 def _callbacks(

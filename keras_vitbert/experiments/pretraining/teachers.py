@@ -76,9 +76,8 @@ def _check_classes(trained: TrainedModel, path: str, config: Pretraining, data: 
 
 def _check_texts(trained: TrainedModel, path: str, config: Pretraining, data: Data) -> None:
     """Refuses other tokens, or fewer, or shorter texts."""
-    for index, (our, their) in enumerate(
-        itertools.zip_longest(data.vocabulary, trained.vocabulary)
-    ):
+    pairs = itertools.zip_longest(data.vocabulary or [], trained.vocabulary or [])
+    for index, (our, their) in enumerate(pairs):
         if our != their:
             raise ValueError(
                 f"{path}: has another vocabulary: token {index} is {their!r}, the student's "
@@ -90,8 +89,8 @@ def _check_texts(trained: TrainedModel, path: str, config: Pretraining, data: Da
             f"{path}: has {backbone.vocabulary_size} tokens, the student {wanted}: set "
             "model.vocabulary_size"
         )
-    if backbone.max_sequence_length < data.texts.length:
+    length = data.texts.length if data.texts is not None else 0
+    if backbone.max_sequence_length < length:
         raise ValueError(
-            f"{path}: takes at most {backbone.max_sequence_length} tokens, the texts have "
-            f"{data.texts.length}"
+            f"{path}: takes at most {backbone.max_sequence_length} tokens, the texts have {length}"
         )

@@ -40,7 +40,7 @@ def build_trainer(
         )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, network.trainable_variables),
-            jit_compile=config.jit_compile == "on",
+            jit_compile=config.jit_compile == "on",  # pyright: ignore[reportArgumentType]
             steps_per_execution=config.steps_per_execution,
         )
     return trainer
@@ -53,17 +53,19 @@ def image_layers_of(config: Pretraining) -> ImageLayers | None:
     )
 
 
-def step_flops(trainer: JointTrainer, stream: JointStream) -> int:
+def step_flops(trainer: JointTrainer, stream: JointStream) -> float:
     """The floating-point operations of a training step, including those of the teachers."""
-    total, texts, teachers = 0, stream.texts, trainer.teachers
-    for network, passes in ((trainer.network, TRAINING), (teachers.image, 1)):
+    total, texts = 0, stream.texts
+    student: tuple[Any, int] = (trainer.network, TRAINING)
+    teachers: Any = trainer.teachers
+    for network, passes in (student, (teachers.image, 1)):
         if trainer.has_images and network is not None:
             network = getattr(network, "network", network)  # of a `Teacher`
             classes, head = network.num_classes, network.heads["image"]
             flops = image_flops(network.backbone, classes, head)
             total += passes * stream.images_per_step * flops
-    for network, passes in ((trainer.network, TRAINING), (teachers.text, 1)):
-        if trainer.has_text and network is not None:
+    for network, passes in (student, (teachers.text, 1)):
+        if texts is not None and network is not None:
             backbone = getattr(network, "network", network).backbone
             flops = text_flops(backbone, texts.length, texts.predictions)
             total += passes * stream.text_batch_size * flops

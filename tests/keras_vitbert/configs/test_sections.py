@@ -1,12 +1,10 @@
 """Sections of configs: types, dotted fields, and their way to JSON and back."""
 
-import dataclasses
 import json
 
 import pytest
 
 from keras_vitbert.configs import fine_tuning, sample
-from keras_vitbert.configs.optimizers import Optimizer
 from keras_vitbert.configs.sections import fields_of, flatten, kind_of, parsed
 
 CONFIGS = [
@@ -96,12 +94,3 @@ def test_other_texts_are_refused(field, text):
 def test_a_wrong_name_is_answered_by_the_nearest():
     with pytest.raises(ValueError, match=r"lerning_rate.*optimizer\.learning_rate"):
         sample.get_config().with_values({"optimizer.lerning_rate": 1.0})
-
-
-def test_values_are_checked_where_they_are_made():
-    with pytest.raises(ValueError, match="^beta_1=2.0"):
-        Optimizer(beta_1=2)
-    with pytest.raises(ValueError, match="^name='adam'"):
-        Optimizer(name="adam")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Optimizer().beta_1 = 0.5  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,12 +8,10 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.fine_tuning.trials import (
     TaskStream,
-    build_fine_tuner,
     layer_depths,
 )
 from keras_vitbert.training import step_context
@@ -89,25 +87,6 @@ def test_an_example_drops_the_same_units_on_any_number_of_hosts(
     whole = drawn(1)
     assert len({tuple(row) for row in whole.values()}) == 6
     assert drawn(2) == drawn(3) == whole
-
-
-def test_a_seed_is_the_same_weights(tiny):
-    values = {"steps": 3, "dtype": "float32", "image_size": 6}
-    config = fine_tuning.get_config("", "images").with_values(values)
-    pretrained = Pretrained(RANDOM, "x", 0, "sha", tiny, None, None)
-
-    def weights(seed):
-        strategy = tf.distribute.get_strategy()
-        trainer, done = build_fine_tuner(config, pretrained, 3, seed, strategy)
-        assert done == {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
-        return [np.asarray(v.value) for v in trainer.network.trainable_variables]
-
-    first, again, other = weights(1), weights(1), weights(2)
-    for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, two)
-    random = [n for n, value in enumerate(first) if np.ptp(value) > 0]
-    assert len(random) > 10
-    assert all(not np.array_equal(first[n], other[n]) for n in random)
 
 
 def values(tuner):

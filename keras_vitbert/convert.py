@@ -28,7 +28,6 @@ import os
 import sys
 from typing import Any
 
-from keras_vitbert.experiments.flags import refuse_given
 from keras_vitbert.trained.places import require_place
 from pipelines.command_line import load_tensorflow, run, say
 from pipelines.flags import define_flags, parse_flags
@@ -58,8 +57,8 @@ def main(argv: list[str]) -> str:
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise ValueError(f"{path}: already exists; give another --output_dir, or remove it")
     for flag, of_format in (("task", "keras_hub"), ("dtype", "run")):
-        if values.format != of_format:
-            refuse_given(values, [flag], f"without --format={of_format}")
+        if values[flag].value != values[flag].default and values.format != of_format:
+            raise ValueError(f"--{flag} has no effect without --format={of_format}; leave it out")
 
     load_tensorflow()
     from keras_vitbert.trained.hub import available_kinds, build_task

@@ -18,7 +18,6 @@ import itertools
 import shutil
 import sys
 
-from keras_vitbert.experiments.flags import refuse_given
 from keras_vitbert.trained.places import require_place
 from keras_vitbert.trained.prediction_formats import FORMATS, as_text
 from pipelines import images
@@ -51,8 +50,8 @@ def main(argv: list[str]) -> int:
     if len(given) != 1:
         raise ValueError("give one of --image, --text and --file")
     for flag, source in (("text_pair", "text"), ("columns", "file")):
-        if given != [source]:
-            refuse_given(values, [flag], f"without --{source}")
+        if getattr(values, flag) and given != [source]:
+            raise ValueError(f"--{flag} has no effect without --{source}; leave it out")
     require_place(values.checkpoint)
 
     load_tensorflow()

@@ -69,11 +69,7 @@ def open_run(
 def evaluate_run(
     config: FineTuning, predictions: str = "", **named: Any
 ) -> dict[str, dict[str, float]]:
-    """Evaluates the model of a fine-tuned run on data; for `named`, see `open_run`.
-
-    Raises:
-        ValueError: a field is changed that an evaluation does not use.
-    """
+    """Evaluates the model of a fine-tuned run on data; for `named`, see `open_run`."""
     for field in config.changed():
         if field not in ("evaluation_batch", "test_examples") and not field.startswith("data."):
             raise ValueError(f"{field}: has no effect on an evaluation, which uses the run's")

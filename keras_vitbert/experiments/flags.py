@@ -108,11 +108,7 @@ def choose_pretraining(values: FlagValues) -> Pretraining:
 def parse_fine_tuning(
     argv: list[str], define_flags: Callable[[FlagValues], None], usage: str
 ) -> tuple[FlagValues, FineTuning, set[str]]:
-    """Parses the flags, `INPUT_FLAGS` among them, and the config of a fine-tuning or a probe.
-
-    Returns:
-        (`FlagValues`, the config, the fields that were given).
-    """
+    """Parses the flags, `INPUT_FLAGS` among them, and the config of a fine-tuning or a probe."""
     about = "--config.KEY=VALUE changes a value of the task's config"
     values, config, given = parse_with_config(
         argv, define_flags, _choose_fine_tuning, usage, about, _list_fine_tuning
@@ -212,21 +208,12 @@ def parse_with_config(
 ) -> tuple[FlagValues, Config, set[str]]:
     """Parses flags, and overrides of a config's values: `--config.KEY=VALUE`.
 
-    Args:
-        argv: without the program's name.
-        define_flags: defines the command's own flags on an `absl.flags.FlagValues`.
-        choose_config: of `FlagValues`; returns the config to override. `FlagValues.config` is the
-            NAME of `--config=NAME`, or None.
-        usage: printed above the flags by `--help`, which ends the program.
-        config_help: the help text of `--config`.
-        list_configs: of `FlagValues`; returns configs by heading, whose fields `--help` lists; the
-            chosen one by default.
+    `choose_config` returns the config to override; `values.config` is the NAME of `--config=NAME`,
+    or None. `--help`, which ends the program, lists the fields of `list_configs`, by heading, or
+    those of the chosen config. A field that is given and has no effect is refused.
 
     Returns:
         (`FlagValues`, the config, the fields that were given).
-
-    Raises:
-        ValueError: a flag, a field or a value is wrong, or a given field has no effect.
     """
     values = flags.define_flags()
     define_flags(values)

@@ -139,15 +139,6 @@ def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch
         np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value))
 
 
-def test_a_folder_refuses_other_settings(text_run, text_flags, capsys):
-    flags = [*text_flags, f"--output_dir={text_run}"]
-    assert finetune(*flags, "--config.batch=2") == 2
-    assert "batch" in capsys.readouterr().err
-    other = ["--checkpoint=rand", "--architecture=sample"]
-    assert finetune(*flags, *other, f"--vocabulary={text_run}/vocabulary.txt") == 2
-    assert "checkpoint" in capsys.readouterr().err
-
-
 def transfer_of(folder):
     return summary_of(folder)["transfer"]["encoder"], summary_of(folder)["transfer"]["embedding"]
 

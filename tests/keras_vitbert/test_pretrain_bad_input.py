@@ -64,15 +64,6 @@ def test_other_data_than_those_of_the_run(refused, finished, sources, tmp_path):
     refused(*flags, culprit=" texts", output_dir=finished("bert"))
 
 
-def test_other_classes_than_those_of_the_run(refused, sources, finished, tmp_path):
-    for split in ("train", "validation"):
-        for file in sources.glob(f"images-{split}*"):
-            shutil.copy(file, tmp_path)
-    (tmp_path / "classes.txt").write_text("dog\ncat\ntench\n")
-    flags = ["--variant=vit", f"--config.data.images.train={tmp_path}/images-train-*"]
-    refused(*flags, culprit=" classes", output_dir=finished("vit"))
-
-
 @pytest.mark.slow
 def test_other_teachers_of_its_own_than_those_of_the_run(refused, finished, tmp_path):
     folder = tmp_path / "run"

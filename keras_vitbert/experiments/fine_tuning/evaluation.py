@@ -53,8 +53,7 @@ class Predictions:
 
         `f1` is that of class 1 for two classes, as in GLUE, else the unweighted mean over classes;
         `mcc` is Matthews' correlation for any number of classes (Gorodkin 2004), 0 if all labels or
-        all predictions are of one class; `log_loss` is the mean of `losses`; for `ece` see
-        `calibration_error`.
+        all predictions are of one class; `log_loss` is in nats; for `ece` see `calibration_error`.
         """
         confusion = self.confusion
         counts, total = confusion.sum(axis=1), confusion.sum()

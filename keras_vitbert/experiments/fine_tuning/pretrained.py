@@ -93,14 +93,10 @@ class Pretrained:
 def open_pretrained(
     checkpoint: str, architecture: str = "", vocabulary: str = "", kind: str = "images"
 ) -> Pretrained:
-    """Opens a checkpoint for a task of `images` or `text`.
+    """Opens what `keras_vitbert.load` takes, or `rand`, for a task of `images` or `text`.
 
-    Args:
-        checkpoint: what `keras_vitbert.load` takes, or `rand`.
-        architecture: for `rand`, another checkpoint whose architecture is used, or a config of
-            pre-training; `paper` if empty.
-        vocabulary: a vocabulary file; the checkpoint's own if empty.
-        kind: of the task.
+    The architecture of `rand` is that of another checkpoint, or of a config of pre-training;
+    `paper` if empty. `vocabulary` is a file; the checkpoint's own if empty.
     """
     if checkpoint == RANDOM:
         opened = _open_random(architecture or "paper")

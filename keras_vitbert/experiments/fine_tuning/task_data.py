@@ -62,13 +62,9 @@ def open_task(
     A user's own data, in `data_dir` or in `files`, take precedence; for TFDS, `data_dir` is its
     data folder. See `pipelines.tasks.own_data`.
 
-    Args:
-        vocabulary, max_length: of text; the most tokens.
-        skip_damaged: how many rows of tables may be left out.
-        classes: those of a trained model, which needs no training examples.
-        columns: those of a trained model: `sentences`, one or two names, and `label`. They are read
-            where the config names no others and a table has them.
-        choose: function of a store of images that returns the config without open fields.
+    `classes` and `columns` are those of a trained model, which needs no training examples. Its
+    columns, `sentences`, one or two names, and `label`, are read where the config names no others
+    and a table has them. `choose` returns the config for a store of images, without open fields.
     """
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)

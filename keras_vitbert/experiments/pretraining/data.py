@@ -59,12 +59,8 @@ def open_data(
 ) -> Data:
     """Opens training and validation data of the modalities of a config's variant.
 
-    Args:
-        config: with `data.source` "sample", the sample data are prepared on demand.
-        cache_dir: where prepared sample data are kept; see `pipelines.prepare.sample`.
-        skip_damaged: how many damaged records of all files may be skipped. Above 0, all records are
-            checked first.
-        cache: whether training records are kept in memory once they have been read.
+    The sample data are prepared on demand, in `cache_dir`. Up to `skip_damaged` records are left
+    out; above 0, all are checked first. With `cache`, training records stay in memory.
     """
     data, model = config.data, config.model
     if data.source == "sample":

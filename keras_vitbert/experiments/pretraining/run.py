@@ -149,13 +149,8 @@ def open_pretraining(
 ) -> PretrainingRun:
     """Opens a run, new or to be resumed. Nothing is written but what the data need.
 
-    What the devices and the data decide is resolved in the config.
-
-    Args:
-        image_teacher, text_teacher: see `PretrainingRun.teacher_paths`; "" for none.
-        skip_damaged, cache, cache_dir: see `pretraining.data.open_data`.
-        writes: whether the folder may be written to.
-        options: further fields of `PretrainingRun`.
+    What the devices and the data decide is resolved in the config. For `skip_damaged`, `cache` and
+    `cache_dir` see `pretraining.data.open_data`; `options` are further fields of `PretrainingRun`.
     """
     config = config.for_devices(machine.devices)
     with machine.workers.watched(), doing("opening the data"):

@@ -15,12 +15,9 @@ _HEADS = {"image": "image", "text": "mlm"}
 
 
 def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teacher:
-    """Opens an existing `image` or `text` teacher and checks it against the student.
+    """Opens a teacher, `image` or `text`, and checks it against the student.
 
-    Args:
-        kind: `image` or `text`.
-        path: the folder of a finished run, or anything that `trained.finding.find` takes.
-        config, data: of the student.
+    It is a finished run, or anything else that `trained.finding.find` takes.
     """
     try:
         source = find(path)

@@ -5,7 +5,6 @@ import pytest
 from keras_vitbert.configs import paper, sample
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.configs.loading import CONFIGS, load_config
-from keras_vitbert.configs.model import PAPER_SIZES
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.sections import flatten
 from tests.keras_vitbert.configs.command_lines import CONFIG_FILE, FIXED, parse, parsed_config
@@ -67,11 +66,6 @@ def test_sizes_that_follow_from_the_data():
     model = config.with_sizes(found).model
     sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
     assert sizes == [7, 30_000, 64]
-    config = parsed_config("--config=paper")
-    assert [config.value(f"model.{name}") for name in PAPER_SIZES] == [0, 0, 0]
-    model = config.with_sizes().model
-    sizes = [model.num_classes, model.vocabulary_size, model.max_sequence_length]
-    assert sizes == [1000, 30_000, 512]  # the paper's
 
 
 def test_a_file_of_ones_own(tmp_path):

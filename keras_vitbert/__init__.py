@@ -5,6 +5,7 @@ every command, does not load TensorFlow.
 """
 
 import importlib
+from typing import Any
 
 import pipelines  # noqa: F401 - it handles Ctrl-C while a command loads
 
@@ -27,14 +28,14 @@ _MODULES = {
     "experiment": "keras_vitbert.experiments.experiment",
     "open_run": "keras_vitbert.experiments.experiment",
 }
-__all__ = sorted(_MODULES)
+__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*__all__, "__version__"]

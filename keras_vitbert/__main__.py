@@ -16,13 +16,12 @@ from pipelines.flags import asks_for_help
 _PACKAGES = (keras_vitbert, pipelines, tpu)
 
 
-def commands():
-    """Finds the modules that `python -m` runs from their text: importing some takes seconds.
+def list_commands() -> dict[str, str]:
+    """Commands, such as `keras_vitbert.pretrain`, and what they do, from the text of the modules.
 
-    Returns:
-        dict of a command's name, such as `keras_vitbert.pretrain`, to a line on what it does.
+    Importing some would take seconds.
     """
-    found = {}
+    commands = {}
     for package in _PACKAGES:
         [folder] = package.__path__
         for file in sorted(os.listdir(folder)):
@@ -33,27 +32,20 @@ def commands():
                 text = source.read()
             if '\nif __name__ == "__main__":' in text:
                 paragraph = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
-                found[f"{package.__name__}.{name}"] = " ".join(paragraph.split())
-    return found
+                commands[f"{package.__name__}.{name}"] = " ".join(paragraph.split())
+    return commands
 
 
-def main(argv):
-    """Prints the commands.
-
-    Args:
-        argv: list of str, without the program's name; empty, or `--help`.
-    """
-    found = commands()
+def main(argv: list[str]) -> None:
+    """Prints the commands; there are no flags but `--help`."""
+    commands = list_commands()
     if argv and not asks_for_help(argv):
         name = argv[0].strip("-")
-        hint = meant(name, [key.rpartition(".")[2] for key in found])
-        raise ValueError(
-            f"{argv[0]!r}: python -m keras_vitbert lists the commands and takes no arguments; run "
-            f"python -m keras_vitbert.COMMAND{hint}"
-        )
-    width = max(map(len, found))
+        hint = meant(name, [key.rpartition(".")[2] for key in commands])
+        raise ValueError(f"{argv[0]!r}: run python -m keras_vitbert.COMMAND{hint}")
+    width = max(map(len, commands))
     print(f"keras_vitbert {keras_vitbert.__version__}: ViT-BERT in Keras 3\n")
-    for name, line in found.items():
+    for name, line in commands.items():
         print(f"python -m {name:{width}}  {line}")
     print("\nEach answers --help.")
 

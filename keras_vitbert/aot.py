@@ -12,13 +12,16 @@ what they compute, move and sum, and the least time of a step. Exit status: 0 if
 it does not or if a flag is wrong.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.configs.devices import Devices
-from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask, get_config
+from keras_vitbert.configs.fine_tuning import FineTuning, get_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.experiments.fine_tuning.tasks import find_task
 from keras_vitbert.experiments.flags import (
@@ -26,6 +29,7 @@ from keras_vitbert.experiments.flags import (
     choose_pretraining,
     config_label,
     parse_with_config,
+    refuse_given,
 )
 from keras_vitbert.extras.ahead_of_time import aot_compile
 from keras_vitbert.extras.ahead_of_time.compiler import check_installed
@@ -35,6 +39,9 @@ from pipelines.files import check_output_file, write_atomically
 from tpu.flags import BACKEND
 from tpu.slices import find_slice
 
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
+
 _COMMON = (
     ("tpu", "", "the accelerator type, such as v3-128"),
     ("programs", "", "which programs, comma-separated, such as train (default: all)"),
@@ -43,7 +50,7 @@ _COMMON = (
 _STEPS_OF_EPOCHS = 1_000  # for a text task, whose real number of steps depends on the data
 
 
-def define_flags(values):
+def define_flags(values: FlagValues) -> None:
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     flags.define_flags(
         *_COMMON,
@@ -57,20 +64,19 @@ def define_flags(values):
     )
 
 
-def main(argv):
+def main(argv: list[str]) -> dict[str, Any]:
     """Runs the command; returns the content of `--json`."""
     if argv and not argv[0].startswith("-"):
         return _own(argv[0], argv[1:])
     values, config, _ = parse_with_config(
-        argv, define_flags, _choose_config, __doc__, PRETRAINING_HELP
+        argv, define_flags, _choose_config, __doc__ or "", PRETRAINING_HELP
     )
     on_jax = choose_backend(values.backend) == "jax"
     slice_, only = find_slice(values.tpu), _only(values)
     devices = Devices(on_tpu=True, replicas=slice_.replicas, shared=True, on_jax=on_jax)
     unused = ["compare"] if values.task or (only and "train" not in only) else []
     unused += [] if values.task else ["architecture", "num_classes"]
-    if given := [name for name in unused if getattr(values, name)]:
-        raise ValueError(f"--{given[0]} has no effect with the other flags")
+    refuse_given(values, unused, "with the other flags")
     compared = None
     if isinstance(config, FineTuning):
         config = _fine_tuning(values, config, devices)
@@ -100,10 +106,10 @@ def main(argv):
     return _finish(values, outcome)
 
 
-def _own(name, argv):
+def _own(name: str, argv: list[str]) -> dict[str, Any]:
     """The proof of the user's own model or step."""
     values = flags.define_flags(*_COMMON)
-    flags.parse_flags(values, argv, __doc__, required=("tpu",))
+    flags.parse_flags(values, argv, __doc__ or "", required=("tpu",))
     slice_ = find_slice(values.tpu)
     _load(values, name.partition(":")[0].replace(".", "/") + ".py")
     from keras_vitbert.extras.ahead_of_time.programs import own_programs
@@ -112,14 +118,14 @@ def _own(name, argv):
     return _finish(values, aot_compile.prove(name, build, slice_, only=_only(values)))
 
 
-def _load(values, *inputs):
+def _load(values: FlagValues, *inputs: str) -> None:
     check_installed()
     load_tensorflow()
     if values.json:
         check_output_file(values.json, filter(os.path.isfile, inputs))
 
 
-def _finish(values, outcome):
+def _finish(values: FlagValues, outcome: dict[str, Any]) -> dict[str, Any]:
     print(aot_compile.table(outcome))
     if values.json:
         write_atomically(values.json, json.dumps(outcome, indent=2))
@@ -131,12 +137,12 @@ def _finish(values, outcome):
     return outcome
 
 
-def _only(values):
+def _only(values: FlagValues) -> tuple[str, ...]:
     """The names in `--programs`. Which of them a run has is known when it is built."""
     return tuple(filter(None, values.programs.split(",")))
 
 
-def _choose_config(values):
+def _choose_config(values: FlagValues) -> Pretraining | FineTuning:
     if not values.task:
         return choose_pretraining(values)
     task = find_task(values.task)
@@ -148,13 +154,12 @@ def _pretraining(config: Pretraining, variant: str, devices: Devices) -> Pretrai
     return config.for_devices(devices)
 
 
-def _fine_tuning(values, config: FineTuning, devices: Devices) -> FineTuning:
+def _fine_tuning(values: FlagValues, config: FineTuning, devices: Devices) -> FineTuning:
     if not (values.num_classes or find_task(config.task).num_classes):
         raise ValueError(f"--num_classes: must be given, as those of {config.task} are your own")
     if fields := {"image_size", "batch"}.intersection(config.open_fields()):
         raise ValueError(f"{', '.join(sorted(fields))}: must be given, as your images decide them")
-    in_pairs = isinstance(config, ImageTask) and config.images.in_pairs
-    config.check_batch(devices.replicas, in_pairs)
+    config.check_batch(devices.replicas)
     steps = config.steps or _STEPS_OF_EPOCHS
     return config.for_devices(devices).with_values({"steps": steps})
 

@@ -26,6 +26,7 @@ Exit status: 0 done, 2 bad flag or file.
 import functools
 import os
 import sys
+from typing import Any
 
 from keras_vitbert.trained.places import require_place
 from pipelines.command_line import load_tensorflow, run, say
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> str:
     flags.DEFINE_enum(
         "dtype", DTYPES[0], DTYPES, "dtype of the weights, for --format=run", flag_values=values
     )
-    parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
+    parse_flags(values, argv, __doc__ or "", required=("checkpoint", "output_dir"))
     require_place(values.checkpoint)
     path = values.output_dir
     if "://" in path:
@@ -56,8 +57,8 @@ def main(argv: list[str]) -> str:
     if os.path.exists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise ValueError(f"{path}: already exists; give another --output_dir, or remove it")
     for flag, of_format in (("task", "keras_hub"), ("dtype", "run")):
-        if getattr(values, flag) not in ("", DTYPES[0]) and values.format != of_format:
-            raise ValueError(f"--{flag} is for --format={of_format}; leave it out")
+        if values[flag].value != values[flag].default and values.format != of_format:
+            raise ValueError(f"--{flag} has no effect without --format={of_format}; leave it out")
 
     load_tensorflow()
     from keras_vitbert.trained.hub import available_kinds, build_task
@@ -82,7 +83,8 @@ def main(argv: list[str]) -> str:
         what, kind = "weights", "run"
         if "variant" not in trained.record.get("experiment", {}):
             raise ValueError(f"{values.checkpoint}: --format=run is for a run of pretrain")
-        round_weights(trained.network, values.dtype)
+        network: Any = trained.network
+        round_weights(network, values.dtype)
         write = functools.partial(write_weights, trained, dtype=values.dtype)
     write_shared(path, write, trained, kind)
     print(f"{what} of {trained.name}: {path}")

@@ -10,6 +10,8 @@ Gradio: pip install -e ".[demo]".
 Exit status: 0 ended, 2 bad flag, model or port.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import importlib.util
@@ -19,11 +21,17 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from keras_vitbert.trained.places import require_place
 from pipelines.command_line import Stopped, install, load_tensorflow, quiet_loading, run
 from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from keras_vitbert.extras.demo_page.answers import ShownModel
 
 ADDRESS = "127.0.0.1"
 OWN_NAMES = ("localhost", ADDRESS)
@@ -36,7 +44,7 @@ def main(argv: list[str]) -> None:
         ("compare", "", "another one, to show beside it"),
         ("port", 7860, "where the page is served, on 127.0.0.1", 1, 65535),
     )
-    parse_flags(values, argv, __doc__, required=("checkpoint",))
+    parse_flags(values, argv, __doc__ or "", required=("checkpoint",))
     if importlib.util.find_spec("gradio") is None:
         raise ValueError(f"gradio is not installed; run: {install('demo')}")
     with socket.socket() as client:  # before anything is loaded
@@ -68,7 +76,7 @@ def main(argv: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def serving(models: list, port: int) -> Iterator[str]:
+def serving(models: list[ShownModel], port: int) -> Iterator[str]:
     """Serves the page of `ShownModel`s to this machine while the block runs; yields its address.
 
     Nothing is requested from another host: no analytics, no tunnel, no fonts, and no proxy between
@@ -109,7 +117,7 @@ def serving(models: list, port: int) -> Iterator[str]:
             page.close(verbose=False)
 
 
-def own_page_only(app):
+def own_page_only(app: ASGIApp) -> ASGIApp:
     """ASGI middleware that refuses requests of other pages, which a browser sends here, too.
 
     A `Host` of another name comes from a page whose name was made to point here (DNS rebinding).
@@ -119,7 +127,7 @@ def own_page_only(app):
     from starlette.datastructures import Headers
     from starlette.responses import PlainTextResponse
 
-    async def guarded(scope, receive, send):
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         answer = app
         if scope["type"] != "lifespan":
             headers = Headers(scope=scope)

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> str:
         ("base_path", "", "the path of OUTPUT_DIR on the server (default: its absolute path)"),
     )
     flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the variables", flag_values=values)
-    parse_flags(values, argv, __doc__, required=("checkpoint", "output_dir"))
+    parse_flags(values, argv, __doc__ or "", required=("checkpoint", "output_dir"))
     require_place(values.checkpoint)
 
     load_tensorflow()

@@ -22,15 +22,8 @@ FIGURES = ("2", "3", "4", "5", "6")
 FORMATS = ("png", "svg")
 
 
-def main(argv):
-    """Runs the command.
-
-    Args:
-        argv: list of str, without the program's name.
-
-    Returns:
-        list of str, the files that were written.
-    """
+def main(argv: list[str]) -> list[str]:
+    """Runs the command, and returns the files that were written."""
     from absl import flags
 
     values = define_flags(
@@ -50,11 +43,11 @@ def main(argv):
     flags.DEFINE_multi_string(
         "run", [], "the folder of a run; may be given several times", flag_values=values
     )
-    parse_flags(values, argv, __doc__, required=("run", "output"))
+    parse_flags(values, argv, __doc__ or "", required=("run", "output"))
     for path in values.run:
         require_place(path)
-    figures = _listed("figures", values.figures, FIGURES)
-    formats = _listed("format", values.format, FORMATS)
+    figures = _items("figures", values.figures, FIGURES)
+    formats = _items("format", values.format, FORMATS)
 
     load_tensorflow()
     with quiet_loading():
@@ -69,15 +62,12 @@ def main(argv):
     return written
 
 
-def _listed(flag, text, known):
+def _items(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
     """The items of a flag, each once, in the known order."""
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if part not in known:
-            raise ValueError(
-                f"--{flag}={text}: {part!r} is not one of {', '.join(known)}; give some of these"
-            )
-    return [name for name in known if name in parts]
+    items = {item.strip() for item in text.split(",")}
+    if unknown := items.difference(known):
+        raise ValueError(f"--{flag}: {min(unknown)!r} is none of {', '.join(known)}")
+    return [name for name in known if name in items]
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag, fil
 3 diverged, 75 stopped by a signal after a checkpoint.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS
 from keras_vitbert.experiments.flags import (
@@ -21,10 +24,14 @@ from keras_vitbert.experiments.flags import (
     devices_of,
     inputs_of,
     parse_fine_tuning,
+    refuse_given,
     run_options,
 )
 from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.tasks import own_data
+
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
 
 # Flags that an evaluation does not use.
 _OF_TRAINING = (
@@ -33,7 +40,7 @@ _OF_TRAINING = (
 )
 
 
-def define_flags(values):
+def define_flags(values: FlagValues) -> None:
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     define(
         values,
@@ -47,21 +54,19 @@ def define_flags(values):
     )
 
 
-def main(argv):
+def main(argv: list[str]) -> dict[str, Any]:
     """Runs the command; returns the content of `summary.json`, or the scores of an evaluation."""
-    values, config, given = parse_fine_tuning(argv, define_flags, __doc__)
+    values, config, given = parse_fine_tuning(argv, define_flags, __doc__ or "")
     if values.evaluate_only:
-        for flag in _OF_TRAINING:
-            if values[flag].value != values[flag].default:
-                raise ValueError(f"--{flag} has no effect with --evaluate_only; leave it out")
+        refuse_given(values, _OF_TRAINING, "with --evaluate_only")
     choose_backend(values.backend)
     with quiet_loading():
-        from keras_vitbert.experiments.experiment import open_run, open_saved
+        from keras_vitbert.experiments.experiment import evaluate_run, open_run
 
     inputs = {**inputs_of(values), "predictions": values.predictions}
     if values.evaluate_only:
         options = devices_of(values) | {"deterministic": values.deterministic}
-        return open_saved(config, **options, **inputs).evaluate()
+        return evaluate_run(config, **options, **inputs)
     opened = open_run(
         config,
         values.output_dir or os.path.join("runs", _label(values, config.task)),
@@ -74,7 +79,7 @@ def main(argv):
     return opened.train(values.dry_run)
 
 
-def _label(values, task):
+def _label(values: FlagValues, task: str) -> str:
     """The name of the run's folder: the checkpoint's, then that of the task or the user's data."""
     name = task
     if task in (IMAGES, TEXTS):

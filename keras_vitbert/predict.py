@@ -26,7 +26,7 @@ from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 from pipelines.tasks.tables import SUFFIXES
 
-_PART = 2_048  # images
+_CHUNK = 2_048  # images
 
 
 def main(argv: list[str]) -> int:
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         ("output", None, "a file to write instead of printing"),
     )
     flags.DEFINE_enum("format", FORMATS[0], FORMATS, "of the output", flag_values=values)
-    parse_flags(values, argv, __doc__, required=("checkpoint",))
+    parse_flags(values, argv, __doc__ or "", required=("checkpoint",))
     given = [name for name in ("image", "text", "file") if getattr(values, name) is not None]
     if len(given) != 1:
         raise ValueError("give one of --image, --text and --file")
@@ -77,30 +77,30 @@ def main(argv: list[str]) -> int:
         check_output_file(values.output, inputs)
     with doing(f"opening {values.checkpoint}"):
         functions = predicting.open_functions(values.checkpoint, values.top_k)
-    # Images are predicted in parts, as there may be a million of them.
-    items, size = iter(items), None if values.image is None or values.format == "table" else _PART
-    parts = iter(lambda: list(itertools.islice(items, size)), [])
-    first = next(parts)
+    # Images are predicted in chunks, as there may be a million of them.
+    items, size = iter(items), None if values.image is None or values.format == "table" else _CHUNK
+    chunks = iter(lambda: list(itertools.islice(items, size)), [])
+    first = next(chunks)
     signature = predicting.choose(functions, first, values.checkpoint)
     left_out, count = [] if of_folder else None, 0
     width = 0 if values.output else shutil.get_terminal_size((0, 0)).columns
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(written_whole(values.output)) if values.output else None
-        for part in itertools.chain([first], parts):
-            told = len(left_out or ())
+        for chunk in itertools.chain([first], chunks):
+            said = len(left_out or ())
             with doing("predicting"):
-                found = predicting.predict(
-                    *(functions, signature, part, values.batch, values.top_k, left_out),
+                answers = predicting.predict(
+                    *(functions, signature, chunk, values.batch, values.top_k, left_out),
                     path=values.checkpoint,
                 )
-            for line in (left_out or ())[told:]:
+            for line in (left_out or ())[said:]:
                 say(f"left out: {line}")
-            if not found:
+            if not answers:
                 continue
-            text = as_text(found, values.format, width)
+            text = as_text(answers, values.format, width)
             if count and values.format == "csv":
                 text = text.partition("\n")[2]  # the header was written before
-            count += len(found)
+            count += len(answers)
             if file:
                 file.write(text.encode())
             else:

@@ -9,8 +9,11 @@ Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag or f
 75 stopped by a signal after a checkpoint.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.experiments.flags import (
@@ -22,8 +25,11 @@ from keras_vitbert.experiments.flags import (
 )
 from pipelines.command_line import choose_backend, quiet_loading, run
 
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
 
-def define_flags(values):
+
+def define_flags(values: FlagValues) -> None:
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     define(
         values,
@@ -61,9 +67,9 @@ def define_flags(values):
     )
 
 
-def main(argv):
+def main(argv: list[str]) -> dict[str, Any]:
     """Runs the command; returns the content of `summary.json`."""
-    values, config = parse_pretraining(argv, define_flags, __doc__)
+    values, config = parse_pretraining(argv, define_flags, __doc__ or "")
     choose_backend(values.backend)
     default = os.path.join("runs", f"{config_label(values)}-{config.variant}")
     with quiet_loading():
@@ -85,7 +91,7 @@ def main(argv):
     return opened.train(values.dry_run)
 
 
-def _steps(text):
+def _steps(text: str) -> tuple[int, ...]:
     """The numbers of `--profile`."""
     try:
         return tuple(int(number) for number in text.split(",")) if text else ()

@@ -9,10 +9,13 @@ of scikit-learn, on --shots examples of each class.
 Exit status: 0 done, 2 bad flag, file or data.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import statistics
 import sys
+from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.experiments.flags import (
     INPUT_FLAGS,
@@ -25,8 +28,11 @@ from pipelines.command_line import choose_backend, quiet_loading, run
 from pipelines.files import check_no_input, make_folder, write_atomically
 from pipelines.text_tables import markdown_table
 
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
 
-def define_flags(values):
+
+def define_flags(values: FlagValues) -> None:
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     define(
         values,
@@ -37,9 +43,9 @@ def define_flags(values):
     )
 
 
-def main(argv):
+def main(argv: list[str]) -> dict[str, Any]:
     """Runs the command; returns the content of `summary.json`."""
-    values, config, given = parse_fine_tuning(argv, define_flags, __doc__)
+    values, config, given = parse_fine_tuning(argv, define_flags, __doc__ or "")
     shots = _shots(values.shots)
     choose_backend(values.backend)
     with quiet_loading():
@@ -57,7 +63,7 @@ def main(argv):
     return summary
 
 
-def _shots(text):
+def _shots(text: str) -> list[int]:
     """The numbers of a flag."""
     try:
         shots = [int(part) for part in text.split(",")]
@@ -68,10 +74,10 @@ def _shots(text):
     return list(dict.fromkeys(shots))
 
 
-def _table(found):
-    """The mean accuracies, and their range where examples were drawn several times: str."""
+def _table(splits: dict[str, dict[int, dict[str, list[float]]]]) -> str:
+    """The mean accuracies, and their range where examples were drawn several times."""
     rows = []
-    for split, by_shots in found.items():
+    for split, by_shots in splits.items():
         for count, kinds in by_shots.items():
             cells = []
             for values in kinds.values():

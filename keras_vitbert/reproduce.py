@@ -14,8 +14,11 @@ made, and `results.md` with the tables. Run again, it resumes where it stopped. 
 Exit status: 0 done, 2 bad flag, file or data, 75 stopped by a signal.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.sections import flatten
@@ -23,11 +26,16 @@ from keras_vitbert.experiments.flags import parse_with_config
 from pipelines import flags
 from pipelines.command_line import load_tensorflow, quiet_loading, run
 
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
+
+    from keras_vitbert.configs.pretraining import Pretraining
+
 SCALES = ("sample", "small", "paper")
 _KNOWN = {"table": ("1", "2", "3"), "figure": ("2", "3", "4", "5", "6"), "ablation": ("merging",)}
 
 
-def define_flags(values):
+def define_flags(values: FlagValues) -> None:
     """Defines the flags other than `--config`, on an `absl.flags.FlagValues`."""
     flags.define_flags(
         ("scale", "sample", f"one of {', '.join(SCALES)}"),
@@ -49,10 +57,10 @@ def define_flags(values):
     )
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Runs the command."""
 
-    def choose(values):
+    def choose(values: FlagValues) -> Pretraining:
         if values.config is not None:
             raise ValueError("--config: a scale has its own config; change its values")
         if values.scale not in SCALES:
@@ -60,7 +68,7 @@ def main(argv):
         return load_config(values.scale)
 
     about = "--config.KEY=VALUE changes a value of every pre-training, such as where the data are"
-    values, config, given = parse_with_config(argv, define_flags, choose, __doc__, about)
+    values, config, given = parse_with_config(argv, define_flags, choose, __doc__ or "", about)
     asked = _asked(values)
     output = values.output_dir or os.path.join("runs", f"reproduce-{values.scale}")
     results = values.results or os.path.join(output, "results.json")
@@ -79,9 +87,9 @@ def main(argv):
         os.path.join(output, "data"),
         # An optimiser that is named brings values of its own.
         {name: value for name, value in fields if name in given or value != usual[name]},
-        **{name: values[name].value for name in ("cifar10", "books", "data_dir")},
+        **{name: getattr(values, name) for name in ("cifar10", "books", "data_dir")},
     )
-    originals = {name: values[name].value for name in ("bert", "vit") if values[name].value}
+    originals = {name: path for name in ("bert", "vit") if (path := getattr(values, name))}
     tpus = {"pretrain": values.tpu, "finetune": values.task_tpu, "probe": values.task_tpu}
     plan = Plan(scale, output, values.seeds, originals)
     for name in asked:
@@ -101,11 +109,11 @@ def main(argv):
                 write_page(plan, results)
 
 
-def _asked(values):
+def _asked(values: FlagValues) -> list[str]:
     """The names of the tables and figures that the flags ask for."""
     names = []
     for flag, known in _KNOWN.items():
-        given = [part.strip() for part in values[flag].value.split(",") if part.strip()]
+        given = [part.strip() for part in getattr(values, flag).split(",") if part.strip()]
         if unknown := set(given) - set(known):
             raise ValueError(f"--{flag}: {min(unknown)} is none of {', '.join(known)}")
         prefix = "" if flag == "ablation" else flag

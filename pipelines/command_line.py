@@ -70,7 +70,7 @@ class Stopped(BaseException):
     """
 
 
-def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int:
+def run(main: Callable[[list[str]], object], argv: list[str] | None = None) -> int:
     """Runs `main(argv)` and turns its exceptions into the exit statuses above.
 
     Without `argv` the command is the whole program. `--debug` anywhere in the arguments shows

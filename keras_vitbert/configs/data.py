@@ -1,7 +1,6 @@
 """The `data` section of pre-training, and the views of images that fine-tuning shares."""
 
 import dataclasses
-import json
 
 from keras_vitbert.configs.sections import Section, choice, ranged
 from pipelines.command_line import meant
@@ -23,7 +22,7 @@ class Views(Section):
     # Of KerasCV, as Keras serialises them: {"class_name": "RandomHue", "config": {"factor": 0.2}}.
     augmentations: tuple[dict, ...] = ()  # not in the paper
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         area = self.crop_area
         fits = not area or len(area) == 2 and 0 < area[0] <= area[1] <= 1
@@ -39,11 +38,6 @@ class Views(Section):
                 f"augmentations: KerasCV has no layer {name} that keeps labels, sizes and the batch"
                 f"{meant(name, IMAGE_LAYERS)}"
             )
-        try:  # as `config.json` will give them back
-            layers = tuple(json.loads(json.dumps(self.augmentations)))
-        except TypeError as error:
-            raise ValueError(f"augmentations: {error}") from error
-        object.__setattr__(self, "augmentations", layers)
 
     @property
     def in_pairs(self) -> bool:
@@ -59,7 +53,7 @@ class Images(Views):
     validation: str = ""
     label_offset: int = 1  # the label of the first class
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self.require(bool(self.crop_area), "crop_area", "two numbers")
 

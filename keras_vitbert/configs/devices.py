@@ -23,17 +23,13 @@ class Devices:
     on_jax: bool = False
 
     def check(self, sharding: str, layers: tuple[dict, ...]) -> None:
-        """Refuses what the backend or a TPU cannot do.
-
-        Raises:
-            ValueError: weights are to be sharded by TensorFlow, or image layers cannot run.
-        """
+        """Refuses what the backend or a TPU cannot do: sharded weights, layers of images."""
         if sharding != "replicated" and not self.on_jax:
             raise ValueError(f"sharding={sharding!r}: TensorFlow shards no weights; JAX does")
         if layers and self.on_jax:
-            raise ValueError("layers: KerasCV's layers run on TensorFlow alone")
+            raise ValueError("augmentations: KerasCV's layers run on TensorFlow alone")
         if self.on_tpu and (names := not_for_xla(layers)):
-            raise ValueError(f"layers: XLA cannot compile {names} for a TPU")
+            raise ValueError(f"augmentations: XLA cannot compile {names} for a TPU")
 
     def dtype(self, dtype: str) -> str:
         """The dtype policy: `auto` is bfloat16 on devices that multiply in it."""
@@ -50,15 +46,8 @@ class Devices:
         """Whether XLA is to compile the training step: `on` or `off`.
 
         With TensorFlow, `auto` compiles on a single GPU alone: XLA is slower on CPUs, and a TPU's
-        strategy compiles anyway. JAX always compiles, whatever is wanted.
-
-        Args:
-            wanted: of `JIT_COMPILE`.
-            layers: those that the step applies to images.
-            shapes: whether the shapes of a step vary, as with packed texts.
-
-        Raises:
-            ValueError: it is `on` and cannot be.
+        strategy compiles anyway. JAX always compiles, whatever is wanted. An `on` that cannot be,
+        for `layers` of images or for `shapes` that vary from step to step, is refused.
         """
         if self.on_jax:
             return "on"
@@ -75,18 +64,14 @@ class Devices:
 
 
 def batch_unit(replicas: int, accumulation: int, in_pairs: bool = False) -> int:
-    """What a batch is a multiple of: replicas, parts of a step, and pairs of mixed images."""
+    """What a batch is a multiple of: replicas, micro-batches, and pairs of mixed images."""
     return replicas * math.lcm(accumulation, 2 if in_pairs else 1)
 
 
 def require_shares(
     field: str, batch: int, replicas: int, accumulation: int, in_pairs: bool = False
 ) -> None:
-    """Refuses a batch that replicas, and parts of a step, cannot share evenly.
-
-    Raises:
-        ValueError: names the field, the unit and the nearest batches.
-    """
+    """Refuses a batch that replicas and micro-batches cannot share evenly."""
     unit = batch_unit(replicas, accumulation, in_pairs)
     if batch % unit:
         below = batch // unit * unit

@@ -55,12 +55,12 @@ class FineTuning(Experiment):
     # Fields that follow from a user's own data and the checkpoint, with the values that ask for it.
     CHOSEN: ClassVar[dict[str, Any]]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self.require_chosen("batch")
         self.require(self.seed < 2**31, "seed", "below 2**31")
-        self.within("[0, inf)", "steps")
-        self.one_of("head", self.HEADS)
+        self.require_within("[0, inf)", "steps")
+        self.require_known("head", self.HEADS)
         check_attention_dropout(self)
         distinct = len(set(self.grid)) == len(self.grid)
         fits = bool(self.grid) and distinct and min(self.grid) > 0
@@ -68,7 +68,7 @@ class FineTuning(Experiment):
         # A run that ends before evaluates at its end alone.
         is_in_run = not 0 < self.steps <= self.evaluation_interval
         if self.steps_per_epoch > 0 and self.evaluation_interval > 0 and is_in_run:
-            self.multiple("evaluation_interval", "steps_per_epoch")
+            self.require_multiple("evaluation_interval", "steps_per_epoch")
 
     @property
     def is_own(self) -> bool:
@@ -89,9 +89,14 @@ class FineTuning(Experiment):
         """The training steps with so many training examples."""
         return self.steps
 
-    def check_batch(self, replicas: int, in_pairs: bool = False) -> None:
+    @property
+    def in_pairs(self) -> bool:
+        """Whether images are mixed in pairs."""
+        return False
+
+    def check_batch(self, replicas: int) -> None:
         """Refuses a batch that the replicas cannot share evenly."""
-        require_shares("batch", self.batch, replicas, self.accumulation, in_pairs)
+        require_shares("batch", self.batch, replicas, self.accumulation, self.in_pairs)
 
     def changed(self) -> list[str]:
         """The fields that differ from the task's own."""
@@ -135,11 +140,15 @@ class ImageTask(FineTuning):
         "optimizer.learning_rate": 0.0,
     }
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self.require_chosen("image_size", "steps", "images.crop_area")
-        if self.images.in_pairs:
+        if self.in_pairs:
             self.require(self.batch % 2 == 0, "batch", "even to mix images in pairs")
+
+    @property
+    def in_pairs(self) -> bool:
+        return self.images.in_pairs
 
     @property
     def augmentations(self) -> tuple[dict, ...]:
@@ -154,7 +163,7 @@ class TextColumns(Section):
     label_column: str = ""
     case: str = choice("auto", CASES)  # as the checkpoint's vocabulary; or lower, cased
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         names = [name for name in self.sentence_columns.split(",") if name]
         self.require(len(names) <= 2, "sentence_columns", "one or two names")
@@ -165,13 +174,8 @@ class TextTask(FineTuning):
     """Fine-tuning on texts, by the paper's recipe."""
 
     max_length: int = 0  # tokens; 0: the checkpoint's maximum
-    bucket_boundaries: tuple[int, ...] = (
-        32,
-        64,
-        128,
-        256,
-        512,
-    )  # lengths that batches are padded to
+    # Lengths that batches are padded to.
+    bucket_boundaries: tuple[int, ...] = (32, 64, 128, 256, 512)
     batch: int = 32  # not in the paper
     steps: int = 0  # 0: those of `epochs`
     epochs: float = 3.0
@@ -185,7 +189,7 @@ class TextTask(FineTuning):
     HEADS: ClassVar[tuple[str, ...]] = TEXT_HEADS
     CHOSEN: ClassVar[dict[str, Any]] = {"epochs": 0.0, "optimizer.learning_rate": 0.0}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self.require_chosen("epochs")
         fits = self.max_length == 0 or self.max_length >= 5
@@ -223,11 +227,6 @@ _OF_TASK: dict[str, dict[str, Any]] = {
 
 
 def get_config(task: str, kind: str) -> FineTuning:
-    """The config of a task of `keras_vitbert.experiments.fine_tuning.tasks.TASKS`.
-
-    Args:
-        task: its name.
-        kind: `images` or `text`.
-    """
+    """The config of a task of `experiments.fine_tuning.tasks.TASKS`, of `images` or `text`."""
     recipe = ImageTask if kind == "images" else TextTask
     return recipe(task=task).with_values(_OF_TASK.get(task, {}))

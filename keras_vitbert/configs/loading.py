@@ -10,14 +10,9 @@ CONFIGS = ("sample", "small", "paper", "quick")
 
 
 def load_config(name: str) -> Pretraining:
-    """Loads a config of pre-training.
+    """Loads a config of pre-training: of `CONFIGS`, or `FILE.py`, optionally followed by `:SIZE`.
 
-    Args:
-        name: of `CONFIGS`, or `FILE.py`, optionally followed by `:SIZE`. A file defines
-            `get_config()` or `get_config(size)`, which returns a `Pretraining`.
-
-    Raises:
-        ValueError: there is no such config, or it fails.
+    A file defines `get_config()` or `get_config(size)`, which returns a `Pretraining`.
     """
     base, colon, size = name.partition(":")
     path = base

@@ -21,20 +21,20 @@ RANKS = ("text", "image", "ratio", "sign")
 SCOPES = ("global", "layerwise")
 
 
-def parts_of(name: str) -> tuple[str | None, str | None]:
-    """The parts of a merge's name: one of `ENTRIES` or None, one of `WEIGHTINGS` or None."""
+def split_name(name: str) -> tuple[str | None, str | None]:
+    """The two halves of a merge's name: one of `ENTRIES` or None, one of `WEIGHTINGS` or None."""
     first, _, second = name.partition("+")
     return (first, second or None) if first in ENTRIES else (None, first)
 
 
 def has_masks(name: str) -> bool:
     """Whether a merge, by its name, has gradient masks."""
-    return parts_of(name)[0] in MASKS
+    return split_name(name)[0] in MASKS
 
 
 def without_masks(name: str) -> str:
     """The same merge, by its name, without gradient masks; `sum` if nothing is left."""
-    return (parts_of(name)[1] or "sum") if has_masks(name) else name
+    return (split_name(name)[1] or "sum") if has_masks(name) else name
 
 
 def blocks_of(text: str) -> tuple[int, int] | None:
@@ -145,7 +145,7 @@ class Merge(Section):
     gradnorm: GradNorm = GradNorm()
     famo: FAMO = FAMO()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         first, plus, second = self.name.partition("+")
         known = (*ENTRIES, *WEIGHTINGS)
@@ -157,7 +157,7 @@ class Merge(Section):
             f"one of {', '.join(known)}, or one of the first {len(ENTRIES)}, a + and one of the "
             f"others but alternate, such as mask+pcgrad{meant(self.name, known)}",
         )
-        weighting = parts_of(self.name)[1]
+        weighting = split_name(self.name)[1]
         if self.blocks or self.per_block:
             field = "blocks" if self.blocks else "per_block"
             whole = weighting in OF_LOSSES or self.per_block and weighting is None
@@ -179,20 +179,20 @@ class Merge(Section):
     def unread(self, masks: bool = True) -> dict[str, str]:
         """Fields that have no effect, each with the reason.
 
-        Args:
-            masks: whether the variant has gradient masks where `name` has them. If not, settings of
-                masks still count as read: variants can share a command line.
+        Without `masks`, the variant has none where `name` has them. Their settings still count as
+        read: variants can share a command line.
         """
-        entries, weighting = parts_of(self.name)
-        reason, flat = f"merge.name={self.name}", flatten(self)
-        of_others = [field for field in flat if "." in field]
-        of_others = [f for f in of_others if f.partition(".")[0] not in (entries, weighting)]
-        found = dict.fromkeys(of_others, reason)
+        entries, weighting = split_name(self.name)
+        reason, without_effect = f"merge.name={self.name}", {}
+        for field in flatten(self):
+            section, dot, _ = field.partition(".")
+            if dot and section not in (entries, weighting):
+                without_effect[field] = reason
+            elif field.startswith("mask_") and entries not in MASKS:
+                without_effect[field] = reason
+        if entries == "random_mask":
+            without_effect["mask_criterion"] = reason
         left = self.name if masks else without_masks(self.name)
-        if parts_of(left)[1] != "sum" and not self.blocks:
-            found["image_loss_ratio"] = f"merge.name={left}"
-        if entries not in MASKS:
-            found |= {field: reason for field in flat if field.startswith("mask_")}
-        elif entries == "random_mask":
-            found["mask_criterion"] = reason
-        return found
+        if split_name(left)[1] != "sum" and not self.blocks:
+            without_effect["image_loss_ratio"] = f"merge.name={left}"
+        return without_effect

@@ -59,10 +59,10 @@ class Model(Section):
     image_head: str = choice("paper", IMAGE_HEADS)  # or vit, deit
     text_head: str = choice("paper", TEXT_HEADS)  # or bert
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        self.multiple("hidden_dim", "num_heads")
-        self.multiple("image_size", "patch_size")
+        self.require_multiple("hidden_dim", "num_heads")
+        self.require_multiple("image_size", "patch_size")
         check_attention_dropout(self)
         self.require(
             self.num_segments == 0 or self.num_segments > 1, "num_segments", "0 or above 1"
@@ -75,4 +75,4 @@ class Model(Section):
 def check_attention_dropout(section: Section) -> None:
     """Requires a rate, or `AS_DROPOUT`."""
     if section.value("attention_dropout") != AS_DROPOUT:
-        section.within("[0, 1)", "attention_dropout")
+        section.require_within("[0, 1)", "attention_dropout")

@@ -36,7 +36,7 @@ class Optimizer(Section):
     clip_norm: float = ranged(1.0, "(0, inf)")
     ema: float = ranged(0.0, "[0, 1)")  # momentum of the moving average of weights; 0: none
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.name == "lion":
             self.require(self.beta_1 > 0, "beta_1", "above 0 for lion")

@@ -14,7 +14,7 @@ from keras_vitbert.configs.sections import Section, choice, ranged
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A row of the paper's Table 1: ViT-BERT with some of its parts left out."""
+    """A row of the paper's Table 1: ViT-BERT, or what is left of it without some ingredients."""
 
     name: str
     images: bool = True  # whether it is trained on images
@@ -102,9 +102,9 @@ class Pretraining(Experiment):
         *("merge.mask_update_interval", "teachers.image_steps", "teachers.text_steps"),
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        self.multiple("validation_interval", "steps_per_epoch")
+        self.require_multiple("validation_interval", "steps_per_epoch")
         warmup = self.optimizer.warmup_steps
         shorter = warmup < self.steps
         self.require(shorter, "optimizer.warmup_steps", f"below steps, which is {self.steps}")
@@ -129,18 +129,18 @@ class Pretraining(Experiment):
             self.require(last < self.steps, "merge.mask_update_interval", wanted)
 
     @property
-    def parts(self) -> Variant:
+    def variant_spec(self) -> Variant:
         """What of ViT-BERT the variant has."""
         return VARIANTS[self.variant]
 
     @property
     def masks(self) -> bool:
         """Whether gradients are masked."""
-        return self.parts.masks and self.merge.has_masks
+        return self.variant_spec.masks and self.merge.has_masks
 
     @property
     def augmentations(self) -> tuple[dict, ...]:
-        return self.data.images.augmentations if self.parts.images else ()
+        return self.data.images.augmentations if self.variant_spec.images else ()
 
     def as_variant(self, name: str) -> Self:
         """The config of a variant, without the settings that it does not use."""
@@ -154,13 +154,9 @@ class Pretraining(Experiment):
                 values["merge.blocks"] = ""  # the sum is the same in all blocks
         return self.with_values(values)
 
-    def with_sizes(self, found: dict[str, int] | None = None) -> Self:
-        """The config with sizes of `model` that are 0 as in the data, else as in the paper.
-
-        Args:
-            found: names of `PAPER_SIZES` with the sizes of the data.
-        """
-        sizes = PAPER_SIZES | (found or {})
+    def with_sizes(self, of_data: dict[str, int] | None = None) -> Self:
+        """The config with sizes of `model` that are 0 as in the data, else as in the paper."""
+        sizes = PAPER_SIZES | (of_data or {})
         return self.with_values(
             {f"model.{name}": self.value(f"model.{name}") or size for name, size in sizes.items()}
         )
@@ -170,10 +166,10 @@ class Pretraining(Experiment):
         packing = self.data.packing
         if packing and (devices.on_tpu or devices.on_jax):
             raise ValueError("data.packing=True: rows vary, and a TPU or JAX needs one shape")
-        if self.parts.images:
+        if self.variant_spec.images:
             shared = devices.replicas, self.accumulation, self.data.images.in_pairs
             require_shares("image_batch_size", self.image_batch_size, *shared)
-        if self.parts.text:
+        if self.variant_spec.text:
             require_shares(
                 "text_batch_size", self.text_batch_size, devices.replicas, self.accumulation
             )
@@ -185,8 +181,8 @@ class Pretraining(Experiment):
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect beside others, each with the reason."""
-        merge = self.merge.unread(self.parts.masks)
-        if self.merge.has_masks and not self.parts.masks:
+        merge = self.merge.unread(self.variant_spec.masks)
+        if self.merge.has_masks and not self.variant_spec.masks:
             merge["name"] = f"variant={self.variant}, which has no masks"
-        found = {f"merge.{field}": reason for field, reason in merge.items()}
-        return found | super().unread()
+        of_merge = {f"merge.{field}": reason for field, reason in merge.items()}
+        return of_merge | super().unread()

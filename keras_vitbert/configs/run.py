@@ -21,7 +21,7 @@ class Experiment(Section):
     jit_compile: str = choice("auto", JIT_COMPILE)
     # Or fsdp: JAX shards weights and moments across devices
     sharding: str = choice("replicated", SHARDINGS)
-    # Parts of a replica's batch, one after another, to save memory.
+    # Micro-batches of a replica's batch, one after another, to save memory.
     accumulation: int = ranged(1, "[1, inf)")
     remat: bool = False  # compute blocks again in the backward pass, to save memory
     steps: int
@@ -34,7 +34,7 @@ class Experiment(Section):
     # Steps at which an execution ends, see `ends`.
     ENDS: ClassVar[tuple[str, ...]] = ("steps", "steps_per_epoch", "checkpoint_interval")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         executed = max(self.steps_per_execution, 1)
         for field, steps in self.ends().items():
@@ -56,7 +56,7 @@ class Experiment(Section):
 
     @property
     def augmentations(self) -> tuple[dict, ...]:
-        """The layers that the step applies to images."""
+        """The layers of KerasCV that the step applies to images."""
         return ()
 
     def unread(self) -> dict[str, str]:
@@ -64,11 +64,7 @@ class Experiment(Section):
         return {f"optimizer.{field}": why for field, why in self.optimizer.unread().items()}
 
     def for_devices(self, devices: Devices) -> Self:
-        """The config with what `auto` and 0 leave to the devices.
-
-        Raises:
-            ValueError: the devices cannot do what the config asks for.
-        """
+        """The config with what `auto` and 0 leave to the devices; refuses what they cannot do."""
         devices.check(self.sharding, self.augmentations)
         return dataclasses.replace(
             self,

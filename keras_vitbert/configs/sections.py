@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from pipelines.command_line import meant
 
@@ -28,30 +28,26 @@ class Section:
             the values of `choice`; subclasses add relations. Names the field.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, kind in _kinds(type(self)).items():
             object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
         for field in dataclasses.fields(self):
             if "interval" in field.metadata:
-                self.within(field.metadata["interval"], field.name)
+                self.require_within(field.metadata["interval"], field.name)
             elif "known" in field.metadata:
-                self.one_of(field.name, field.metadata["known"])
+                self.require_known(field.name, field.metadata["known"])
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`, also of its JSON.
-
-        Raises:
-            ValueError: a field is missing or unknown, or its value is bad.
-        """
+        """The inverse of `to_dict`, also of its JSON; refuses missing and unknown fields."""
         kinds = _kinds(cls)
         for name in [*content, *kinds]:
             if name not in kinds or name not in content:
                 raise ValueError(f"{name}: is {'missing' if name in kinds else 'unknown'}")
         sections = {
-            name: _beneath(name, functools.partial(kind.from_dict, content[name]))
+            name: _name_errors(name, functools.partial(kind.from_dict, content[name]))
             for name, kind in kinds.items()
-            if is_section(kind)
+            if _is_section(kind)
         }
         return cls(**{**content, **sections})
 
@@ -64,11 +60,7 @@ class Section:
         return functools.reduce(getattr, field.split("."), self)
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
-        """The same config with other values of dotted fields; all checks run again.
-
-        Raises:
-            ValueError: a field does not exist, or a value is bad.
-        """
+        """The same config with other values of dotted fields; all checks run again."""
         own, nested = {}, {}
         for field, value in values.items():
             kind_of(type(self), field)
@@ -78,31 +70,28 @@ class Section:
             else:
                 own[head] = value
         for head, more in nested.items():
-            own[head] = _beneath(head, functools.partial(getattr(self, head).with_values, more))
+            section: Section = getattr(self, head)
+            own[head] = _name_errors(head, functools.partial(section.with_values, more))
         return dataclasses.replace(self, **own)
 
     def require(self, holds: bool, field: str, wanted: str) -> None:
-        """Refuses the value of a field unless a condition holds.
-
-        Raises:
-            ValueError: names the field, its value and what it must be.
-        """
+        """Refuses the value of a field, which must be `wanted`, unless a condition holds."""
         if not holds:
             raise ValueError(f"{field}={self.value(field)!r}: must be {wanted}")
 
-    def within(self, interval: str, field: str) -> None:
+    def require_within(self, interval: str, field: str) -> None:
         """Requires an interval, such as `[0, 1)`."""
         low, high = map(float, interval[1:-1].split(","))
         above, below = _INSIDE[interval[0]], _INSIDE[interval[-1]]
         value = float(self.value(field))
         self.require(above(value, low) and below(value, high), field, f"in {interval}")
 
-    def one_of(self, field: str, known: Collection[str]) -> None:
+    def require_known(self, field: str, known: Collection[str]) -> None:
         """Requires one of several values."""
         value = self.value(field)
         self.require(value in known, field, f"one of {', '.join(known)}{meant(value, known)}")
 
-    def multiple(self, field: str, of: str) -> None:
+    def require_multiple(self, field: str, of: str) -> None:
         """Requires a multiple of another field's value."""
         whole, part = self.value(field), self.value(of)
         self.require(whole % part == 0, field, f"a multiple of {of}, which is {part}")
@@ -130,20 +119,15 @@ def flatten(config: Section | Mapping[str, Any], prefix: str = "") -> dict[str, 
     return flat
 
 
-def is_section(kind: Any) -> bool:
-    """Whether a type is that of a section."""
+def _is_section(kind: Any) -> TypeGuard[type[Section]]:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def kind_of(config: type[Section], field: str) -> Any:
-    """The type of a dotted field.
-
-    Raises:
-        ValueError: the config has no such field.
-    """
+    """The type of a dotted field; refuses a field that the config does not have."""
     kind: Any = config
     for name in field.split("."):
-        kind = _kinds(kind).get(name) if is_section(kind) else None
+        kind = _kinds(kind).get(name) if _is_section(kind) else None
     if kind is None:
         raise ValueError(f"{field}: there is no such field{meant(field, fields_of(config))}")
     return kind
@@ -151,18 +135,14 @@ def kind_of(config: type[Section], field: str) -> Any:
 
 def fields_of(config: type[Section]) -> list[str]:
     """All dotted fields that hold values."""
-    found = []
+    fields = []
     for name, kind in _kinds(config).items():
-        found += [f"{name}.{field}" for field in fields_of(kind)] if is_section(kind) else [name]
-    return found
+        fields += [f"{name}.{field}" for field in fields_of(kind)] if _is_section(kind) else [name]
+    return fields
 
 
 def parsed(field: str, text: str, kind: Any) -> Any:
-    """The value that a text gives a field: `True`, `3e-4`, `(0.8, 1.0)`, `0.8,1.0`.
-
-    Raises:
-        ValueError: it is not of the type.
-    """
+    """The value of a type that a text gives a field: `True`, `3e-4`, `(0.8, 1.0)`, `0.8,1.0`."""
     if kind is str:
         return text
     try:
@@ -188,17 +168,17 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
             many = kinds[:1] * len(value) if kinds[-1] is ... else kinds
             if len(many) == len(value):
                 return tuple(_typed(name, *pair) for pair in zip(value, many, strict=True))
-    elif kind is float and type(value) is int:
-        return float(value)
-    elif type(value) is kind or is_section(kind) and isinstance(value, kind):
-        if kind is float and not math.isfinite(value):
+    elif kind is float and type(value) in (int, float):
+        if not math.isfinite(value):
             raise ValueError(f"{name}={value}: must be finite")
+        return float(value)
+    elif type(value) is kind or _is_section(kind) and isinstance(value, kind):
         return value
     wanted = str(kind) if isinstance(kind, types.GenericAlias) else kind.__name__
     raise ValueError(f"{name}={value!r}: must be of type {wanted}")
 
 
-def _beneath(section: str, build: Callable[[], Section]) -> Section:
+def _name_errors(section: str, build: Callable[[], Section]) -> Section:
     """Builds a section; errors name its fields by their dotted names."""
     try:
         return build()

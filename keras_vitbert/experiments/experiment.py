@@ -16,17 +16,16 @@ from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
-from keras_vitbert.experiments.fine_tuning.measuring import SavedModel, run_probe
-from keras_vitbert.experiments.fine_tuning.search import open_fine_tuning
+from keras_vitbert.experiments.fine_tuning.measuring import evaluate_saved, run_probe
+from keras_vitbert.experiments.fine_tuning.search import FineTuningRun, open_fine_tuning
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.pretraining.run import open_pretraining
+from keras_vitbert.experiments.pretraining.run import PretrainingRun, open_pretraining
 from keras_vitbert.runs.machine import Machine, open_machine
-from keras_vitbert.runs.run import Run
 
 _DEVICES = ("tpu", "tpu_address", "deterministic", "wait_seconds")
 
 
-def experiment(name: str, **values: Any) -> Experiment:
+def experiment(name: str, **values: Any) -> Pretraining | FineTuning:
     """An experiment by name.
 
     Args:
@@ -43,7 +42,9 @@ def experiment(name: str, **values: Any) -> Experiment:
     return load_config(name).with_values(values)
 
 
-def open_run(config: Experiment, folder: str, **named: Any) -> Run:
+def open_run(
+    config: Pretraining | FineTuning, folder: str, **named: Any
+) -> PretrainingRun | FineTuningRun:
     """Opens a run, new or to be resumed: devices, data, sizes, initial weights and teachers.
 
     Args:
@@ -60,20 +61,19 @@ def open_run(config: Experiment, folder: str, **named: Any) -> Run:
         ValueError: names the field, the input or the file that is wrong.
     """
     machine = _machine(config, named)
-    open_one = open_pretraining if isinstance(config, Pretraining) else open_fine_tuning
-    return open_one(config, folder, machine, **named)
+    if isinstance(config, Pretraining):
+        return open_pretraining(config, folder, machine, **named)
+    return open_fine_tuning(config, folder, machine, **named)
 
 
-def open_saved(config: FineTuning, predictions: str = "", **named: Any) -> SavedModel:
-    """The model of a fine-tuned run with data, to `evaluate()` it; for `named`, see `open_run`.
-
-    Raises:
-        ValueError: a field is changed that an evaluation does not use.
-    """
+def evaluate_run(
+    config: FineTuning, predictions: str = "", **named: Any
+) -> dict[str, dict[str, float]]:
+    """Evaluates the model of a fine-tuned run on data; for `named`, see `open_run`."""
     for field in config.changed():
         if field not in ("evaluation_batch", "test_examples") and not field.startswith("data."):
             raise ValueError(f"{field}: has no effect on an evaluation, which uses the run's")
-    return SavedModel(config, _machine(config, named), Inputs.among(named), predictions)
+    return evaluate_saved(config, _machine(config, named), Inputs.pop_from(named), predictions)
 
 
 def probe_task(
@@ -84,7 +84,7 @@ def probe_task(
     **named: Any,
 ) -> dict[str, Any]:
     """Probes a checkpoint on a task, see `measuring.run_probe`; for `named`, see `open_run`."""
-    return run_probe(config, _machine(config, named), Inputs.among(named), shots, draws, given)
+    return run_probe(config, _machine(config, named), Inputs.pop_from(named), shots, draws, given)
 
 
 def _machine(config: Experiment, named: dict[str, Any]) -> Machine:

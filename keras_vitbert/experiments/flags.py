@@ -4,10 +4,12 @@ A command defines its own flags; `parse_pretraining` and `parse_fine_tuning` ret
 experiment. Nothing here loads TensorFlow, so that `--help` and a bad flag answer at once.
 """
 
+from __future__ import annotations
+
 import json
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from keras_vitbert.configs.fine_tuning import FineTuning, get_config
 from keras_vitbert.configs.loading import load_config
@@ -21,6 +23,11 @@ from pipelines import flags
 from pipelines.flags import asks_for_help, parse_flags, parse_known_flags
 from pipelines.tasks.tables import SUFFIXES
 from tpu.flags import define_flags as define_tpu_flags
+
+if TYPE_CHECKING:
+    from absl.flags import FlagValues
+
+Config = TypeVar("Config", bound=Experiment)
 
 # Of commands that train.
 RUN_FLAGS = (
@@ -84,49 +91,27 @@ PRETRAINING_HELP = (
 
 
 def parse_pretraining(
-    argv: list[str], define_flags: Callable[[Any], None], usage: str
-) -> tuple[Any, Pretraining]:
-    """Parses the flags and the config of a command that pre-trains.
-
-    Args:
-        argv: without the program's name.
-        define_flags: defines flags on an `absl.flags.FlagValues`, `tpu` and `variant` among them.
-        usage: printed above the flags by `--help`.
-
-    Raises:
-        ValueError: a flag, a config or a field is wrong.
-        SystemExit: `--help` was given.
-    """
+    argv: list[str], define_flags: Callable[[FlagValues], None], usage: str
+) -> tuple[FlagValues, Pretraining]:
+    """Parses the flags, `tpu` and `variant` among them, and the config of a pre-training."""
     values, config, _ = parse_with_config(
         argv, define_flags, choose_pretraining, usage, PRETRAINING_HELP
     )
     return values, config
 
 
-def choose_pretraining(values: Any) -> Pretraining:
+def choose_pretraining(values: FlagValues) -> Pretraining:
     """The config that `--config` and `--variant` name."""
     return load_config(config_name(values)).with_values({"variant": values.variant})
 
 
 def parse_fine_tuning(
-    argv: list[str], define_flags: Callable[[Any], None], usage: str
-) -> tuple[Any, FineTuning, set[str]]:
-    """Parses the flags and the config of a command that opens a checkpoint and a task.
-
-    Args:
-        argv, usage: see `parse_pretraining`.
-        define_flags: `INPUT_FLAGS` are among them.
-
-    Returns:
-        (`FlagValues`, the config, the fields that were given).
-
-    Raises:
-        ValueError: a flag or a field is wrong, the task is unknown, or there is no checkpoint.
-        SystemExit: `--help` was given.
-    """
+    argv: list[str], define_flags: Callable[[FlagValues], None], usage: str
+) -> tuple[FlagValues, FineTuning, set[str]]:
+    """Parses the flags, `INPUT_FLAGS` among them, and the config of a fine-tuning or a probe."""
     about = "--config.KEY=VALUE changes a value of the task's config"
     values, config, given = parse_with_config(
-        argv, define_flags, _choose_fine_tuning, usage, about, _listed_for_fine_tuning
+        argv, define_flags, _choose_fine_tuning, usage, about, _list_fine_tuning
     )
     if not values.checkpoint:
         raise ValueError("--checkpoint is missing; give a pre-trained model, or rand")
@@ -134,8 +119,8 @@ def parse_fine_tuning(
     return values, config, given
 
 
-def _choose_fine_tuning(values):
-    """The config of the task that is named, recorded or found."""
+def _choose_fine_tuning(values: FlagValues) -> FineTuning:
+    """The config of the task that is named, recorded or that of the data."""
     if values.config is not None:
         raise ValueError("--config: a task has its own config; change its values")
     name = values.task
@@ -145,7 +130,7 @@ def _choose_fine_tuning(values):
     return get_config(task.name, task.kind)
 
 
-def _listed_for_fine_tuning(values):
+def _list_fine_tuning(values: FlagValues) -> dict[str, FineTuning]:
     """The configs that `--help` lists, by heading: of the task, else of each kind."""
     if values.task:
         return {"": _choose_fine_tuning(values)}
@@ -153,25 +138,25 @@ def _listed_for_fine_tuning(values):
     return {f"of {kind}: ": get_config(task.name, kind) for kind, task in kinds.items()}
 
 
-def config_name(values: Any) -> str:
+def config_name(values: FlagValues) -> str:
     """The name of a pre-training config: by default `paper` on TPUs, else `sample`."""
     if values.config is not None:
         return values.config
     return "sample" if values.tpu is None else "paper"
 
 
-def config_label(values: Any) -> str:
+def config_label(values: FlagValues) -> str:
     """A short name of a pre-training config, for the name of a folder."""
     return os.path.basename(config_name(values)).replace(".py", "").replace(":", "-")
 
 
-def define(values: Any, *definitions: tuple) -> None:
+def define(values: FlagValues, *definitions: tuple) -> None:
     """Defines the flags of a command, and those of devices, see `pipelines.flags`."""
     flags.define_flags(*definitions, values=values)
     define_tpu_flags(values)
 
 
-def run_options(values: Any) -> dict[str, Any]:
+def run_options(values: FlagValues) -> dict[str, Any]:
     """What `RUN_FLAGS` and the flags of devices name: arguments of `open_run`."""
     names = ("deterministic", "on_divergence", "max_divergences")
     accepted = tuple(values.accept_changes.split(","))
@@ -180,24 +165,31 @@ def run_options(values: Any) -> dict[str, Any]:
     )
 
 
-def devices_of(values: Any) -> dict[str, Any]:
+def devices_of(values: FlagValues) -> dict[str, Any]:
     """What the flags of devices name: arguments of `open_machine`."""
     return {name: values[name].value for name in ("tpu", "tpu_address", "wait_seconds")}
 
 
-def inputs_of(values: Any) -> dict[str, Any]:
+def inputs_of(values: FlagValues) -> dict[str, Any]:
     """What `INPUT_FLAGS` name: fields of `keras_vitbert.experiments.fine_tuning.inputs.Inputs`."""
     names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "skip_damaged")
     return {name: values[name].value for name in names} | {"files": _files(values)}
 
 
-def _files(values):
+def refuse_given(values: FlagValues, names: Iterable[str], reason: str) -> None:
+    """Refuses flags that have no effect, for a reason such as `without --text`, but are given."""
+    for name in names:
+        if values[name].value != values[name].default:
+            raise ValueError(f"--{name} has no effect {reason}; leave it out")
+
+
+def _files(values: FlagValues) -> dict[str, str]:
     """The paths of single splits that the flags name."""
     given = {split: values[split].value for split in ("train", "validation", "test")}
     return {split: path for split, path in given.items() if path}
 
 
-def _recorded_task(folder):
+def _recorded_task(folder: str) -> str:
     """The task of a local run of fine-tuning; empty if that cannot be read."""
     try:
         with open(os.path.join(folder, "config.json"), "rb") as file:
@@ -208,28 +200,20 @@ def _recorded_task(folder):
 
 def parse_with_config(
     argv: list[str],
-    define_flags: Callable[[Any], None],
-    choose_config: Callable[[Any], Experiment],
+    define_flags: Callable[[FlagValues], None],
+    choose_config: Callable[[FlagValues], Config],
     usage: str,
     config_help: str,
-    list_configs: Callable[[Any], dict[str, Experiment]] | None = None,
-) -> tuple[Any, Any, set[str]]:
+    list_configs: Callable[[FlagValues], Mapping[str, Experiment]] | None = None,
+) -> tuple[FlagValues, Config, set[str]]:
     """Parses flags, and overrides of a config's values: `--config.KEY=VALUE`.
 
-    Args:
-        argv, define_flags, usage: see `parse_pretraining`.
-        choose_config: of `FlagValues`; returns the config to override. `FlagValues.config` is the
-            NAME of `--config=NAME`, or None.
-        config_help: the help text of `--config`.
-        list_configs: of `FlagValues`; returns configs by heading, whose fields `--help` lists; the
-            chosen one by default.
+    `choose_config` returns the config to override; `values.config` is the NAME of `--config=NAME`,
+    or None. `--help`, which ends the program, lists the fields of `list_configs`, by heading, or
+    those of the chosen config. A field that is given and has no effect is refused.
 
     Returns:
         (`FlagValues`, the config, the fields that were given).
-
-    Raises:
-        ValueError: a flag, a field or a value is wrong, or a given field has no effect.
-        SystemExit: `--help` was given.
     """
     values = flags.define_flags()
     define_flags(values)
@@ -254,7 +238,7 @@ def parse_with_config(
     return values, config, set(given)
 
 
-def _overrides(arguments, config):
+def _overrides(arguments: list[str], config: type[Experiment]) -> tuple[dict[str, Any], list[str]]:
     """Splits arguments into values of fields, of which the last one counts, and others."""
     given, others = {}, []
     waiting = iter(arguments)

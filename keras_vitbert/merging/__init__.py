@@ -73,7 +73,7 @@ _WEIGHTINGS = {
 
 def get_merge(config: merges.Merge, seed: int = 0) -> Merge:
     """Builds the merge of a config's `merge` section, with a seed in [0, 2**32) if it is random."""
-    rule, name = merges.parts_of(config.name)
+    rule, name = merges.split_name(config.name)
     # The name is in checkpoints; Keras' own would number the layers of a process.
     named: dict[str, Any] = {"name": "merge"}
     total = Sum(config.image_loss_ratio)

@@ -70,7 +70,7 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
 def _open_run(folder, record, dtype):
     check_sums(folder.path)  # if the run is a shared one
     config = config_of(record)
-    variant, sizes = config.parts, config.model.to_dict()
+    variant, sizes = config.variant_spec, config.model.to_dict()
     network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
     heads = {"image": network.image_head, "mlm": network.mlm_head}
     about = folder, record, folder.summary() or {}, folder.checkpoints, variant.name

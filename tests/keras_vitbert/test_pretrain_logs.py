@@ -1,12 +1,8 @@
 """What whole runs of `pretrain` show in metrics.csv and TensorBoard."""
 
-import numpy as np
 import pytest
 
 from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.inspection.callbacks import mask_figures
-from keras_vitbert.inspection.drawing import picture, style
-from keras_vitbert.inspection.values import MaskValues
 from tests.keras_vitbert.tiny_runs import (
     assert_same_values,
     checkpoint_values,
@@ -20,7 +16,6 @@ from tests.keras_vitbert.whole_runs import (
     MAPS,
     MASKED,
     STEPS,
-    UPDATES,
     tensorboard_images,
     tensorboard_scalars,
 )
@@ -78,29 +73,6 @@ def test_logs_hold_every_number_at_the_end_of_each_epoch(finished, variant):
         found = scalars["train", "mask_sparsity/mask_sparsity"]
         for step, sparsity in {4: 0.2, 8: 0.5, 10: 0.5}.items():
             assert found[step] == pytest.approx(sparsity, abs=1 / size)
-
-
-@pytest.mark.slow
-def test_masks_are_shown_at_every_update(finished):
-    folder = finished("vitbert")
-    updates = MaskValues.read(str(folder))
-    assert [update.step for update in updates] == UPDATES
-    images = tensorboard_images(folder)
-    assert {tag for tag in images if tag.startswith("masks/")} == {
-        "masks/sparsity",
-        "masks/block_0",
-    }
-    for number, update in enumerate(updates, 1):
-        with style():
-            for tag, figure in mask_figures(updates[:number], number).items():
-                np.testing.assert_array_equal(images[tag][update.step], picture(figure))
-
-    # The last ones are those of the checkpoint.
-    masks = {name: x for name, x in checkpoint_values(folder).items() if x.dtype == bool}
-    assert updates[-1].cleared.sum() == sum(np.sum(~mask) for mask in masks.values())
-    for kind, name in (("query", "query_kernel"), ("mlp_in", "intermediate_dense_kernel")):
-        [mask] = [mask for path, mask in masks.items() if name in path]
-        np.testing.assert_array_equal(updates[-1].kept["block_0"][kind], mask.reshape(8, -1))
 
 
 @pytest.mark.slow

@@ -1,18 +1,13 @@
 """Runs of `pretrain` on JAX, and runs that go on on the other backend."""
 
-import functools
 import shutil
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.values import stored_steps
-from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
-from tests.forked import Forked
-from tests.keras_vitbert.jax_process import call, environments
-from tests.keras_vitbert.killed import pretrain_killed
+from pipelines.command_line import EXIT_DONE
+from tests.keras_vitbert.jax_process import call
 from tests.keras_vitbert.tiny_runs import (
     arguments,
     assert_same_values,
@@ -25,14 +20,8 @@ from tests.keras_vitbert.tiny_runs import (
 # Ten steps and more after the checkpoint of step 6, the last one before a kill after step 8.
 FLAGS = ("--variant=vitbert_no_kd", "--config.steps=18", "--config.checkpoint_interval=6")
 
+
 # Blocks whose kernels have just enough entries for four devices to divide them.
-SHARDED = (
-    *("--config.sharding=fsdp", "--config.model.hidden_dim=64"),
-    *("--config.model.intermediate_dim=64", "--config.optimizer.ema=0.9"),
-    *("--config.inspection.activation_interval=6", "--config.probes.interval=6"),
-)
-
-
 @pytest.fixture(scope="module")
 def on_jax(sources, tmp_path_factory):
     """A function of a folder that runs or goes on with the run there: (status, stderr)."""
@@ -94,45 +83,3 @@ def test_it_goes_on_on_tensorflow(sources, killed, whole, tmp_path, capsys):
     assert pretrain(sources, folder, *FLAGS) == EXIT_DONE
     assert "backend jax, now tensorflow" in capsys.readouterr().err
     assert_close(folder, whole)
-
-
-@pytest.mark.thorough
-def test_one_of_tensorflow_goes_on(sources, on_jax, tmp_path):
-    folder = tmp_path / "run"
-    assert pretrain(sources, tmp_path / "whole", *FLAGS) == EXIT_DONE
-    argv = arguments(sources, f"--output_dir={folder}", *FLAGS)
-    status, errors = Forked(pretrain_killed, argv).end()
-    assert status == -signal.SIGKILL, errors
-    status, errors = on_jax(folder)
-    assert status == EXIT_DONE and "resumed at step 6 of 18" in errors
-    assert "backend tensorflow, now jax" in errors
-    assert_close(folder, tmp_path / "whole")
-
-
-@pytest.mark.thorough
-def test_hosts_that_share_the_weights(on_jax, finished, tmp_path):
-    """Two of two devices each, of which one is lost, end as one of four."""
-    teachers = f"--image_teacher={finished('vit')}", f"--text_teacher={finished('bert')}"
-    flags = "--variant=vitbert", *teachers, *SHARDED
-
-    def on_hosts(folder, processes, devices, killed_after=0):
-        run = functools.partial(on_jax, folder, *flags)
-        with ThreadPoolExecutor(processes) as pool:
-            hosts = [
-                pool.submit(run, killed_after=killed_after * number, **environment)
-                for number, environment in enumerate(environments(processes, devices))
-            ]
-            return [host.result() for host in hosts]
-
-    [(status, errors)] = on_hosts(tmp_path / "whole", 1, 4)
-    assert status == EXIT_DONE, errors
-    (status, errors), (other, _) = on_hosts(tmp_path / "run", 2, 2, killed_after=8)
-    assert status == EXIT_STOPPED and other == -signal.SIGKILL, errors
-    assert "stopped: worker 0 of 2" in errors
-    for status, errors in on_hosts(tmp_path / "run", 2, 2):
-        assert status == EXIT_DONE and "resumed at step 6 of 18" in errors, errors
-    assert_close(tmp_path / "run", tmp_path / "whole")
-    masks = [summary_of(tmp_path / name)["mask"] for name in ("run", "whole")]
-    assert masks[0]["cleared"] == masks[1]["cleared"] > 0
-    stored = [stored_steps(tmp_path / name, "masks") for name in ("run", "whole")]
-    assert stored[0] == stored[1] != []

@@ -19,7 +19,6 @@ from tests.keras_vitbert.tiny_runs import (
 )
 from tests.keras_vitbert.training.replicas_script import make_strategy, set_devices
 from tests.keras_vitbert.whole_runs import assert_same_inspection, tensorboard_scalars
-from tests.marks import slow, thorough
 
 
 @pytest.mark.slow
@@ -41,42 +40,6 @@ def test_steps_of_one_execution_make_the_same_numbers(finished, sources, tmp_pat
     assert_same_inspection(tmp_path, finished("vitbert_no_kd"))
 
 
-def with_determinism(argv):
-    """The command in a process of its own, as TensorFlow's switch is that of a process."""
-    return command_line.run(pretrain_command.main, [*argv, "--deterministic"])
-
-
-@pytest.mark.thorough
-def test_deterministic_operations_refuse_nothing(finished, sources, tmp_path):
-    """On CPU they are those that are used anyway; the run goes on without them, too."""
-    wanted = finished(*ONE_DEVICE)
-    variant, *flags = ONE_DEVICE
-    argv = arguments(sources, f"--output_dir={tmp_path}", f"--variant={variant}", *flags)
-    status, errors = Forked(with_determinism, argv).end()
-    assert status == EXIT_DONE, errors[-3000:]
-    assert_same_values(checkpoint_values(tmp_path), checkpoint_values(wanted))
-    assert command_line.run(pretrain_command.main, argv) == EXIT_DONE
-
-
-@pytest.mark.thorough
-def test_a_run_goes_on_with_a_step_that_xla_compiles(finished, sources, tmp_path, capsys):
-    """From the middle of an epoch."""
-    wanted = finished(*ONE_DEVICE)
-    folder = tmp_path / "run"
-    shutil.copytree(wanted, folder)
-    (folder / "summary.json").unlink()
-    (folder / "checkpoints" / "LAST").write_text("step-00000006")
-    variant, *flags = ONE_DEVICE
-    flags += [f"--variant={variant}", "--config.jit_compile=on", "--config.teachers.image_steps=4"]
-    assert pretrain(sources, folder, *flags, "--config.steps_per_execution=1") == EXIT_DONE
-    told = "jit_compile off, now on"
-    assert f"{folder} {told}" in capsys.readouterr().err
-    found, expected = checkpoint_values(folder), checkpoint_values(wanted)
-    assert set(found) == set(expected)
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
-
-
 def pretrain_on(replicas, argv):
     """The command on a number of logical CPUs, in a process of its own."""
     set_devices(replicas)
@@ -94,14 +57,14 @@ ONE_DEVICE = [
 ]
 
 
-@pytest.mark.parametrize("replicas", [slow(2), thorough(4)])
-def test_a_run_goes_on_with_replicas(finished, sources, tmp_path, replicas):
+@pytest.mark.slow
+def test_a_run_goes_on_with_replicas(finished, sources, tmp_path):
     """From the middle of an epoch: what it has summed up is shared among the replicas.
 
     They hold unequal numbers of masked tokens. A whole run on two replicas, in two processes, is in
     `runs/test_machine.py`.
     """
-    wanted = finished(*ONE_DEVICE)
+    wanted, replicas = finished(*ONE_DEVICE), 2
     folder = tmp_path / "run"
     shutil.copytree(wanted, folder)
     (folder / "summary.json").unlink()

@@ -2,6 +2,7 @@
 measures, in NumPy."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,19 +26,14 @@ _ALL_CLASSES, _TOP_CLASSES = 20, 5
 class Predictions:
     """A classifier's predictions for a split, in the order of the split.
 
-    Attributes:
-        labels: int32 array `(examples,)`.
-        losses: float32 array `(examples,)`, `-log` of the probability of the label.
-        ranked: int32 array `(examples, kept)`, the classes from the most probable down: all of them
-            if there are at most 20, otherwise five.
-        ranked_probabilities: float32 array `(examples, kept)`, their probabilities.
-        num_classes: int.
+    `ranked` has the classes from the most probable down: all of them if there are at most 20,
+    otherwise five.
     """
 
-    labels: np.ndarray
-    losses: np.ndarray
-    ranked: np.ndarray
-    ranked_probabilities: np.ndarray
+    labels: np.ndarray  # int32 `(examples,)`
+    losses: np.ndarray  # float32 `(examples,)`, `-log` of the probability of the label
+    ranked: np.ndarray  # int32 `(examples, kept)`
+    ranked_probabilities: np.ndarray  # float32 `(examples, kept)`
     num_classes: int
 
     @property
@@ -57,8 +53,7 @@ class Predictions:
 
         `f1` is that of class 1 for two classes, as in GLUE, else the unweighted mean over classes;
         `mcc` is Matthews' correlation for any number of classes (Gorodkin 2004), 0 if all labels or
-        all predictions are of one class; `log_loss` is the mean of `losses`; for `ece` see
-        `calibration_error`.
+        all predictions are of one class; `log_loss` is in nats; for `ece` see `calibration_error`.
         """
         confusion = self.confusion
         counts, total = confusion.sum(axis=1), confusion.sum()
@@ -81,11 +76,7 @@ def logged(measures: dict[str, Any]) -> dict[str, float]:
 
 
 def class_measures(confusion: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    """How well each class is predicted.
-
-    Args:
-        confusion: see `Predictions.confusion`.
-        classes: their names.
+    """How well each class is predicted, from `Predictions.confusion` and the classes' names.
 
     Returns:
         In the order of the classes: `name`, `examples`, `recall` (the accuracy within the class),
@@ -101,7 +92,7 @@ def class_measures(confusion: np.ndarray, classes: list[str]) -> list[dict[str, 
     ]
 
 
-def _by_class(confusion):
+def _by_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Recall, precision and F1 of each class; NaN where there is nothing to divide by."""
     right, counts, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):
@@ -112,7 +103,7 @@ def _by_class(confusion):
         }
 
 
-def _mcc(confusion):
+def _mcc(confusion: np.ndarray) -> float:
     total, right = confusion.sum(), np.trace(confusion)
     of_class, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     covariance = right * total - of_class @ predicted
@@ -121,16 +112,14 @@ def _mcc(confusion):
 
 
 def calibration_error(right: np.ndarray, confidences: np.ndarray, bins: int = 15) -> float:
-    """The expected calibration error (Guo et al. 2017, eq. 3), with bins of equal width.
+    """The expected calibration error, in [0, 1] (Guo et al. 2017, eq. 3), with equal bins.
+
+    It is the mean absolute difference between a bin's accuracy and its mean confidence, weighted by
+    the number of examples in the bin; the bin of `p` is `(i / bins, (i + 1) / bins]`.
 
     Args:
         right: bool array `(examples,)`, whether the prediction is the label.
         confidences: float array `(examples,)`, the probability of the prediction.
-        bins: their number; the bin of `p` is `(i / bins, (i + 1) / bins]`.
-
-    Returns:
-        In [0, 1], the mean absolute difference between a bin's accuracy and its mean confidence,
-        weighted by the number of examples in the bin.
     """
     confidences = np.asarray(confidences, np.float64)
     edges = np.arange(1, bins) / bins
@@ -142,23 +131,19 @@ def calibration_error(right: np.ndarray, confidences: np.ndarray, bins: int = 15
 class Evaluator:
     """Runs a classifier over splits; its step is traced once for splits of one kind.
 
-    Args:
-        network: what is evaluated.
-        strategy: the strategy `network` was built under, see `tpu.strategy.get_strategy`.
-        batch: examples per step over all replicas; rounded up to a multiple of their number.
+    `batch` counts examples per step over all replicas; it is rounded up to a multiple of these.
     """
 
     def __init__(self, network: Classifier, strategy: Any, batch: int):
         self.network, self.strategy = network, strategy
+        self.num_classes = network.num_classes or 0  # a classifier has some
         replicas = strategy.num_replicas_in_sync
         self.batch = -(-batch // replicas) * replicas
-        self._steps = {}  # by the spec of batches: other lengths need no new trace
+        # By the spec of batches: other lengths need no new trace.
+        self._steps: dict[str, Callable] = {}
 
     def predict_step(self, batch: dict[str, Any]) -> tuple[Any, Any]:
-        """The step of one replica.
-
-        Args:
-            batch: a replica's inputs, with `numbers` and `labels`, int32 `(examples,)`.
+        """The step of one replica, on inputs with `numbers` and `labels`, int32 `(examples,)`.
 
         Returns:
             (int32 `(examples, 2 + kept)`, the index and label of each example and its most
@@ -166,10 +151,10 @@ class Evaluator:
             these classes).
         """
         logits = ops.cast(self.network(batch, training=False), "float32")
-        classes = self.network.num_classes
+        classes = self.num_classes
         kept = classes if classes <= _ALL_CLASSES else _TOP_CLASSES
         # Logits are ranked: unequal ones may have equal probabilities.
-        ranked = ops.top_k(logits, kept)[1]
+        ranked = ops.top_k(logits, kept)[1]  # pyright: ignore[reportOptionalSubscript]
         probabilities = ops.take_along_axis(ops.softmax(logits), ranked, axis=1)
         losses = cross_entropy(batch["labels"], logits)
         numbers = ops.stack([batch["numbers"], batch["labels"]], axis=1)
@@ -179,11 +164,7 @@ class Evaluator:
         )
 
     def rows(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """The outputs of `predict_step` for all examples, in the order of the split.
-
-        Raises:
-            RuntimeError: an example was missed, or seen twice.
-        """
+        """The outputs of `predict_step` for all examples, in the order of the split."""
         dataset = self.strategy.distribute_datasets_from_function(
             lambda context: split.evaluation(self.batch, context)
         )
@@ -192,11 +173,12 @@ class Evaluator:
             of_share, model = self.predict_step, self.network
             self._steps[repr(spec)] = on_whole_batches(of_share, model, self.strategy, spec=spec)
         batches = counted(dataset, -(-split.count // self.batch))
-        found = map(self._steps[repr(spec)], batches)
-        rows, floats = map(np.concatenate, zip(*found, strict=True))
+        outputs = map(self._steps[repr(spec)], batches)
+        rows, floats = map(np.concatenate, zip(*outputs, strict=True))
         order = np.argsort(rows[:, 0])
         order = order[rows[order, 0] >= 0]
         rows, floats = rows[order], floats[order]
+        # A shard that is read twice or not at all would change the measures in silence.
         if not np.array_equal(rows[:, 0], np.arange(split.count)):
             raise RuntimeError(f"{len(rows)} predictions for {split.count} examples")
         return rows, floats
@@ -209,13 +191,13 @@ class Evaluator:
             losses=floats[:, 0],
             ranked=rows[:, 2:],
             ranked_probabilities=floats[:, 1:],
-            num_classes=self.network.num_classes,
+            num_classes=self.num_classes,
         )
 
     def predict_all(self, splits: dict[str, Split]) -> dict[str, Predictions]:
         """Predicts the classes of several splits by name, and tells which one is in progress."""
-        found = {}
+        predictions = {}
         for name, split in splits.items():
             with doing(f"evaluating on {name} ({split.count:,} examples)", "validation"):
-                found[name] = self.predict(split)
-        return found
+                predictions[name] = self.predict(split)
+        return predictions

@@ -25,7 +25,7 @@ class Inputs:
     skip_damaged: int = 0  # rows of tables that may be left out
 
     @classmethod
-    def among(cls, named: dict[str, Any]) -> "Inputs":
+    def pop_from(cls, named: dict[str, Any]) -> "Inputs":
         """The inputs among named arguments, which it takes out."""
         names = [field.name for field in dataclasses.fields(cls) if field.name in named]
         return cls(**{name: named.pop(name) for name in names})
@@ -40,7 +40,7 @@ class Inputs:
             named += [self.data_dir] if place.form == own_data.RECORDS else place.paths
         return named
 
-    def pretrained(self, config: FineTuning) -> tuple[Pretrained, FineTuning]:
+    def open_checkpoint(self, config: FineTuning) -> tuple[Pretrained, FineTuning]:
         """Opens the checkpoint; the config gets the case of its texts."""
         with doing(f"opening {self.checkpoint}"):
             opened = open_pretrained(
@@ -48,20 +48,15 @@ class Inputs:
             )
         if config.kind == "text":
             where, asked = self.vocabulary or self.checkpoint, config.value("data.case")
-            case = case_of(where, opened.vocabulary, asked, opened.case)
+            case = case_of(where, opened.vocabulary or [], asked, opened.case)
             config = config.with_values({"data.case": case})
         return opened, config
 
-    def open(
+    def open_data(
         self, config: FineTuning, vocabulary: list[str] | None, max_length: int, **options: Any
     ) -> TaskData:
         """Opens the data; `options` are further arguments of `open_task`."""
+        task, names = find_task(config.task), ("data_dir", "files", "download", "skip_damaged")
+        options |= {name: getattr(self, name) for name in names}
         with doing("opening the data"):
-            return open_task(
-                *(find_task(config.task), config, vocabulary, max_length),
-                data_dir=self.data_dir,
-                download=self.download,
-                skip_damaged=self.skip_damaged,
-                files=self.files,
-                **options,
-            )
+            return open_task(task, config, vocabulary, max_length, **options)

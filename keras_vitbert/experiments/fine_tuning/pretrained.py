@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
 from keras_vitbert.configs.loading import CONFIGS, load_config
 from keras_vitbert.configs.model import RATES
 from keras_vitbert.model.backbone import ViTBertBackbone
@@ -46,18 +46,14 @@ class Pretrained:
         return self.backbone is not None and self.backbone.vocabulary_size is not None
 
     def classifier(self, config: FineTuning, num_classes: int) -> tuple[Classifier, dict[str, str]]:
-        """A classifier with these weights, and what was done to its parts.
-
-        Returns:
-            The classifier; by `encoder`, `embedding` and `head`, what `transfer` did.
-        """
+        """A classifier with these weights; by `encoder`, `embedding`, `head`, what was done."""
         kind, model = config.kind, self.fine_tuned_model(config)
         classifier = build_classifier(model, kind, num_classes, config.dtype, config.head)
         done = {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
         if self.backbone is not None:
-            parts = transfer(self.backbone, classifier.backbone)
+            copied = transfer(self.backbone, classifier.backbone)
             modality = "image" if kind == "images" else "text"
-            done |= {"encoder": parts["encoder"], "embedding": parts[f"{modality}_embedding"]}
+            done |= {"encoder": copied["encoder"], "embedding": copied[f"{modality}_embedding"]}
         if config.head == "bert" and self.pooler is not None:
             classifier.head.hidden.set_weights(self.pooler.get_weights())
             done["head"] = "pooler kept, rest fresh"
@@ -68,14 +64,9 @@ class Pretrained:
         return classifier, done
 
     def fine_tuned_model(self, config: FineTuning) -> dict[str, Any]:
-        """The `model` section as a fine-tuning config changes it.
-
-        Raises:
-            ValueError: the patch does not divide the image size, the head needs a token that the
-                checkpoint lacks, or there are fewer positions than tokens.
-        """
+        """The `model` section as a fine-tuning config changes it; refuses what does not fit."""
         model = {**self.model, **{name: getattr(config, name) for name in RATES}}
-        if config.kind == "images":
+        if isinstance(config, ImageTask):
             patch = model["patch_size"]
             if config.image_size % patch:
                 raise ValueError(
@@ -85,12 +76,12 @@ class Pretrained:
             if config.head == "deit" and model.get("prefix_tokens") != 2:
                 raise ValueError(f"head=deit: needs DeiT's second token, which {self.name} lacks")
             return {**model, "image_size": config.image_size}
-        longest = model["max_sequence_length"]
-        if self.has_read and config.max_length > longest:
+        longest, asked = model["max_sequence_length"], config.value("max_length")
+        if self.has_read and asked > longest:
             raise ValueError(
-                f"max_length={config.max_length}: the checkpoint has positions for {longest} tokens"
+                f"max_length={asked}: the checkpoint has positions for {longest} tokens"
             )
-        return {**model, "max_sequence_length": config.max_length or longest}
+        return {**model, "max_sequence_length": asked or longest}
 
     def max_length(self, config: FineTuning) -> int:
         """Tokens of a text; 0 for images."""
@@ -102,20 +93,10 @@ class Pretrained:
 def open_pretrained(
     checkpoint: str, architecture: str = "", vocabulary: str = "", kind: str = "images"
 ) -> Pretrained:
-    """Opens a checkpoint.
+    """Opens what `keras_vitbert.load` takes, or `rand`, for a task of `images` or `text`.
 
-    Args:
-        checkpoint: what `keras_vitbert.load` takes, or `rand`.
-        architecture: for `rand`, another checkpoint whose architecture is used, or a config of
-            pre-training; `paper` if empty.
-        vocabulary: a vocabulary file; the checkpoint's own if empty.
-        kind: `images` or `text`, of the task.
-
-    Returns:
-        The backbone; without a vocabulary for images.
-
-    Raises:
-        ValueError: there is no such checkpoint, or no vocabulary for text.
+    The architecture of `rand` is that of another checkpoint, or of a config of pre-training;
+    `paper` if empty. `vocabulary` is a file; the checkpoint's own if empty.
     """
     if checkpoint == RANDOM:
         opened = _open_random(architecture or "paper")
@@ -134,7 +115,7 @@ def open_pretrained(
     return _with_vocabulary(opened, vocabulary)
 
 
-def _open_trained(path):
+def _open_trained(path: str) -> Pretrained:
     source = find(path)
     trained = open_source(source)
     if source.kind == RUN:
@@ -157,16 +138,16 @@ def _open_trained(path):
     )
 
 
-def _pooler(network):
+def _pooler(network: Any) -> keras.layers.Layer | None:
     """The pooler of a BERT, or None."""
     for name in ("nsp_head", "head"):
-        head = getattr(network, name, None)
+        head: Any = getattr(network, name, None)
         if getattr(head, "activation", None) == "tanh":
             return head.hidden
     return getattr(network, "pooler", None)
 
 
-def _open_random(architecture):
+def _open_random(architecture: str) -> Pretrained:
     name, tokens, case = architecture.partition(":")[0], None, None
     if name in CONFIGS or name.endswith(".py"):  # also beside a folder of that name
         model = load_config(architecture).with_sizes().model.to_dict()
@@ -177,17 +158,18 @@ def _open_random(architecture):
     return Pretrained(RANDOM, architecture, 0, sha256, model, None, tokens, case)
 
 
-def _with_vocabulary(opened, path):
+def _with_vocabulary(opened: Pretrained, path: str) -> Pretrained:
     """Sets the vocabulary: that of the file `path`, or if it is empty the checkpoint's own."""
     tokens = read_vocabulary(path) if path else opened.vocabulary
     if tokens is None:
         raise ValueError(
             f"{opened.name}: has no vocabulary, which a text task needs; give a file of one"
         )
-    if not opened.has_read:
+    backbone = opened.backbone
+    if backbone is None or backbone.vocabulary_size is None:
         model = {**opened.model, "vocabulary_size": len(tokens)}
         return dataclasses.replace(opened, model=model, vocabulary=tokens)
-    too_many = len(tokens) > opened.backbone.vocabulary_size
+    too_many = len(tokens) > backbone.vocabulary_size
     if opened.vocabulary not in (None, tokens) or too_many:
         raise ValueError(f"{path}: is not the vocabulary that {opened.name} was trained with")
     return dataclasses.replace(opened, vocabulary=tokens)

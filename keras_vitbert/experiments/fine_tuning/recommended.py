@@ -14,6 +14,8 @@ from keras_vitbert.configs.devices import batch_unit
 from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs.damaged_records import reading_images
+from pipelines.images.image_records import ImageRecordFiles
+from pipelines.tasks.labelled_images import ListedImages
 
 SMALL = 64  # pixels; smaller images lose their subject when cropped like ImageNet's
 _BATCH = 64
@@ -44,36 +46,23 @@ class Pictures:
     channels: np.ndarray  # 1 grey, 2 grey and transparency, 3 colours, 4 with transparency
 
 
-def look_at(store: Any) -> Pictures:
-    """Looks at the first images of a `ListedImages` or `ImageRecordFiles`.
+def look_at(store: ListedImages | ImageRecordFiles) -> Pictures:
+    """Looks at the first images of a store."""
 
-    Raises:
-        ValueError: an image cannot be decoded.
-    """
-
-    def shape(element):
+    def shape(element: tf.Tensor) -> tf.Tensor:
         encoded, _ = store.read(element)
         return tf.shape(tf.io.decode_image(encoded, expand_animations=False))
 
     shapes = store.in_order(0, min(_LOOKED_AT, store.count)).map(shape)
     with reading_images([store]):
-        found = np.array(list(shapes.as_numpy_iterator()))
-    return Pictures(found[:, :2], found[:, 2])
+        read = np.array(list(shapes.as_numpy_iterator()))
+    return Pictures(read[:, :2], read[:, 2])
 
 
 class Chosen:
-    """Fills in the open fields of a config; a resumed run keeps what it recorded.
+    """Fills in the open fields of a config; a resumed run keeps what it `recorded`.
 
-    Args:
-        config: of fine-tuning.
-        model: the `model` section of the checkpoint.
-        recorded: the config of the run that is resumed, or None.
-        replicas: a batch is a multiple of it.
-
-    Attributes:
-        fields: those that were open.
-        config: the config, by and by without open fields.
-        pictures: what was looked at to fill them in, or None.
+    `model` is the `model` section of the checkpoint; a batch is a multiple of `replicas`.
     """
 
     def __init__(
@@ -81,15 +70,16 @@ class Chosen:
     ):
         self.fields = config.open_fields()
         known = flatten(recorded or {})
+        # By and by without open fields.
         self.config = config.with_values({f: known[f] for f in self.fields if f in known})
-        self.pictures: Pictures | None = None
+        self.pictures: Pictures | None = None  # what was looked at to fill them in
         self._model, self._replicas = model, replicas
 
-    def for_images(self, store: Any) -> FineTuning:
+    def choose_for_images(self, store: ListedImages | ImageRecordFiles) -> FineTuning:
         """The config for the training images in a store."""
         config, model, self.pictures = self.config, self._model, look_at(store)
         side = int(np.median(self.pictures.sizes.min(axis=1)))  # the shorter one
-        unit = batch_unit(self._replicas, config.accumulation, config.value("images").in_pairs)
+        unit = batch_unit(self._replicas, config.accumulation, config.in_pairs)
         power = 1 << max(store.count.bit_length() - 1, 0)
         batch = max(min(_BATCH, power) // unit, 1) * unit
         # The checkpoint's size, or a larger multiple of its patch if the images are larger.
@@ -107,7 +97,7 @@ class Chosen:
             }
         )
 
-    def for_texts(self, count: int) -> FineTuning:
+    def choose_for_texts(self, count: int) -> FineTuning:
         """The config for so many training texts."""
         passes = float(np.clip(round(_TEXTS_READ / count), *_TEXT_PASSES))
         rate = _TEXT_RATE / self._model["hidden_dim"]
@@ -116,7 +106,7 @@ class Chosen:
             self.fields.remove("epochs")
         return config
 
-    def _fill(self, values):
+    def _fill(self, values: dict[str, Any]) -> FineTuning:
         rate = "optimizer.learning_rate"
         values[rate] = float(f"{values[rate]:.1e}")
         self.config = self.config.with_values({f: values[f] for f in self.config.open_fields()})
@@ -129,13 +119,8 @@ def with_intervals(
     """A config with the numbers of steps that follow from the data.
 
     A `steps_per_epoch` of 0 gives a curve of `_POINTS` points or more. An `evaluation_interval` of
-    -1 evaluates as often as the share `_OF_EVALUATION` of the work allows, or never.
-
-    Args:
-        config: without open fields.
-        count: training examples.
-        evaluated: examples that are evaluated during training.
-        most_executed: see `Devices.most_executed`.
+    -1 evaluates as often as the share `_OF_EVALUATION` of the work allows, or never. `count` is of
+    the training examples, `evaluated` of those that are evaluated during training.
     """
     steps, interval = config.steps_for(count), config.evaluation_interval
     epoch = config.steps_per_epoch
@@ -151,5 +136,5 @@ def with_intervals(
         each = -(-evaluated // config.evaluation_batch) * config.evaluation_batch
         points = min(int(_OF_EVALUATION * 3 * steps * config.batch / each), _POINTS)
         interval = epoch * -(-(steps // epoch) // points) if points else 0
-    found = {"steps": steps, "steps_per_epoch": epoch, "evaluation_interval": interval}
-    return config.with_values(found).with_executions(most_executed)
+    values = {"steps": steps, "steps_per_epoch": epoch, "evaluation_interval": interval}
+    return config.with_values(values).with_executions(most_executed)

@@ -8,6 +8,7 @@ below it has not paid off, however far it is above the majority class.
 import math
 import os
 import statistics
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from keras_vitbert.runs.progress import shares_line, summed
 from keras_vitbert.runs.provenance import accepted_lines
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.labelled_texts import LabelledTexts
 from pipelines.text_tables import csv_text
 
 _SIDE = 32  # pixels; larger images are shrunk, so that the normal equations stay small
@@ -27,13 +29,8 @@ _MOST = {"pixels": 5_000, "TF-IDF": 20_000}  # training examples, for the same r
 _BATCH = 256
 
 
-def summarised(run: Any, swept: list[dict], reported: list[dict]) -> dict[str, Any]:
-    """What the trials of a `FineTuningRun` have found.
-
-    Args:
-        run: the run.
-        swept, reported: results of `run_trial`: of each learning rate, of each seed.
-    """
+def summarize(run: Any, swept: list[dict], reported: list[dict]) -> dict[str, Any]:
+    """The results of a `FineTuningRun`, from those of `run_trial` of each rate and of each seed."""
     config, data = run.config, run.data
     splits = {}
     for split in data.tests:
@@ -130,8 +127,8 @@ def table(summary: dict[str, Any], folder: str) -> str:
     return "\n".join(lines)
 
 
-def _linear(summary):
-    """How a linear model does on the split that gives the result: list of str."""
+def _linear(summary: dict[str, Any]) -> list[str]:
+    """How a linear model does on the split that gives the result."""
     linear, measures = summary["linear"], summary["splits"][summary["split"]]
     text = f"{'linear':<9}{linear['accuracy']:>8.4f}  (ridge regression on {linear['inputs']}"
     if linear["training_examples"] < summary["training_examples"]:
@@ -146,21 +143,20 @@ def _linear(summary):
 
 
 def linear_baseline(train: Split, test: Split) -> dict[str, Any]:
-    """Ridge regression on pixels, or on the TF-IDF of words and word pairs.
+    """Ridge regression on `inputs`: `pixels`, or the `TF-IDF` of words and word pairs.
 
-    Returns:
-        `accuracy` on the split that the fine-tuned model is measured on, `inputs` (`pixels` or
-        `TF-IDF`), and `training_examples`, at most some thousand, drawn by `cut`.
+    Its `training_examples` are at most some thousand, drawn by `cut`; `accuracy` is on `test`.
     """
     inputs = "pixels" if isinstance(train, LabelledImages) else "TF-IDF"
     most = _MOST[inputs]
     if train.count > most:
         _, train = cut(train, most / train.count)
-    accuracy = _on_pixels(train, test) if inputs == "pixels" else _on_words(train, test)
+    both: Any = (train, test)
+    accuracy = _on_pixels(*both) if inputs == "pixels" else _on_words(*both)
     return {"accuracy": accuracy, "inputs": inputs, "training_examples": train.count}
 
 
-def _on_pixels(train, test):
+def _on_pixels(train: LabelledImages, test: LabelledImages) -> float:
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -172,7 +168,7 @@ def _on_pixels(train, test):
     return right / test.count
 
 
-def _pixels(split):
+def _pixels(split: LabelledImages) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Flat images and labels, batch by batch: as a model is evaluated on them, but smaller."""
     for batch in split.evaluation(_BATCH):
         there = batch["weights"].numpy() > 0
@@ -183,7 +179,7 @@ def _pixels(split):
         yield flat[there].astype(np.float64), batch["labels"].numpy()[there]
 
 
-def _on_words(train, test):
+def _on_words(train: LabelledTexts, test: LabelledTexts) -> float:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
@@ -197,6 +193,7 @@ def _on_words(train, test):
     return float(model.score(_texts(test), test.labels))
 
 
-def _texts(split):
-    first, second = split.rows.first, split.rows.second
+def _texts(split: LabelledTexts) -> Sequence[str]:
+    rows: Any = split.rows
+    first, second = rows.first, rows.second
     return first if second is None else [" ".join(p) for p in zip(first, second, strict=True)]

@@ -17,10 +17,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
 from keras_vitbert.experiments.fine_tuning import report
+from keras_vitbert.experiments.fine_tuning.evaluation import Split
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
-from keras_vitbert.experiments.fine_tuning.measuring import SavedModel
+from keras_vitbert.experiments.fine_tuning.measuring import evaluate_saved
 from keras_vitbert.experiments.fine_tuning.predictions import FILE
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.recommended import Chosen, Pictures
@@ -78,8 +79,7 @@ class FineTuningRun(Run):
     def train(self, dry_run: bool = False) -> dict[str, Any]:
         """Fine-tunes, from the beginning or from where it stopped, and prints a report.
 
-        Args:
-            dry_run: whether to stop after the same checks, without writing anything.
+        A `dry_run` stops after the same checks, without writing anything.
 
         Returns:
             The content of summary.json; empty for a dry run.
@@ -96,9 +96,9 @@ class FineTuningRun(Run):
         return summary
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Evaluates the model of the finished run again, see `SavedModel.evaluate`."""
+        """Evaluates the model of the finished run again, see `evaluate_saved`."""
         inputs = dataclasses.replace(self.inputs, checkpoint=self.folder.path)
-        return SavedModel(self.config, self.machine, inputs).evaluate()
+        return evaluate_saved(self.config, self.machine, inputs)
 
 
 def open_fine_tuning(
@@ -112,32 +112,25 @@ def open_fine_tuning(
 ) -> FineTuningRun:
     """Opens a run, new or to be resumed. Nothing is written.
 
-    Args:
-        config: what the devices, the checkpoint and the data decide is resolved here.
-        folder: of the run.
-        machine: where it computes.
-        predictions: see `FineTuningRun`.
-        writes: whether the folder may be written to.
-        named: fields of `Inputs`, and further ones of `FineTuningRun`.
-
-    Raises:
-        ValueError: the devices cannot do what the config asks for, or the checkpoint or the data
-            are missing, damaged or do not fit.
+    What the devices, the checkpoint and the data decide is resolved in the config. `named` are
+    fields of `Inputs`, and further ones of `FineTuningRun`.
     """
-    inputs = Inputs.among(named)
+    inputs = Inputs.pop_from(named)
     run_folder = RunFolder(folder, machine.workers.is_chief and writes)
     if predictions:
         check_output_file(predictions, inputs.paths(config.task), folder)
     config = config.for_devices(machine.devices)
     record = run_folder.record()
     with machine.workers.watched():
-        pretrained, config = inputs.pretrained(config)
+        pretrained, config = inputs.open_checkpoint(config)
         recorded = record and record["experiment"]
         chosen = Chosen(config, pretrained.model, recorded, machine.replicas)
         length = pretrained.max_length(config)
-        data = inputs.open(config, pretrained.vocabulary, length, choose=chosen.for_images)
+        data = inputs.open_data(
+            config, pretrained.vocabulary, length, choose=chosen.choose_for_images
+        )
         if config.kind == "text":
-            chosen.for_texts(data.train.count)
+            chosen.choose_for_texts(data.train.count)
     return FineTuningRun(
         config=chosen.config,
         folder=run_folder,
@@ -152,12 +145,11 @@ def open_fine_tuning(
     )
 
 
-def _fine_tune(run, dry_run):
+def _fine_tune(run: FineTuningRun, dry_run: bool) -> dict[str, Any]:
     config, folder, data = run.config, run.folder, run.data
     # Refuse bad settings first: the run's folder would record them.
-    is_images = isinstance(data.train, LabelledImages)
-    config.check_batch(run.replicas, is_images and config.images.in_pairs)
-    if is_images:
+    config.check_batch(run.replicas)
+    if isinstance(config, ImageTask) and isinstance(data.train, LabelledImages):
         require_batch(data.train, config.batch, config.task)
         layers = image_layers(
             config.augmentations, config.image_size, config.seed, "images.augmentations"
@@ -166,12 +158,12 @@ def _fine_tune(run, dry_run):
             layers.check()
     rest = selection = None
     if run.sweep:
-        rest, selection = data.without_selection(config.validation_fraction)
+        rest, selection = data.split_for_sweep(config.validation_fraction)
     for split in (data.train, rest):
         if split is not None:  # its steps must divide into executions
             config.with_values({"steps": config.steps_for(split.count)})
     identity, is_new = _identity(run), folder.record() is None
-    if is_new and is_images:
+    if is_new and config.kind == "images":
         for split in [*data.tests.values(), *([selection] if run.sweep else [])]:
             _read_through(split, config.evaluation_batch)
     if dry_run:
@@ -185,16 +177,16 @@ def _fine_tune(run, dry_run):
     with held(folder.path, run.workers.is_chief):
         identity.begin(folder)
         print(overview(run))
-        return _trained(run, rest, selection)
+        return _run_trials(run, rest, selection)
 
 
-def _trained(run, rest, selection):
+def _run_trials(run: FineTuningRun, rest: Split | None, selection: Split | None) -> dict[str, Any]:
     """Runs all trials, first those of a sweep if there is a `selection`, and summarises them."""
     config, folder, data = run.config, run.folder, run.data
     count = run.seeds + (len(config.grid) if selection is not None else 0)
     done = []  # seconds of each trial
 
-    def tried(trial, train, tests):
+    def train_one(trial: Trial, train: Split, tests: dict[str, Split]) -> dict[str, Any]:
         about = f"rate {trial.learning_rate:g}, seed {trial.seed}"
         label = f"trial {len(done) + 1} of {count} ({about})"
         later = (count - len(done) - 1) * statistics.mean(done or [0.0])
@@ -204,19 +196,19 @@ def _trained(run, rest, selection):
         return result
 
     swept, rate, picked_on = [], config.optimizer.learning_rate, run.rate_from
-    if selection is not None:
+    if rest is not None and selection is not None:
         for candidate in config.grid:
             trial = Trial("sweep", candidate, config.seed)
-            swept.append(tried(trial, rest, {"selection": selection}))
+            swept.append(train_one(trial, rest, {"selection": selection}))
         rate = _best(swept, config.metric)
         picked_on = f"{selection.count} of the {data.train.count} training examples"
         if data.picked_on:
             picked_on = f"{data.picked_on} split"
     reported = [
-        tried(Trial("seed", rate, config.seed + number), data.train, data.tests)
+        train_one(Trial("seed", rate, config.seed + number), data.train, data.tests)
         for number in range(run.seeds)
     ]
-    summary = report.summarised(run, swept, reported) | {"learning_rate_picked_on": picked_on}
+    summary = report.summarize(run, swept, reported) | {"learning_rate_picked_on": picked_on}
     if run.workers.is_chief:
         if config.is_own:
             test = data.tests[summary["split"]]
@@ -225,17 +217,17 @@ def _trained(run, rest, selection):
         folder.write("results.csv", report.results_csv(folder.path))
         folder.finish(summary)
     run.workers.wait()
-    return folder.summary()
+    return folder.summary() or {}
 
 
-def _read_through(images, batch):
+def _read_through(images: LabelledImages, batch: int) -> None:
     """Reads all images that will be evaluated, to find damaged ones before training."""
     with doing(f"reading {images.count:,} images to evaluate on"), reading_images([images]):
         for _ in counted(images.evaluation(batch), images.evaluation_batches(batch)):
             pass
 
 
-def _identity(run):
+def _identity(run: FineTuningRun) -> Identity:
     """What the run is made from."""
     pretrained, data = run.pretrained, run.data
     splits = {"train": data.train, **data.tests}
@@ -264,7 +256,7 @@ def _identity(run):
     )
 
 
-def _best(trials, metric):
+def _best(trials: list[dict[str, Any]], metric: str) -> float:
     """The learning rate of the best trial; the smallest of equally good ones."""
     values = [
         (report.value_of(trial, metric), -trial["learning_rate"])

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,18 +31,17 @@ class TaskData:
     """The splits of a task."""
 
     classes: list[str]  # their names, in the order of the labels
-    train: Split | None  # None where a trained model is only evaluated
+    train: Split
     tests: dict[str, Split]  # those that are reported; the first one gives the result
     selection: Split | None = None  # what learning rates are picked on; None to cut a split
     picked_on: str = ""  # its name
 
-    def without_selection(self, part: float) -> tuple[Split, Split]:
+    def split_for_sweep(self, fraction: float) -> tuple[Split, Split]:
         """The training examples for a sweep, and the examples that pick its learning rate.
 
-        Args:
-            part: the fraction to cut from the training split if there is no `selection`.
+        These are a fraction of the training split if there is no `selection`.
         """
-        return cut(self.train, part) if self.selection is None else (self.train, self.selection)
+        return cut(self.train, fraction) if self.selection is None else (self.train, self.selection)
 
 
 def open_task(
@@ -62,24 +62,16 @@ def open_task(
     A user's own data, in `data_dir` or in `files`, take precedence; for TFDS, `data_dir` is its
     data folder. See `pipelines.tasks.own_data`.
 
-    Args:
-        vocabulary, max_length: of text; the most tokens.
-        data_dir: local or `gs://`.
-        download: whether TFDS may fetch missing data.
-        skip_damaged: how many rows of tables may be left out.
-        files: paths of `train`, `validation` or `test`.
-        classes: those of a trained model, which needs no training examples.
-        columns: those of a trained model: `sentences`, one or two names, and `label`. They are read
-            where the config names no others and a table has them.
-        choose: function of a store of images that returns the config without open fields.
-
-    Raises:
-        ValueError: something is missing, damaged or in an unexpected form.
+    `classes` and `columns` are those of a trained model, which needs no training examples. Its
+    columns, `sentences`, one or two names, and `label`, are read where the config names no others
+    and a table has them. `choose` returns the config for a store of images, without open fields.
     """
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if places and classes is None and "train" not in places:
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
+    stores: dict[str, ListedImages | ImageRecordFiles] = {}
+    rows: dict[str, LabelledRows] = {}
     if places:
         if task.kind == "images":
             stores, classes = _own_images(places, config, classes, skip_damaged)
@@ -94,17 +86,17 @@ def open_task(
             stores = {split: tfds_data.read_images(builder, split) for split in names}
         else:
             rows = {split: tfds_data.read_rows(builder, split, task.columns) for split in names}
-    if task.kind == "images":
-        views = ImageViews.from_config(config.image_size, config.images)
-        splits = {split: LabelledImages(store, views) for split, store in stores.items()}
-    else:
-        splits = {}
-        for split, part in rows.items():
-            labels, classes = numbered(part.labels, classes, part.source)
-            splits[split] = _encoded(part, labels, vocabulary, config, max_length)
-    if len(classes) < 2:
-        raise ValueError(f"{places['train']}: all training examples are of class {classes[0]!r}")
-    train, selection, picked_on = splits.pop("train", None), None, ""
+    splits: dict[str, Split] = {}
+    if stores:
+        views = ImageViews.from_config(config.value("image_size"), config.value("images"))
+        splits |= {split: LabelledImages(store, views) for split, store in stores.items()}
+    for split, part in rows.items():
+        labels, classes = numbered(part.labels, classes, part.source)
+        splits[split] = _encode(part, labels, vocabulary or [], config, max_length)
+    if not classes or len(classes) < 2:
+        raise ValueError(f"{places['train']}: all training examples are of class {classes}")
+    train: Any = splits.pop("train", None)  # None where a trained model is only evaluated
+    selection, picked_on = None, ""
     if not places and task.selection:
         selection, picked_on = splits.pop(task.selection), task.selection
     elif {"test", "validation"} <= splits.keys():  # both are reported
@@ -122,9 +114,14 @@ def open_task(
     return TaskData(classes, train, splits, selection, picked_on)
 
 
-def _own_images(places, config, classes, skip_damaged):
+def _own_images(
+    places: dict[str, own_data.Place],
+    config: FineTuning,
+    classes: list[str] | None,
+    skip_damaged: int,
+) -> tuple[dict[str, ListedImages | ImageRecordFiles], list[str]]:
     """The stores of own images, by split, and the names of the classes."""
-    stores = {}
+    stores: dict[str, ListedImages | ImageRecordFiles] = {}
     for split, place in places.items():
         if place.form == own_data.RECORDS:
             with reading(os.path.join(os.path.dirname(place.paths[0]), "classes.txt")) as (file, _):
@@ -136,12 +133,12 @@ def _own_images(places, config, classes, skip_damaged):
         elif place.form == own_data.FOLDERS:
             stores[split], classes = ListedImages.find(place.paths[0], classes)
         else:
-            columns = config.data.image_column, config.data.label_column
+            columns = config.value("data.image_column"), config.value("data.label_column")
             stores[split], classes, left_out = read_images(
                 place.tables(), *columns, classes, skip_damaged
             )
             skip_damaged -= left_out
-    return stores, classes
+    return stores, classes or []
 
 
 def _own_texts(
@@ -155,7 +152,7 @@ def _own_texts(
 
     Splits that are `asked_for` must have labels.
     """
-    given = tuple(filter(None, config.data.sentence_columns.split(",")))
+    given = tuple(filter(None, config.value("data.sentence_columns").split(",")))
     known, rows = columns or {"sentences": (), "label": ""}, {}
     for split, place in places.items():
         tables = place.tables()
@@ -164,44 +161,42 @@ def _own_texts(
             say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
             continue
         sentences = given or (known["sentences"] if there.issuperset(known["sentences"]) else ())
-        label = config.data.label_column or (known["label"] if known["label"] in there else "")
-        found = read_rows(tables, sentences, label, skip_damaged)
-        skip_damaged -= found.left_out
-        if len(known["sentences"]) not in (0, len(found.sentence_columns)):
+        label = config.value("data.label_column") or (
+            known["label"] if known["label"] in there else ""
+        )
+        rows[split] = read = read_rows(tables, sentences, label, skip_damaged)
+        skip_damaged -= read.left_out
+        if len(known["sentences"]) not in (0, len(read.sentence_columns)):
             raise ValueError(
-                f"{found.source}: has {len(found.sentence_columns)} columns of sentences, others "
+                f"{read.source}: has {len(read.sentence_columns)} columns of sentences, others "
                 f"have {len(known['sentences'])}; name them in data.sentence_columns"
             )
-        if not rows:  # the next splits have the columns of the first one, if they are present
-            known = {"sentences": found.sentence_columns, "label": found.label_column}
-        rows[split] = found
+        if len(rows) == 1:  # the next splits have the columns of the first one, if they are present
+            known = {"sentences": read.sentence_columns, "label": read.label_column}
     return rows
 
 
-def _encoded(rows, labels, vocabulary, config, max_length):
-    """Texts as token ids: `LabelledTexts`."""
-    bucket_boundaries = [
-        *(length for length in config.bucket_boundaries if length < max_length),
-        max_length,
-    ]
-    lower = is_lower(config.data.case, vocabulary)
-    texts = LabelledTexts.encode(
-        rows.first, rows.second, labels, vocabulary, bucket_boundaries, lower
-    )
+def _encode(
+    rows: LabelledRows,
+    labels: list[int],
+    vocabulary: list[str],
+    config: FineTuning,
+    max_length: int,
+) -> LabelledTexts:
+    """Texts as token ids."""
+    boundaries = [n for n in config.value("bucket_boundaries") if n < max_length] + [max_length]
+    lower = is_lower(config.value("data.case"), vocabulary)
+    texts = LabelledTexts.encode(rows.first, rows.second, labels, vocabulary, boundaries, lower)
     return dataclasses.replace(texts, rows=rows)
 
 
-def cut(split: Split, part: float) -> tuple[Split, Split]:
-    """Cuts a fixed fraction from a split; it resembles the rest, which comes first.
-
-    Raises:
-        ValueError: one of them would be empty.
-    """
-    size = round(split.count * part)
+def cut(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Cuts a fraction from a split, always the same; it resembles the rest, which comes first."""
+    size = round(split.count * fraction)
     rest = split.count - size
     if not size or not rest:
         raise ValueError(
-            f"validation_fraction={part}: splits {split.count} examples into {rest} and {size}"
+            f"validation_fraction={fraction}: splits {split.count} examples into {rest} and {size}"
         )
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)

@@ -15,30 +15,26 @@ class Task:
     kind: str  # `images` or `text`
     tfds: str = ""  # the name in TensorFlow Datasets; empty for a user's own data
     num_classes: int = 0  # 0 for a user's own data
-    tests: tuple[str, ...] = ()  # the splits that are reported; the first one gives the result
+    # The splits that are reported; the first one gives the result.
+    tests: tuple[str, ...] = ("validation",)
     selection: str = ""  # the split that rates are picked on; empty to cut one from the training
     columns: tuple[str, ...] = ()  # one or two features that hold the sentences
 
 
-def _glue(name, num_classes, columns, tests=("validation",)):
-    return Task(name, "text", f"glue/{name}", num_classes, tests, columns=columns)
-
-
+_MNLI_TESTS = "validation_matched", "validation_mismatched"
 TASKS = {
     task.name: task
     for task in (
         Task("cifar10", "images", "cifar10", 10, ("test",)),
         Task("cifar100", "images", "cifar100", 100, ("test",)),
-        Task("imagenet", "images", "imagenet2012", 1000, ("validation",)),
+        Task("imagenet", "images", "imagenet2012", 1000),
         Task("pets", "images", "oxford_iiit_pet", 37, ("test",)),
         Task("flowers", "images", "oxford_flowers102", 102, ("test",), selection="validation"),
-        _glue(
-            "mnli", 3, ("premise", "hypothesis"), ("validation_matched", "validation_mismatched")
-        ),
-        _glue("qqp", 2, ("question1", "question2")),
-        _glue("qnli", 2, ("question", "sentence")),
-        _glue("sst2", 2, ("sentence",)),
-        _glue("rte", 2, ("sentence1", "sentence2")),
+        Task("mnli", "text", "glue/mnli", 3, _MNLI_TESTS, columns=("premise", "hypothesis")),
+        Task("qqp", "text", "glue/qqp", 2, columns=("question1", "question2")),
+        Task("qnli", "text", "glue/qnli", 2, columns=("question", "sentence")),
+        Task("sst2", "text", "glue/sst2", 2, columns=("sentence",)),
+        Task("rte", "text", "glue/rte", 2, columns=("sentence1", "sentence2")),
         Task(IMAGES, "images"),
         Task(TEXTS, "text"),
     )
@@ -46,27 +42,14 @@ TASKS = {
 
 
 def find_task(name: str) -> Task:
-    """A task by name.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """A task by name."""
     if name not in TASKS:
         raise ValueError(f"task {name}: must be one of {', '.join(TASKS)}{meant(name, TASKS)}")
     return TASKS[name]
 
 
 def choose_task(name: str, data_dir: str, files: dict[str, str]) -> Task:
-    """A task by name, or that of a user's own data.
-
-    Args:
-        name: empty for own data.
-        data_dir: their folder, or empty.
-        files: paths by split, instead of or beside the folder.
-
-    Raises:
-        ValueError: there is no such task, or none follows.
-    """
+    """A task by name; without one, that of own data in a folder or in files by split."""
     if name:
         return find_task(name)
     if not data_dir and not files:

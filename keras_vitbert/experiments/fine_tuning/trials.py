@@ -65,25 +65,15 @@ class Trial:
         return f"{self.purpose}-rate-{self.learning_rate!r}-seed-{self.seed}"
 
 
-# --- what it trains ----------------------------------------------------------------------------
-
-
 def build_fine_tuner(
     config: FineTuning, pretrained: Pretrained, num_classes: int, seed: int, strategy: Any
 ) -> tuple[FineTuner, dict[str, str]]:
-    """Builds and compiles a trainer.
-
-    Args:
-        config: as `with_intervals` returns it.
-        strategy: see `tpu.strategy.get_strategy`.
-
-    Returns:
-        (The trainer, what was transferred into it, see `Pretrained.classifier`).
-    """
+    """Builds and compiles a trainer; also returns what `Pretrained.classifier` did."""
     keras.utils.set_random_seed(seed)
     layers = None
     if config.kind == "images":
-        layers = image_layers(config.augmentations, config.image_size, seed, "images.augmentations")
+        size = config.value("image_size")
+        layers = image_layers(config.augmentations, size, seed, "images.augmentations")
     with strategy.scope():
         classifier, transferred = pretrained.classifier(config, num_classes)
         trainer = FineTuner(
@@ -97,7 +87,7 @@ def build_fine_tuner(
         )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, classifier),
-            jit_compile=config.jit_compile == "on",
+            jit_compile=config.jit_compile == "on",  # pyright: ignore[reportArgumentType]
             steps_per_execution=max(config.steps_per_execution, 1),  # `keras_vitbert.aot` has 0
         )
     return trainer, transferred
@@ -121,10 +111,10 @@ def build_optimizer(
 
 
 def layer_depths(network: Classifier) -> list[int]:
-    """The depth of each trainable variable, for its layer decay.
+    """The depth of each trainable variable, for its layer decay (Clark et al. 2020, ELECTRA).
 
     It is 0 for the embedding and its norm, 1 for the first block and so on, one more than the last
-    block for the final norm and the head (Clark et al. 2020, as in ELECTRA).
+    block for the final norm and the head.
     """
     backbone = network.backbone
     depths = {id(variable): 0 for variable in network.embedding.trainable_variables}
@@ -151,7 +141,7 @@ class TaskStream:
 
     def training(self, step: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
         """The endless batches from a step on."""
-        if self.images_per_step:
+        if isinstance(self._split, LabelledImages):
             stream = self._split.training(self._seed, step, self._batch, context)
         else:
             stream = self._split.batches(self._plan, step, context)
@@ -160,13 +150,10 @@ class TaskStream:
 
     def batch_records(self, step: int) -> dict[str, list[str]]:
         """The examples of a step's batch: names of `images`, or indices of `texts`."""
-        if self.images_per_step:
+        if isinstance(self._split, LabelledImages):
             names = self._split.store.names(self._seed, step * self._batch, self._batch)
             return {"images": [printable(name) for name in names]}
         return {"texts": [str(index) for index in self._plan[step]]}
-
-
-# --- train, evaluate ---------------------------------------------------------------------------
 
 
 def run_trial(
@@ -179,21 +166,13 @@ def run_trial(
 ) -> dict[str, Any]:
     """Trains and evaluates, or reads the result of a finished trial.
 
-    Args:
-        run: the `FineTuningRun` that the trial belongs to.
-        train: the training split.
-        tests: the splits to evaluate, by name; the first one during training, too.
-        label: its name in progress reports.
-        later: seconds that the trials after it take.
+    The first of the splits `tests` is evaluated during training, too. A diverged trial of a sweep
+    is a result, not an error. `later` are the seconds that the trials after it take.
 
     Returns:
         The content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
         `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, by a split's name
         its `Predictions.measures`, and `classes`, by a split's name its `class_measures`.
-
-    Raises:
-        ValueError, Diverged, Stopped: see `pipelines.command_line`. A diverged trial of a sweep
-            is a result, not an error.
     """
     workers = run.workers
     folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
@@ -232,7 +211,7 @@ def run_trial(
     before_log = [
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
         WeightAverages(config.steps),
-        _Evaluation(evaluator, first, config),
+        _Evaluation(trainer, evaluator, first, config),
     ]
     flops = None
     if not config.lora_rank:  # all weights are trained; texts have the mean length of all batches
@@ -272,44 +251,43 @@ def run_trial(
 class _Evaluation(keras.callbacks.Callback):
     """Evaluates a split at intervals, for the log; `_evaluate` adds the last evaluation."""
 
-    def __init__(self, evaluator, split, config):
+    def __init__(self, trainer: FineTuner, evaluator: Evaluator, split: Split, config: FineTuning):
         super().__init__()
-        self.evaluator, self.split, self.config = evaluator, split, config
+        self.trainer, self.evaluator, self.split, self.config = trainer, evaluator, split, config
 
-    def on_epoch_end(self, epoch, logs=None):
-        interval, step = self.config.evaluation_interval, self.model.step
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        interval, step = self.config.evaluation_interval, self.trainer.step
         if interval and step % interval == 0 and step < self.config.steps:
-            with doing("validating", "validation"), averaged(self.model):
+            with doing("validating", "validation"), averaged(self.trainer):
                 logs.update(_columns(self.evaluator.predict(self.split).measures()))
 
 
-def _columns(measures):
+def _columns(measures: dict[str, Any]) -> dict[str, float]:
     """The columns of metrics.csv."""
     return {f"val_{name}": value for name, value in logged(measures).items()}
 
 
-def _evaluate(evaluator, tests, classes, folder, step):
-    """Evaluates all splits; writes predictions.csv, TensorBoard's pages and the last log row.
-
-    Returns:
-        Entries of the trial's result.
-    """
+def _evaluate(
+    evaluator: Evaluator, tests: dict[str, Split], classes: list[str], folder: RunFolder, step: int
+) -> dict[str, Any]:
+    """Evaluates all splits for the trial's result; writes predictions, pages and the last row."""
     predictions = evaluator.predict_all(tests)
-    results = {name: found.measures() for name, found in predictions.items()}
+    results = {name: answers.measures() for name, answers in predictions.items()}
     text = csv_text(prediction_rows(predictions, tests, classes))
     if folder.writes:
         first = next(iter(results))
         with doing("drawing the confusion of classes", "drawing"):
-            for name, found in predictions.items():
-                write_pages(folder, name, tests[name], found, classes, step, name == first)
+            for name, answers in predictions.items():
+                write_pages(folder, name, answers, classes, step, name == first)
         folder.write(FILE, text)
-        log = folder.rows(up_to_step=step)
+        log: list[dict[str, Any]] = [*folder.rows(up_to_step=step)]
         log[-1] |= _columns(results[first])
         folder.write_rows(log)
     return {
         "splits": results,
         "classes": {
-            name: class_measures(found.confusion, classes) for name, found in predictions.items()
+            name: class_measures(answers.confusion, classes)
+            for name, answers in predictions.items()
         },
         "predictions_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }

@@ -2,8 +2,11 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
+from typing import Any
 
 from keras_vitbert.configs import sample as sample_config
+from keras_vitbert.configs.data import Data as DataSection
 from keras_vitbert.configs.model import PAPER_SIZES
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.runs.run_folder import RunFolder
@@ -38,7 +41,7 @@ class Data:
 
     def stream(self, config: Pretraining) -> JointStream:
         """The batches of a run, of its variant's modalities."""
-        images, text = config.parts.images, config.parts.text
+        images, text = config.variant_spec.images, config.variant_spec.text
         return JointStream(
             images=self.images if images else None,
             image_validation=self.image_validation if images else None,
@@ -54,39 +57,31 @@ class Data:
 def open_data(
     config: Pretraining, cache_dir: str = "", skip_damaged: int = 0, cache: bool = False
 ) -> Data:
-    """Opens training and validation data.
+    """Opens training and validation data of the modalities of a config's variant.
 
-    Args:
-        config: with `data.source` "sample", the sample data are prepared on demand. Only the
-            modalities of its variant are opened.
-        cache_dir: where prepared sample data are kept; see `pipelines.prepare.sample`.
-        skip_damaged: how many damaged records of all files may be skipped. Above 0, all records are
-            checked first.
-        cache: whether training records are kept in memory once they have been read.
-
-    Raises:
-        ValueError: something is missing, is damaged or does not fit the model.
+    The sample data are prepared on demand, in `cache_dir`. Up to `skip_damaged` records are left
+    out; above 0, all are checked first. With `cache`, training records stay in memory.
     """
     data, model = config.data, config.model
     if data.source == "sample":
         data = _sample(config, cache_dir)
 
-    def open_both(modality, open_source, batch):
+    def open_both(modality: str, open_source: Callable, batch_field: str) -> tuple[Any, Any]:
         """The sources of training and of validation."""
-        found = []
+        sources = []
         for split in ("train", "validation"):
-            pattern = getattr(getattr(data, modality), split)
+            pattern = data.value(f"{modality}.{split}")
             if not pattern:
                 raise ValueError(f"data.{modality}.{split} is empty; give a pattern of files")
             if skip_damaged:
-                found.append(open_without_damaged(pattern, open_source, skip_damaged))
+                sources.append(open_without_damaged(pattern, open_source, skip_damaged))
             else:
-                found.append(open_source(RecordFiles.find(pattern)))
-        train, validation = found
-        if train.records.count < getattr(config, batch):
+                sources.append(open_source(RecordFiles.find(pattern)))
+        train, validation = sources
+        if train.records.count < config.value(batch_field):
             raise ValueError(
                 f"{train.records.pattern} holds {train.records.count} records, fewer than a step "
-                f"takes; set {batch} to at most that"
+                f"takes; set {batch_field} to at most that"
             )
         if cache:
             records = dataclasses.replace(train.records, in_memory=True)
@@ -94,18 +89,18 @@ def open_data(
         return train, validation
 
     opened, sizes = {}, {}
-    if config.parts.images:
+    if config.variant_spec.images:
         classes, sizes["num_classes"] = _classes(data, model.num_classes)
         offset = data.images.label_offset
         views = ImageViews.from_config(model.image_size, data.images)
 
-        def open_images(records):
+        def open_images(records: RecordFiles) -> ImageStream:
             count = sizes["num_classes"]
             return ImageStream(records, count, label_offset=offset, views=views)
 
         images, image_validation = open_both("images", open_images, "image_batch_size")
         opened |= {"images": images, "image_validation": image_validation, "classes": classes}
-    if config.parts.text:
+    if config.variant_spec.text:
         if not data.vocabulary:
             raise ValueError("data.vocabulary is empty; give a vocabulary file")
         vocabulary = read_vocabulary(data.vocabulary)
@@ -119,7 +114,7 @@ def open_data(
             )
         length, masking = model.max_sequence_length, data.text.masking.to_dict()
 
-        def open_texts(records):
+        def open_texts(records: RecordFiles) -> TextStream:
             return TextStream.open(records, vocabulary, size, length, masking)
 
         texts = open_both("text", open_texts, "text_batch_size")
@@ -131,15 +126,15 @@ def open_data(
         }
         opened |= {"texts": texts[0], "text_validation": texts[1]}
         opened |= {"vocabulary": vocabulary, "case": case}
-    found = Data(**opened, sizes=sizes)
-    damaged = left_out(found)
+    sources = Data(**opened, sizes=sizes)
+    damaged = left_out(sources)
     check_limit(damaged, skip_damaged)
     for damage in damaged[:_DAMAGE_SHOWN]:
         say(f"left out: {damage}")
-    return found
+    return sources
 
 
-def _sample(config, cache_dir):
+def _sample(config: Pretraining, cache_dir: str) -> DataSection:
     """Prepares the sample; returns the `data` section of a config with the sample's files."""
     usual = sample_config.get_config().model
     length = config.model.max_sequence_length or usual.max_sequence_length
@@ -162,7 +157,7 @@ def _sample(config, cache_dir):
     )
 
 
-def _classes(data, count):
+def _classes(data: DataSection, count: int) -> tuple[list[str] | None, int]:
     """(names of the classes or None, their number); the number is `count` unless that is 0.
 
     The names are the sample's, or those in `classes.txt` beside the training images.

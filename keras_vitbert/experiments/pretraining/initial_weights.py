@@ -10,20 +10,14 @@ from pipelines.command_line import say
 
 
 def open_initial(path: str, config: Pretraining, data: Data) -> TrainedModel:
-    """Opens anything that `keras_vitbert.load` takes, and checks that its weights fit a run.
-
-    `start_from` copies them into the network of the run.
-
-    Raises:
-        ValueError: there is no checkpoint, or it has another architecture or vocabulary.
-    """
+    """Opens anything that `keras_vitbert.load` takes, and checks that its weights fit a run."""
     try:
-        trained, parts = load(path), config.parts
-        if parts.text and trained.vocabulary not in (None, data.vocabulary):
+        trained, variant = load(path), config.variant_spec
+        if variant.text and trained.vocabulary not in (None, data.vocabulary):
             raise ValueError(
                 "has another vocabulary; give it as data.vocabulary, with texts tokenized by it"
             )
-        network = build_network(config.model.to_dict(), images=parts.images, text=parts.text)
+        network = build_network(config.model.to_dict(), images=variant.images, text=variant.text)
         done = start_from(trained, network, data.classes)
     except ValueError as error:
         raise ValueError(f"initial_weights={path}: {error}") from error
@@ -36,15 +30,10 @@ def start_from(
 ) -> dict[str, str]:
     """Copies what fits from a trained model: its backbone, and the heads of another project.
 
-    The heads of a run start fresh. An image head is copied if it is for the same classes.
-
-    Args:
-        trained: the model.
-        network: its weights change.
-        classes: those of the run's images in order; None if they are not known.
+    The heads of a run start fresh. An image head is copied if it is for the same `classes`.
 
     Returns:
-        A part to `kept`, `interpolated` or `fresh`.
+        For each part of the network `kept`, `interpolated` or `fresh`.
     """
     done = transfer(trained.backbone, network.backbone)
     if not isinstance(trained.network, PreTrainingNetwork) or trained.record:

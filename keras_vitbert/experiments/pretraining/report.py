@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vitbert.experiments.pretraining.data import Data
 from keras_vitbert.inspection.activations import co_activation
 from keras_vitbert.inspection.values import read_values, stored_steps
 from keras_vitbert.runs import divergence
@@ -13,8 +14,10 @@ from keras_vitbert.runs.damaged_records import reading
 from keras_vitbert.runs.progress import shares_line
 from keras_vitbert.runs.provenance import accepted_lines
 from keras_vitbert.training.joint_trainer import JointTrainer
+from pipelines.images.image_records import ImageStream
 from pipelines.joint_stream import JointStream
 from pipelines.shards.records import left_out
+from pipelines.text_stream import TextStream
 
 _EXAMPLES = 20_000  # training examples that the frequencies are estimated from
 _MEASURES = (
@@ -25,7 +28,7 @@ _MEASURES = (
 )
 
 
-def summarised(
+def summarize(
     run: Any,
     trainer: JointTrainer,
     stream: JointStream,
@@ -33,15 +36,7 @@ def summarised(
     resumed_from: int,
     masks: dict[str, Any],
 ) -> dict[str, Any]:
-    """The content of `summary.json`, without what the run was made from.
-
-    Args:
-        run: `PretrainingRun`.
-        trainer, stream: of the run.
-        began: the time that the run began.
-        resumed_from: the step that training started from.
-        masks: of `mask_summary`.
-    """
+    """The content of `summary.json`, without what the `PretrainingRun` was made from."""
     folder, step, scores = run.folder, trainer.step, baselines(stream)
     row = (folder.rows(up_to_step=step) or [{"step": 0}])[-1]
     validation = {name: value for name, value in row.items() if name.startswith("val_") and value}
@@ -67,15 +62,12 @@ def summarised(
     }
 
 
-def baselines(data: Any) -> dict[str, float]:
+def baselines(data: Data | JointStream) -> dict[str, float]:
     """Scores of a model that has learned frequencies and nothing else.
 
     The most frequent class, the unigram distribution of masked tokens (add-one smoothing) and the
     more frequent next-sentence label are estimated from the first 20,000 training examples and
     measured on the validation examples.
-
-    Args:
-        data: a `Data` or a `JointStream`.
 
     Returns:
         `image_majority_accuracy`, and `mlm_unigram_accuracy`, `mlm_unigram_loss` (nats per masked
@@ -83,11 +75,11 @@ def baselines(data: Any) -> dict[str, float]:
     """
     result = {}
     with reading(data):
-        if data.images is not None:
+        if data.images is not None and data.image_validation is not None:
             counts = np.bincount(_labels(data.images, _EXAMPLES))
             labels = _labels(data.image_validation)
             result["image_majority_accuracy"] = float(np.mean(labels == counts.argmax()))
-        if data.texts is not None:
+        if data.texts is not None and data.text_validation is not None:
             ids, next_sentence = _answers(data.texts, _EXAMPLES)
             counts = np.bincount(ids, minlength=data.texts.vocabulary_size)
             majority = np.bincount(next_sentence, minlength=2).argmax()
@@ -99,12 +91,12 @@ def baselines(data: Any) -> dict[str, float]:
     return result
 
 
-def _labels(source, limit=-1):
+def _labels(source: ImageStream, limit: int = -1) -> np.ndarray:
     batches = source.labels().take(limit).batch(1024)
     return np.concatenate([labels.numpy() for labels in batches])
 
 
-def _answers(source, limit=-1):
+def _answers(source: TextStream, limit: int = -1) -> tuple[np.ndarray, np.ndarray]:
     """The ids of all masked tokens, and all next-sentence labels."""
     ids, next_sentence = [], []
     end = source.records.count if limit < 0 else min(limit, source.records.count)
@@ -128,18 +120,18 @@ def mask_summary(trainer: JointTrainer) -> dict[str, Any]:
     }
 
 
-def _co_activation(path, step):
+def _co_activation(path: str, step: int) -> dict[str, list[float]]:
     """How far the modalities share the units of each block at the end, if that was recorded."""
     if step not in stored_steps(path, "activations"):
         return {}
     values = read_values(path, "activations", steps=[step])[step]
-    found = co_activation(values["image"], values["text"])
+    shared = co_activation(values["image"], values["text"])
     return {
-        name: [round(float(number), 4) for number in numbers] for name, numbers in found.items()
+        name: [round(float(number), 4) for number in numbers] for name, numbers in shared.items()
     }
 
 
-def printed(summary: dict[str, Any], folder: str) -> str:
+def describe(summary: dict[str, Any], folder: str) -> str:
     """A run's `summary.json` in a few lines, which name files of its folder."""
     validation, baseline = summary["validation"], summary["baselines"]
     lines = [f"{summary['variant']}: {summary['steps']} steps, {summary['seconds']} s"]

@@ -6,6 +6,8 @@ import os
 import time
 from typing import Any
 
+import keras
+
 from keras_vitbert.configs.pretraining import Pretraining, Variant
 from keras_vitbert.experiments.pretraining import report
 from keras_vitbert.experiments.pretraining.data import Data, open_data
@@ -41,10 +43,13 @@ from keras_vitbert.runs.provenance import data_digest, model_digest
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
-from keras_vitbert.training.distillation import Teachers
+from keras_vitbert.trained.trained_model import TrainedModel
+from keras_vitbert.training.distillation import Teacher, Teachers
 from keras_vitbert.training.example_dropout import drops, generator_of
+from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import WeightAverages
 from pipelines.command_line import say
+from pipelines.joint_stream import JointStream
 from pipelines.status import doing, times
 
 _TEACHERS = {"image": "vit", "text": "bert"}  # variants that are trained where none is given
@@ -63,27 +68,24 @@ class PretrainingRun(Run):
     profile: tuple[int, ...] = ()  # the first and last step to trace; not on JAX
     is_teacher: bool = False  # whether it is trained on demand for another run
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.profile:
-            steps = (1, *self.profile, self.config.steps)
-            if len(steps) != 4 or list(steps) != sorted(steps):
-                raise ValueError(
-                    f"profile={self.profile}: must be the first and last step to trace"
-                )
+            steps = [1, *self.profile, self.config.steps]
+            if len(steps) != 4 or steps != sorted(steps):
+                raise ValueError(f"profile={self.profile}: must be two steps of the run")
             if self.machine.devices.on_jax:
                 raise ValueError("profile: traces TensorFlow alone, not JAX")
 
     @property
     def variant(self) -> Variant:
         """What is trained."""
-        return self.config.parts
+        return self.config.variant_spec
 
     def train(self, dry_run: bool = False) -> dict[str, Any]:
         """Trains from the start or from the last checkpoint, after teachers that do not exist yet.
 
-        Args:
-            dry_run: whether to stop after all checks; then nothing is written.
+        A `dry_run` stops after all checks; then nothing is written.
 
         Returns:
             The content of `summary.json`, whose results it prints; empty for a dry run.
@@ -94,7 +96,7 @@ class PretrainingRun(Run):
         with self.workers.watched():
             summary = _pretrain(self, dry_run)
         if summary:
-            print(report.printed(summary, self.folder.path))
+            print(report.describe(summary, self.folder.path))
         return summary
 
     def evaluate(self) -> dict[str, float]:
@@ -102,9 +104,6 @@ class PretrainingRun(Run):
 
         Returns:
             Losses (nats) and accuracies by name, as in `validation` of `summary.json`.
-
-        Raises:
-            ValueError: there is no checkpoint, or it is damaged.
         """
         path, _ = latest(self.folder.checkpoints)
         if path is None:
@@ -117,9 +116,9 @@ class PretrainingRun(Run):
                 restore_network(path, trainer.network)
             batches = self.strategy.distribute_datasets_from_function(stream.validation)
             steps = stream.validation_batches
-            return trainer.evaluate(batches, steps=steps, verbose=0, return_dict=True)
+            return trainer.evaluate(batches, steps=steps, verbose=0, return_dict=True)  # pyright: ignore[reportArgumentType]
 
-    def of_teacher(self, kind: str) -> "PretrainingRun":
+    def teacher_run(self, kind: str) -> "PretrainingRun":
         """The run of an `image` or `text` teacher that is trained on demand, in a subfolder."""
         name = _TEACHERS[kind]
         steps = self.config.value(f"teachers.{kind}_steps") or self.config.steps
@@ -150,17 +149,8 @@ def open_pretraining(
 ) -> PretrainingRun:
     """Opens a run, new or to be resumed. Nothing is written but what the data need.
 
-    Args:
-        config: what the devices and the data decide is resolved here.
-        folder: of the run.
-        machine: where it computes.
-        image_teacher, text_teacher: see `PretrainingRun.teacher_paths`; "" for none.
-        skip_damaged, cache, cache_dir: see `pretraining.data.open_data`.
-        writes: whether the folder may be written to.
-        options: further fields of `PretrainingRun`.
-
-    Raises:
-        ValueError: the devices cannot do what the config asks for, or data are missing or damaged.
+    What the devices and the data decide is resolved in the config. For `skip_damaged`, `cache` and
+    `cache_dir` see `pretraining.data.open_data`; `options` are further fields of `PretrainingRun`.
     """
     config = config.for_devices(machine.devices)
     with machine.workers.watched(), doing("opening the data"):
@@ -178,7 +168,7 @@ def open_pretraining(
     )
 
 
-def _pretrain(run, dry_run=False):
+def _pretrain(run: PretrainingRun, dry_run: bool = False) -> dict[str, Any]:
     config, folder = run.config, run.folder
     began, own_teachers, initial = time.time(), {}, None
     if layers := image_layers_of(config):
@@ -189,8 +179,8 @@ def _pretrain(run, dry_run=False):
     given = {kind: path for kind, path in run.teacher_paths.items() if path}
     teachers = {}
     if config.distillation.ratio > 0:
-        own_teachers = {kind: run.of_teacher(kind) for kind in _TEACHERS if kind not in given}
-        teachers = {kind: _loaded(run, kind, path) for kind, path in given.items()}
+        own_teachers = {kind: run.teacher_run(kind) for kind in _TEACHERS if kind not in given}
+        teachers = {kind: _load_teacher(run, kind, path) for kind, path in given.items()}
     if run.initial_weights:
         initial = open_initial(run.initial_weights, config, run.data)
         inputs[INITIAL_WEIGHTS] = model_digest(initial.network)
@@ -216,18 +206,23 @@ def _pretrain(run, dry_run=False):
         teachers_began = time.monotonic()
         for kind, teacher in own_teachers.items():
             _pretrain(teacher)
-            teachers[kind] = _loaded(run, kind, teacher.folder.path)
+            teachers[kind] = _load_teacher(run, kind, teacher.folder.path)
         seconds = time.monotonic() - teachers_began
         _identity(run, stream, inputs, teachers).begin(folder)
-        return _trained(run, stream, teachers, initial, began, seconds)
+        return _train(run, stream, teachers, initial, began, seconds)
 
 
-def _loaded(run, kind, path):
+def _load_teacher(run: PretrainingRun, kind: str, path: str) -> Teacher:
     with run.strategy.scope():
         return load_teacher(kind, path, run.config, run.data)
 
 
-def _identity(run, stream, inputs, teachers):
+def _identity(
+    run: PretrainingRun,
+    stream: JointStream,
+    inputs: dict[str, str],
+    teachers: dict[str, Teacher],
+) -> Identity:
     """What the run is made from: `Identity`."""
     config, variant = run.config, run.variant
     digests = {f"{kind}_teacher": model_digest(teacher) for kind, teacher in teachers.items()}
@@ -250,7 +245,14 @@ def free_settings(variant: Variant) -> tuple[str, ...]:
     return (*FREE_OF_PRETRAINING, *(["merge."] if one_modality else []))
 
 
-def _trained(run, stream, teachers, initial, began, seconds_of_teachers):
+def _train(
+    run: PretrainingRun,
+    stream: JointStream,
+    teachers: dict[str, Teacher],
+    initial: TrainedModel | None,
+    began: float,
+    seconds_of_teachers: float,
+) -> dict[str, Any]:
     """Trains what `_pretrain` has opened and checked; returns the content of `summary.json`."""
     config, folder, label = run.config, run.folder, run.variant.name
     before, own_began = times(), time.monotonic()
@@ -269,7 +271,8 @@ def _trained(run, stream, teachers, initial, began, seconds_of_teachers):
     with contextlib.ExitStack() as stack:
         callbacks = _callbacks(run, trainer, stream)
         if run.profile:
-            callbacks.append(stack.enter_context(Profile(*run.profile, folder)))
+            first, last = run.profile
+            callbacks.append(stack.enter_context(Profile(first, last, folder)))
         stack.enter_context(reading(stream))
         # With packed texts, each step has its own count.
         flops = None if config.data.packing else step_flops(trainer, stream)
@@ -277,15 +280,17 @@ def _trained(run, stream, teachers, initial, began, seconds_of_teachers):
     masks = report.mask_summary(trainer)
     if run.workers.is_chief:
         with doing(f"{label}: computing baselines from frequencies"):
-            summary = report.summarised(run, trainer, stream, began, resumed_from, masks)
+            summary = report.summarize(run, trainer, stream, began, resumed_from, masks)
         summary["time"] = time_shares(before, own_began, seconds_of_teachers)
         finish_session(folder)
         folder.finish(summary)
     run.workers.wait()
-    return folder.summary()
+    return folder.summary() or {}
 
 
-def _callbacks(run, trainer, stream):
+def _callbacks(
+    run: PretrainingRun, trainer: JointTrainer, stream: JointStream
+) -> list[keras.callbacks.Callback]:
     """What looks at a run. It writes about a step before its checkpoint does."""
     config, folder = run.config, run.folder
     merge, probes, look_at, steps = config.merge, config.probes, config.inspection, config.steps
@@ -302,16 +307,9 @@ def _callbacks(run, trainer, stream):
         if look_at.gradient_interval:
             callbacks.append(GradientProbe(folder, look_at.gradient_interval, steps))
         if look_at.activation_interval:
-            callbacks.append(
-                ActivationMaps(
-                    stream,
-                    run.data.vocabulary,
-                    folder,
-                    interval=look_at.activation_interval,
-                    examples=look_at.activation_examples,
-                    steps=steps,
-                )
-            )
+            vocabulary, every = run.data.vocabulary, look_at.activation_interval
+            examples = look_at.activation_examples
+            callbacks.append(ActivationMaps(stream, vocabulary, folder, every, examples, steps))
     if probes.interval:
         callbacks.append(FeatureProbes(stream, folder, probes.interval, probes.examples, steps))
     return callbacks

@@ -7,7 +7,7 @@ from keras_vitbert.experiments.pretraining.data import Data
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained.finding import RUN, WANTED, find
 from keras_vitbert.trained.loading import open_source
-from keras_vitbert.trained.trained_model import first_difference
+from keras_vitbert.trained.trained_model import TrainedModel, first_difference
 from keras_vitbert.training.distillation import Teacher
 from pipelines.command_line import say
 
@@ -15,17 +15,9 @@ _HEADS = {"image": "image", "text": "mlm"}
 
 
 def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teacher:
-    """Opens an existing teacher and checks it against the student.
+    """Opens a teacher, `image` or `text`, and checks it against the student.
 
-    Args:
-        kind: `image` or `text`.
-        path: the folder of a finished run, or anything that `trained.finding.find` takes.
-        config: of the student.
-        data: of the student.
-
-    Raises:
-        ValueError: there is no such teacher, it is damaged, or its inputs or outputs differ from
-            the student's.
+    It is a finished run, or anything else that `trained.finding.find` takes.
     """
     try:
         source = find(path)
@@ -36,7 +28,7 @@ def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teach
             raise ValueError(f"{path}: has no {_HEADS[kind]} head; {WANTED}")
         network = _network_of(trained)
         if kind == "image":
-            _check_classes(network, trained.classes, path, config, data)
+            _check_classes(trained, path, config, data)
             return Teacher(network)
         _check_texts(trained, path, config, data)
         if network.nsp_head is None:
@@ -46,7 +38,7 @@ def load_teacher(kind: str, path: str, config: Pretraining, data: Data) -> Teach
         raise ValueError(f"{kind}_teacher: {error}") from error
 
 
-def _network_of(trained):
+def _network_of(trained: TrainedModel) -> PreTrainingNetwork:
     """The network of a trained model, as a `PreTrainingNetwork`."""
     if isinstance(trained.network, PreTrainingNetwork):
         return trained.network
@@ -59,11 +51,12 @@ def _network_of(trained):
     return network
 
 
-def _check_classes(network, theirs, path, config, data):
+def _check_classes(trained: TrainedModel, path: str, config: Pretraining, data: Data) -> None:
     """Refuses other classes, or another order; says so if only their number can be checked."""
-    ours, wanted = data.classes, config.model.num_classes
-    if network.num_classes != wanted:
-        raise ValueError(f"{path}: has {network.num_classes} classes, the student {wanted}")
+    ours, theirs, wanted = data.classes, trained.classes, config.model.num_classes
+    count = trained.heads["image"].num_classes
+    if count != wanted:
+        raise ValueError(f"{path}: has {count} classes, the student {wanted}")
     if ours is None or theirs is None:
         whose = "the teacher has no class names"
         if theirs is not None:
@@ -78,11 +71,10 @@ def _check_classes(network, theirs, path, config, data):
         )
 
 
-def _check_texts(trained, path, config, data):
+def _check_texts(trained: TrainedModel, path: str, config: Pretraining, data: Data) -> None:
     """Refuses other tokens, or fewer, or shorter texts."""
-    for index, (our, their) in enumerate(
-        itertools.zip_longest(data.vocabulary, trained.vocabulary)
-    ):
+    pairs = itertools.zip_longest(data.vocabulary or [], trained.vocabulary or [])
+    for index, (our, their) in enumerate(pairs):
         if our != their:
             raise ValueError(
                 f"{path}: has another vocabulary: token {index} is {their!r}, the student's "
@@ -94,8 +86,8 @@ def _check_texts(trained, path, config, data):
             f"{path}: has {backbone.vocabulary_size} tokens, the student {wanted}: set "
             "model.vocabulary_size"
         )
-    if backbone.max_sequence_length < data.texts.length:
+    length = data.texts.length if data.texts is not None else 0
+    if backbone.max_sequence_length < length:
         raise ValueError(
-            f"{path}: takes at most {backbone.max_sequence_length} tokens, the texts have "
-            f"{data.texts.length}"
+            f"{path}: takes at most {backbone.max_sequence_length} tokens, the texts have {length}"
         )

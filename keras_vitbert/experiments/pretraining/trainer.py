@@ -18,18 +18,12 @@ from pipelines.joint_stream import JointStream
 def build_trainer(
     config: Pretraining, strategy: Any, teachers: Teachers | None = None
 ) -> JointTrainer:
-    """A compiled trainer, with weights drawn from the config's seed.
-
-    Args:
-        config: of its variant, see `Pretraining.as_variant`.
-        strategy: see `tpu.strategy.get_strategy`.
-        teachers: of a distillation.
-    """
+    """A compiled trainer of a config's variant, with weights drawn from the config's seed."""
     keras.utils.set_random_seed(config.seed)
-    layers, parts = image_layers_of(config), config.parts
+    layers, variant = image_layers_of(config), config.variant_spec
     with strategy.scope():
         network = build_network(
-            config.model.to_dict(), images=parts.images, text=parts.text, dtype=config.dtype
+            config.model.to_dict(), images=variant.images, text=variant.text, dtype=config.dtype
         )
         trainer = JointTrainer(
             network,
@@ -46,34 +40,32 @@ def build_trainer(
         )
         trainer.compile(
             optimizer=build_optimizer(config.optimizer, config.steps, network.trainable_variables),
-            jit_compile=config.jit_compile == "on",
+            jit_compile=config.jit_compile == "on",  # pyright: ignore[reportArgumentType]
             steps_per_execution=config.steps_per_execution,
         )
     return trainer
 
 
 def image_layers_of(config: Pretraining) -> ImageLayers | None:
-    """The layers that the training step applies to images.
-
-    Raises:
-        ValueError: see `keras_vitbert.training.image_layers.ImageLayers`.
-    """
+    """The layers that the training step applies to images."""
     return image_layers(
         config.augmentations, config.model.image_size, config.seed, "data.images.augmentations"
     )
 
 
-def step_flops(trainer: JointTrainer, stream: JointStream) -> int:
+def step_flops(trainer: JointTrainer, stream: JointStream) -> float:
     """The floating-point operations of a training step, including those of the teachers."""
-    total, texts, teachers = 0, stream.texts, trainer.teachers
-    for network, passes in ((trainer.network, TRAINING), (teachers.image, 1)):
+    total, texts = 0, stream.texts
+    student: tuple[Any, int] = (trainer.network, TRAINING)
+    teachers: Any = trainer.teachers
+    for network, passes in (student, (teachers.image, 1)):
         if trainer.has_images and network is not None:
             network = getattr(network, "network", network)  # of a `Teacher`
             classes, head = network.num_classes, network.heads["image"]
             flops = image_flops(network.backbone, classes, head)
             total += passes * stream.images_per_step * flops
-    for network, passes in ((trainer.network, TRAINING), (teachers.text, 1)):
-        if trainer.has_text and network is not None:
+    for network, passes in (student, (teachers.text, 1)):
+        if texts is not None and network is not None:
             backbone = getattr(network, "network", network).backbone
             flops = text_flops(backbone, texts.length, texts.predictions)
             total += passes * stream.text_batch_size * flops

@@ -62,7 +62,7 @@ def pretraining_programs(config: Pretraining, strategy: tf.distribute.Strategy) 
 
     Texts have the model's maximum length and the usual number of masked tokens.
     """
-    model, variant, sizes = config.model, config.parts, config.model.to_dict()
+    model, variant, sizes = config.model, config.variant_spec, config.model.to_dict()
     teachers = {}
     if config.distillation.ratio > 0:
         with strategy.scope():

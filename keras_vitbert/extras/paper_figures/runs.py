@@ -60,7 +60,7 @@ class PretrainedRun:
             raise ValueError(f"{path}: holds no run of pretrain or finetune")
         self.summary = self.folder.summary() or {}
         self.config = config_of(self.record)
-        self.variant = self.config.parts
+        self.variant = self.config.variant_spec
         self._files = {"images": images, "text": texts}
         self._cache_dir = cache_dir
 

@@ -6,7 +6,7 @@ from statistics import mean
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from keras_vitbert.configs.merges import has_masks, parts_of
+from keras_vitbert.configs.merges import has_masks, split_name
 from keras_vitbert.configs.paper import get_config
 from keras_vitbert.inspection.drawing import FAINT, PAGE, PRINT, new_figure, shades
 
@@ -60,11 +60,11 @@ def _settings(config, paper):
     """What distinguishes a way of merging: dict of an option to its value."""
     merge, name = config["merge"], config["merge"]["name"]
     found = {"name": name}
-    for part in parts_of(name):
+    for part in split_name(name):
         found |= {f"{part}.{key}": value for key, value in merge.get(part, {}).items()}
     if has_masks(name):
         found |= {key: merge[key] for key in paper["merge"] if key.startswith("mask_")}
-    if "sum" in parts_of(name) or merge["blocks"]:
+    if "sum" in split_name(name) or merge["blocks"]:
         found["image_loss_ratio"] = merge["image_loss_ratio"]
     found |= {"per_block": merge["per_block"], "blocks": merge["blocks"]}
     return found | {"distillation": config["distillation"]["ratio"]}

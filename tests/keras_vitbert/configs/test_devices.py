@@ -4,7 +4,7 @@ import pytest
 
 from keras_vitbert.configs.devices import Devices, batch_unit, require_shares
 
-AMPERE, VOLTA, UNKNOWN = (8, 0), (7, 0), (0, 0)
+AMPERE, VOLTA = (8, 0), (7, 0)
 
 
 @pytest.mark.parametrize(
@@ -13,11 +13,8 @@ AMPERE, VOLTA, UNKNOWN = (8, 0), (7, 0), (0, 0)
         (True, (), "mixed_bfloat16"),
         (False, (), "float32"),
         (False, (AMPERE,), "mixed_bfloat16"),
-        (False, ((9, 0), AMPERE), "mixed_bfloat16"),
-        (False, ((10, 0),), "mixed_bfloat16"),
         (False, ((7, 5),), "float32"),
         (False, (AMPERE, VOLTA), "float32"),
-        (False, (UNKNOWN,), "float32"),
     ],
 )
 def test_the_dtype_that_is_left_to_the_devices(on_tpu, gpus, dtype):
@@ -31,11 +28,9 @@ def test_the_dtype_that_is_left_to_the_devices(on_tpu, gpus, dtype):
     ("given", "devices", "more", "found"),
     [
         ("auto", {"gpus": (AMPERE,)}, {}, "on"),
-        ("auto", {"gpus": (UNKNOWN,)}, {}, "on"),
         ("auto", {"gpus": (AMPERE, AMPERE), "shared": True}, {}, "off"),
         ("auto", {"gpus": (AMPERE,), "shared": True}, {}, "off"),  # one of several machines
         ("auto", {"gpus": (AMPERE,)}, {"layers": ({"class_name": "GridMask"},)}, "off"),
-        ("auto", {"gpus": (AMPERE,)}, {"layers": ({"class_name": "RandomHue"},)}, "on"),
         ("auto", {"gpus": (AMPERE,)}, {"shapes": True}, "off"),
         ("auto", {}, {}, "off"),
         ("on", {}, {}, "on"),
@@ -49,14 +44,8 @@ def test_what_xla_compiles(given, devices, more, found):
     assert Devices(**devices).jit_compile(given, **more) == found
 
 
-def test_xla_is_not_asked_for_what_it_cannot_compile():
-    with pytest.raises(ValueError, match="^jit_compile.*GridMask"):
-        Devices(gpus=(AMPERE,)).jit_compile("on", ({"class_name": "GridMask"},))
-
-
 @pytest.mark.parametrize("in_pairs", [False, True])
-@pytest.mark.parametrize("replicas", [1, 2, 3, 8])
-@pytest.mark.parametrize("accumulation", [1, 2, 3])
+@pytest.mark.parametrize(("replicas", "accumulation"), [(1, 1), (2, 3), (3, 2)])
 def test_batches_that_replicas_share(replicas, accumulation, in_pairs):
     for batch in range(1, 60):
         each, rest = divmod(batch, replicas)

@@ -12,28 +12,6 @@ def config_of(name, **changes):
     return config.with_values({key.replace("__", "."): v for key, v in changes.items()})
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("pets", {"image_size": 1, "batch": 1, "steps": 1, "optimizer__layer_decay": 1.0}),
-        ("pets", {"evaluation_interval": 200, "steps_per_epoch": 100, "seed": 2**31 - 1}),
-        ("pets", {"optimizer__name": "adamw", "optimizer__epsilon": 1e-3}),
-        ("sst2", {"max_length": 5, "bucket_boundaries": (5,), "epochs": 0.01}),
-        (
-            "sst2",
-            {
-                "bucket_boundaries": (),
-                "optimizer__schedule": "polynomial",
-                "optimizer__decay_power": 2.0,
-            },
-        ),
-        ("texts", {"data__sentence_columns": "a,b"}),
-    ],
-)
-def test_settings_at_the_edge_work(name, changes):
-    config_of(name, **changes)
-
-
 def test_keys_that_are_changed():
     changes = {"batch": 7, "optimizer__learning_rate": 0.5}
     assert config_of("pets").changed() == []
@@ -60,22 +38,15 @@ def test_what_is_left_to_the_devices():
     ("name", "culprit", "changes"),
     [
         ("pets", "seed", {"seed": 2**31}),
-        ("pets", "batch", {"batch": 0}),
         ("pets", "batch", {"batch": 3, "images__cutmix": 0.1}),
         ("pets", "image_size", {"image_size": 0}),
-        ("pets", "steps", {"steps": 0}),
         ("pets", "images.crop_area", {"images__crop_area": ()}),
         ("pets", "head", {"head": "bert"}),
-        ("pets", "metric", {"metric": "recall"}),
-        ("pets", "grid", {"grid": ()}),
         ("pets", "grid", {"grid": (0.1, 0.1)}),
-        ("pets", "optimizer.schedule", {"optimizer__schedule": "linear"}),
-        ("pets", "optimizer.warmup", {"optimizer__warmup": 1.0}),
         ("pets", "evaluation_interval", {"evaluation_interval": 30, "steps_per_epoch": 20}),
         ("sst2", "epochs", {"epochs": 0.0}),
         ("sst2", "max_length", {"max_length": 4}),
         ("sst2", "bucket_boundaries", {"bucket_boundaries": (32, 16)}),
-        ("sst2", "head", {"head": "vit"}),
         ("texts", "data.sentence_columns", {"data__sentence_columns": "a,b,c"}),
         ("texts", "attention_dropout", {"attention_dropout": -0.5}),
     ],

@@ -1,12 +1,10 @@
 """Sections of configs: types, dotted fields, and their way to JSON and back."""
 
-import dataclasses
 import json
 
 import pytest
 
 from keras_vitbert.configs import fine_tuning, sample
-from keras_vitbert.configs.optimizers import Optimizer
 from keras_vitbert.configs.sections import fields_of, flatten, kind_of, parsed
 
 CONFIGS = [
@@ -47,10 +45,8 @@ def test_json_of_another_config_is_refused(change, culprit):
     [
         ("steps", "800", 800),
         ("optimizer.learning_rate", "3e-4", 3e-4),
-        ("optimizer.learning_rate", "1", 1.0),
         ("model.attention_dropout", "-1", -1.0),
         ("data.images.flip", "true", True),
-        ("data.images.flip", "False", False),
         ("data.images.flip", "0", False),
         ("data.images.crop_area", "(0.25, 1)", (0.25, 1.0)),
         ("data.images.crop_area", "0.25,1", (0.25, 1.0)),
@@ -61,7 +57,6 @@ def test_json_of_another_config_is_refused(change, culprit):
             ({"class_name": "RandomHue", "config": {"factor": 0.1}},),
         ),
         ("data.images.augmentations", '{"class_name": "GridMask"}', ({"class_name": "GridMask"},)),
-        ("data.images.augmentations", "()", ()),
         ("data.text.train", "a b/*", "a b/*"),
         ("data.vocabulary", "12", "12"),
     ],
@@ -79,10 +74,9 @@ def test_texts_become_values_of_the_type(field, text, value):
 @pytest.mark.parametrize(
     ("field", "text"),
     [
-        *(("steps", "8.0"), ("steps", "1e3"), ("steps", ""), ("steps", "True")),
+        *(("steps", "8.0"), ("steps", ""), ("steps", "True")),
         *(("optimizer.epsilon", "nan"), ("optimizer.learning_rate", "inf")),
-        *(("optimizer.learning_rate", "fast"), ("remat", "maybe"), ("remat", "")),
-        *(("data.images.crop_area", "a,b"), ("data.images.randaugment", "2")),
+        *(("remat", "maybe"), ("data.images.crop_area", "a,b")),
         *(("data.images.randaugment", "2,9,1"), ("data.images.randaugment", "2.0,9")),
         *(
             ("data.images.augmentations", "(1,)"),
@@ -100,12 +94,3 @@ def test_other_texts_are_refused(field, text):
 def test_a_wrong_name_is_answered_by_the_nearest():
     with pytest.raises(ValueError, match=r"lerning_rate.*optimizer\.learning_rate"):
         sample.get_config().with_values({"optimizer.lerning_rate": 1.0})
-
-
-def test_values_are_checked_where_they_are_made():
-    with pytest.raises(ValueError, match="^beta_1=2.0"):
-        Optimizer(beta_1=2)
-    with pytest.raises(ValueError, match="^name='adam'"):
-        Optimizer(name="adam")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Optimizer().beta_1 = 0.5  # pyright: ignore[reportAttributeAccessIssue]

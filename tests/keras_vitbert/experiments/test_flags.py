@@ -27,8 +27,6 @@ def test_a_config_gives_a_folder_its_name(tmp_path):
     path.write_text(CONFIG_FILE)
     for argv, label in (
         ([f"--config={path}"], "mine"),
-        (["--config", f"{path}:small"], "mine-small"),
-        (["--variant=bert"], "sample"),
         (["--config=paper:small"], "paper-small"),
         (["--tpu=v3-8"], "paper"),
         (["--config=sample", "--tpu", "v3-8"], "sample"),

@@ -22,7 +22,7 @@ def test_what_was_chosen_can_be_given_as_flags(image_task, side, monkeypatch):
     pictures = recommended.Pictures(np.array([[side, side]]), np.array([3]))
     monkeypatch.setattr(recommended, "look_at", lambda store: pictures)
     choice = recommended.Chosen(config, MODEL)
-    config = choice.for_images(types.SimpleNamespace(count=1_000))
+    config = choice.choose_for_images(types.SimpleNamespace(count=1_000))
     run = types.SimpleNamespace(config=config, chosen=choice.fields, pictures=pictures)
     said = " ".join(text for _, text in overview._images(run))
     found = re.findall(r"\((\S+=[^\s)]*)\)", said)

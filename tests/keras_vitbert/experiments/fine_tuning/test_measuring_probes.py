@@ -25,12 +25,12 @@ MODEL = {
 }
 
 
-def drawn(count, seed, noise=1.0):
+def drawn(count, seed):
     """Three classes around points of eight dimensions, of unequal scales."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 3, count)
     middles = np.random.default_rng(9).normal(size=(3, 8))
-    values = middles[labels] + noise * random.normal(size=(count, 8))
+    values = middles[labels] + random.normal(size=(count, 8))
     return Features((values * np.arange(1, 9)).astype(np.float32), labels)
 
 
@@ -58,9 +58,8 @@ def by_definition(train, test):
     return float(np.mean(np.argmax(solved(x, y, best)(z), 1) == test.labels))
 
 
-@pytest.mark.parametrize("noise", [0.5, 1.5])
-def test_ridge_regression_by_its_definition(noise):
-    train, test = drawn(60, 1, noise), drawn(200, 2, noise)
+def test_ridge_regression_by_its_definition():
+    train, test = drawn(60, 1), drawn(200, 2)
     assert probe(train, test)["ridge"] == by_definition(train, test)
 
 
@@ -73,16 +72,6 @@ def test_neighbours_by_their_definition():
     votes = np.stack([np.bincount(train.labels[row], minlength=3) for row in nearest])
     found = np.mean(votes.argmax(1) == test.labels)
     assert probe(train, test)["neighbours"] == pytest.approx(found)
-
-
-def test_few_examples_of_each_class():
-    features = Features(np.arange(12, dtype=np.float32)[:, None], np.array([0] * 7 + [1] * 4 + [2]))
-    few = features.shots(3, seed=0)
-    assert np.bincount(few.labels).tolist() == [3, 3, 1]
-    assert set(few.values[:, 0]) <= set(features.values[:, 0])
-    same, other = features.shots(3, seed=0), features.shots(3, seed=1)
-    assert np.array_equal(few.values, same.values) and not np.array_equal(few.values, other.values)
-    assert features.shots(0, seed=5) is features
 
 
 def opened(kind, folder):
@@ -102,17 +91,12 @@ def test_features_are_those_of_each_example(kind, image_task, text_task):
     found = FeatureReader(classifier, strategy, 4).features(data.train)
     counts = IMAGES if kind == "images" else TEXTS
     assert found.values.shape == (counts["train"], 8) and found.values.dtype == np.float32
-    everything = FeatureReader(classifier, strategy, 64).features(data.train)
-    np.testing.assert_allclose(found.values, everything.values, atol=1e-5)
-    np.testing.assert_array_equal(found.labels, everything.labels)
     for batch in data.train.evaluation(4):
         numbers = batch["numbers"].numpy()
         values = classifier.features(batch).numpy()[:, 0]
-        np.testing.assert_allclose(
-            values[numbers >= 0], found.values[numbers[numbers >= 0]], atol=1e-5
-        )
-        logits = classifier.head(values)
-        np.testing.assert_allclose(logits, classifier(batch, training=False), atol=1e-5)
+        there = numbers >= 0
+        np.testing.assert_allclose(values[there], found.values[numbers[there]], atol=1e-5)
+        np.testing.assert_array_equal(batch["labels"][there], found.labels[numbers[there]])
 
 
 def test_all_splits_and_draws(image_task):
@@ -140,12 +124,3 @@ def test_more_shots_than_there_are(image_task, capsys):
     assert "shots" in capsys.readouterr().err
     with pytest.raises(ValueError, match="shots"):
         probe_splits(reader, data.train, data.tests, shots=(10, 1000), draws=1, seed=1)
-
-
-def test_features_that_are_not_finite(image_task):
-    data = opened("images", image_task)
-    classifier = build_classifier(MODEL, "images", len(data.classes))
-    kernel = classifier.embedding.patch_projection.kernel
-    kernel.assign(np.full(kernel.shape, 1e38))
-    with pytest.raises(ValueError, match="not finite"):
-        FeatureReader(classifier, tf.distribute.get_strategy(), 8).features(data.train)

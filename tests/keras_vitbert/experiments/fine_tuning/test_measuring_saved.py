@@ -5,25 +5,19 @@ import pathlib
 import shutil
 
 import numpy as np
-import pytest
 
 from keras_vitbert.experiments.fine_tuning import measuring
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import content_of, summary_of
 from tests.keras_vitbert.tiny_tasks import finetune, rows_of
-from tests.marks import slow
 
 
-@pytest.mark.parametrize("run", [slow("swept"), "text_run"])
-def test_a_saved_model_is_evaluated_again(request, run, image_task, text_task, tmp_path):
-    folder = request.getfixturevalue(run)
-    summary, path = summary_of(folder), tmp_path / "predictions.csv"
-    data = image_task if run == "swept" else text_task
-    path = path.parent / "new" / path.name
-    flags = [f"--task={summary['task']}", f"--data_dir={data}", f"--predictions={path}"]
+def test_a_saved_model_is_evaluated_again(text_run, text_task, tmp_path):
+    summary, path = summary_of(text_run), tmp_path / "new" / "predictions.csv"
+    flags = [f"--task={summary['task']}", f"--data_dir={text_task}", f"--predictions={path}"]
     flags.append("--config.evaluation_batch=4")  # as in the run: others round differently
-    assert finetune("--evaluate_only", f"--checkpoint={folder}", *flags) == EXIT_DONE
-    kept = rows_of(folder / summary["model"] / "predictions.csv")
+    assert finetune("--evaluate_only", f"--checkpoint={text_run}", *flags) == EXIT_DONE
+    kept = rows_of(text_run / summary["model"] / "predictions.csv")
     assert rows_of(path) == kept and len(kept) == summary["splits"]["validation"]["examples"]
 
 
@@ -52,20 +46,6 @@ def test_texts_are_in_the_columns_that_the_run_was_trained_on(
     capsys.readouterr()
     assert finetune(*flags, f"--test={table}") == EXIT_BAD_INPUT
     assert str(table) in capsys.readouterr().err
-
-
-def test_images_are_in_the_column_that_is_named(image_task, tmp_path, capsys):
-    run = pathlib.Path(__file__).parents[2] / "trained" / "saved" / "fine_tuned_images"
-    files = sorted((image_task / "validation").glob("*/*.jpg"))
-    lines = [f"{files[0]},{file},{file.parent.name}" for file in files]
-    table, found = tmp_path / "other.csv", tmp_path / "found.csv"
-    table.write_text("\n".join(["image,photo,label", *lines]) + "\n")
-    flags = ["--evaluate_only", f"--checkpoint={run}", f"--test={table}", f"--predictions={found}"]
-    assert finetune(*flags, "--config.data.image_column=photo") == EXIT_DONE
-    assert [pathlib.Path(row["path"]).name for row in rows_of(found)] == [f.name for f in files]
-    capsys.readouterr()
-    assert finetune(*flags, "--config.data.image_column=absent") == EXIT_BAD_INPUT
-    assert "'absent'" in capsys.readouterr().err
 
 
 def test_answers_that_are_not_finite(text_task, tmp_path, capsys, monkeypatch):

@@ -53,11 +53,8 @@ def test_texts_are_classified_as_by_scikit_learn(pairs):
 
     def joined(split):
         rows = split.rows
-        return (
-            [" ".join(both) for both in zip(rows.first, rows.second, strict=True)]
-            if pairs
-            else rows.first
-        )
+        second = rows.second or [""] * len(rows.first)
+        return [" ".join(both) for both in zip(rows.first, second, strict=True)]
 
     model = RidgeClassifier().fit(words.fit_transform(joined(train)), train.labels)
     wanted = model.score(words.transform(joined(test)), test.labels)

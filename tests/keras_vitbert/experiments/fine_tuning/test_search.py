@@ -98,27 +98,11 @@ def results(tmp_path):
         return list(csv.DictReader(file))
 
 
-def test_trials_are_counted_with_the_time_that_is_left(tune, capsys):
-    tune({**{("sweep", rate): [0.5] for rate in RATES}, ("seed", 0.001): [0.7, 0.7]}, seeds=2)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "trial" in line]
-    assert lines == [  # each takes 1.5 s
-        "texts: trial 1 of 5 (rate 0.1, seed 0)",
-        "texts: trial 2 of 5 (rate 0.01, seed 0), then 4 s left",
-        "texts: trial 3 of 5 (rate 0.001, seed 0), then 3 s left",
-        "texts: trial 4 of 5 (rate 0.001, seed 0), then 2 s left",
-        "texts: trial 5 of 5 (rate 0.001, seed 1)",
-    ]
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "mcc"])
 @pytest.mark.parametrize(
-    ("reached", "best"),
+    ("reached", "best", "metric"),
     [
-        ((0.1, 0.9, 0.2), 0.01),
-        ((0.9, 0.1, 0.9), 0.001),  # the smallest of equals
-        ((None, 0.1, 0.05), 0.01),
-        ((0.0, None, None), 0.1),
-        ((-0.1, -0.2, None), 0.1),
+        ((0.9, 0.1, 0.9), 0.001, "accuracy"),  # the smallest of equals
+        ((-0.1, -0.2, None), 0.1, "mcc"),
     ],
 )
 def test_the_best_rate_is_picked(tune, reached, best, metric):
@@ -129,6 +113,8 @@ def test_the_best_rate_is_picked(tune, reached, best, metric):
         f"{rate:g}": value for rate, value in zip(RATES, reached, strict=True)
     }
     assert (summary["metric"], summary["value"]) == (metric, 0.7)
+    with pytest.raises(Diverged, match="grid"):
+        tune({("sweep", rate): [None, None] for rate in RATES}, metric=metric, seed=1)
 
 
 def test_rates_are_picked_on_examples_that_are_not_reported(tune, data):
@@ -149,7 +135,7 @@ def test_rates_are_picked_on_examples_that_are_not_reported(tune, data):
     assert summary["training_examples"] == TEXTS["train"]
 
 
-@pytest.mark.parametrize("reached", [[0.5], [0.9, 0.2], [0.1, 0.7, 0.3], [0.4, 0.1, 0.9, 0.2]])
+@pytest.mark.parametrize("reached", [[0.1, 0.7, 0.3], [0.4, 0.1, 0.9, 0.2]])
 def test_the_summary_is_of_all_seeds_and_the_model_of_their_median(tune, tmp_path, reached):
     summary, _ = tune({("seed", 5e-5): reached}, seeds=len(reached), sweep=False)
     assert summary["learning_rate"] == 5e-5
@@ -217,28 +203,15 @@ def content_of_all(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_sweep_of_which_nothing_is_left(tune):
-    with pytest.raises(Diverged, match="grid"):
-        tune({("sweep", rate): [None] for rate in RATES})
-
-
-@pytest.mark.parametrize(("accuracy", "better"), [(0.9, ["0.4000", "+-", "0.0583"]), (0.51, None)])
-def test_the_table(tune, accuracy, better):
+@pytest.mark.parametrize(("accuracy", "better"), [(0.9, "0.4000 +- 0.0583"), (0.51, "")])
+def test_the_table_compares_with_a_linear_model(tune, accuracy, better):
     values = {("sweep", 0.1): [0.25], ("sweep", 0.01): [None], ("sweep", 0.001): [0.125]}
     summary, _ = tune({**values, ("seed", 0.1): [0.75, 0.25, 0.5]}, seeds=3)
     summary["linear"] = {"accuracy": accuracy, "inputs": "TF-IDF", "training_examples": 30}
     summary["splits"]["validation"]["examples"] = 100
-    cells = [line.split() for line in report.table(summary, "x").splitlines()]
-    for row in (
-        ["rate", "0.1", "0.2500"],
-        ["rate", "0.01", "diverged"],
-        ["split", "examples", "metric", "median", "min", "max"],
-        ["validation", "100", "accuracy", "0.5000", "0.2500", "0.7500"],
-        ["validation", "100", "f1", "0.4000", "0.4000", "0.4000"],
-        ["validation", "majority", "0.6000"],
-        ["over", "3", "seeds"],
-    ):
-        assert row in cells
-    assert [row[2] for row in cells if "linear" in row[:2]] == [f"{accuracy:.4f}"]
+    lines = [" ".join(line.split()) for line in report.table(summary, "x").splitlines()]
+    assert {"rate 0.1 0.2500", "rate 0.01 diverged"} <= set(lines)
+    assert "validation 100 accuracy 0.5000 0.2500 0.7500" in lines
+    assert any(f"linear {accuracy:.4f}" in line for line in lines)
     # The error of the two accuracies is the root of (0.09 + 0.25) / 100.
-    assert [row[1:4] for row in cells if "better" in row] == ([better] if better else [])
+    assert [better in line for line in lines if "better" in line] == ([True] if better else [])

@@ -1,8 +1,6 @@
 """A trial: its folder, the stream of its examples, its initial weights, which of them move."""
 
 import itertools
-import json
-import pathlib
 import types
 
 import numpy as np
@@ -10,23 +8,16 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.experiments.fine_tuning.pretrained import RANDOM, Pretrained
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.fine_tuning.trials import (
     TaskStream,
-    Trial,
-    build_fine_tuner,
     layer_depths,
-    run_trial,
 )
-from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training import step_context
 from keras_vitbert.training.backends import tensorflow as backend
-from tests.keras_vitbert.tiny_runs import VOCABULARY, content_of
+from tests.keras_vitbert.tiny_runs import VOCABULARY
 
-SAVED = pathlib.Path(__file__).parents[2] / "trained/saved/fine_tuned_images/trials"
-SAVED /= "seed-rate-0.01-seed-0"
 BATCH = 4
 
 
@@ -41,22 +32,6 @@ def splits(text_task, image_task):
         config = fine_tuning.get_config(name, TASKS[name].kind).with_values(values)
         opened[name] = open_task(TASKS[name], config, VOCABULARY, 16, str(folder)).train
     return opened
-
-
-def test_what_is_finished_is_not_trained_again(tmp_path):
-    trial = Trial("seed", 3e-05, 2)
-    assert trial.name == "seed-rate-3e-05-seed-2"
-    folder = tmp_path / "trials" / trial.name
-    folder.mkdir(parents=True)
-    result = content_of(SAVED / "result.json") | vars(trial)
-    (folder / "result.json").write_text(json.dumps(result))
-    # It needs only the folder.
-    run = types.SimpleNamespace(
-        workers=types.SimpleNamespace(is_chief=True),
-        data=types.SimpleNamespace(classes=["a", "b"]),
-        folder=RunFolder(str(tmp_path)),
-    )
-    assert run_trial(run, trial, None, {"validation": None}) == result
 
 
 def batches(split, step, count):
@@ -114,26 +89,6 @@ def test_an_example_drops_the_same_units_on_any_number_of_hosts(
     assert drawn(2) == drawn(3) == whole
 
 
-@pytest.mark.parametrize("kind", ["images", "text"])
-def test_a_seed_is_the_same_weights(tiny, kind):
-    size = {"image_size": 6} if kind == "images" else {}
-    config = fine_tuning.get_config("", kind).with_values({"steps": 3, "dtype": "float32", **size})
-    pretrained = Pretrained(RANDOM, "x", 0, "sha", tiny, None, None)
-
-    def weights(seed):
-        strategy = tf.distribute.get_strategy()
-        trainer, done = build_fine_tuner(config, pretrained, 3, seed, strategy)
-        assert done == {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
-        return [np.asarray(v.value) for v in trainer.network.trainable_variables]
-
-    first, again, other = weights(1), weights(1), weights(2)
-    for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, two)
-    random = [n for n, value in enumerate(first) if np.ptp(value) > 0]
-    assert len(random) > 10
-    assert all(not np.array_equal(first[n], other[n]) for n in random)
-
-
 def values(tuner):
     return [np.asarray(v.value, np.float64) for v in tuner.network.trainable_variables]
 
@@ -142,10 +97,9 @@ def run_step(tuner, batch):
     return tuner.train_step({name: tf.constant(value) for name, value in batch.items()})
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_lower_layers_are_trained_less(make_tuner, labelled_batches, name):
+def test_lower_layers_are_trained_less(make_tuner, labelled_batches):
     """One step of each: every variable moves by its part, weight decay included."""
-    options = {"name": name, "learning_rate": 0.01, "warmup": 0, "weight_decay": 0.1}
+    options = {"name": "adamw", "learning_rate": 0.01, "warmup": 0, "weight_decay": 0.1}
     moved = []
     for layer_decay in (1.0, 0.5):
         tuner = make_tuner("text", layer_decay=layer_decay, **options)

@@ -18,15 +18,6 @@ def test_baselines(sources):
     assert baselines(open_data(config_of(sources))) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("modality", ["image", "text"])
-def test_of_one_modality(sources, modality):
-    data = open_data(config_of(sources, variant={"image": "vit", "text": "bert"}[modality]))
-    names = ("image",) if modality == "image" else ("mlm", "nsp")
-    expected = count_baselines(sources)
-    expected = {name: value for name, value in expected.items() if name.startswith(names)}
-    assert baselines(data) == pytest.approx(expected, rel=1e-9)
-
-
 def test_frequencies_are_those_of_the_first_examples(sources, monkeypatch):
     """And what is counted is that of all validation examples."""
     most = 5

@@ -3,23 +3,14 @@
 import pytest
 
 from keras_vitbert.configs.pretraining import PAPER_SIZES
-from keras_vitbert.experiments.pretraining import run as pretraining
 from keras_vitbert.experiments.pretraining.data import open_data
 from pipelines.prepare import sample
 from tests.keras_vitbert.tiny_runs import (
-    CLASS_NAMES,
     LENGTH,
     VOCABULARY,
     config_of,
-    pretrain,
     write_sources,
 )
-
-
-def test_class_names_lie_beside_the_training_images(sources):
-    data = open_data(config_of(sources))
-    assert data.classes == CLASS_NAMES
-    assert open_data(config_of(sources, variant="bert")).classes is None
 
 
 def test_sizes_are_those_of_the_data(sources, capsys):
@@ -34,20 +25,6 @@ def test_sizes_are_those_of_the_data(sources, capsys):
     data = open_data(config_of(sources, "--config.model.vocabulary_size=40", variant="bert"))
     assert data.sizes["vocabulary_size"] == 40
     assert "40" in capsys.readouterr().err
-
-
-def test_a_run_takes_the_sizes_of_its_data(sources, tmp_path, monkeypatch):
-    class Begun(Exception):
-        pass
-
-    def begin(run, *_):
-        raise Begun(*(getattr(run.config.model, name) for name in PAPER_SIZES))
-
-    monkeypatch.setattr(pretraining, "_pretrain", begin)
-    zeros = [f"--config.model.{name}=0" for name in PAPER_SIZES]
-    with pytest.raises(Begun) as caught:
-        pretrain(sources, tmp_path, "--variant=joint", *zeros)
-    assert caught.value.args == (3, len(VOCABULARY), LENGTH)
 
 
 def test_the_case_of_texts_is_that_of_their_manifests(tmp_path, capsys):

@@ -1,16 +1,20 @@
 """Pre-training from given weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from keras_vitbert.experiments.pretraining import run as pretraining
+from keras_vitbert import convert
 from keras_vitbert.experiments.pretraining.data import open_data
-from keras_vitbert.experiments.pretraining.initial_weights import open_initial
+from keras_vitbert.experiments.pretraining.initial_weights import open_initial, start_from
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.model.transfer import transfer
 from keras_vitbert.trained.loading import load
+from pipelines.command_line import run
 from tests.keras_vitbert.tiny_runs import config_of, pretrain
+from tests.keras_vitbert.trained.stored_models import FIXTURES
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +31,6 @@ def vit_preset(sources, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("presets") / "vit")
     ViTBertBackbone(**model).save_to_preset(folder)
     return folder
-
-
-def test_all_of_a_run_is_taken(finished, sources, data, capsys):
-    source = str(finished("joint"))
-    initial = open_initial(source, config_of(sources, variant="joint"), data)
-    assert "encoder kept, image_embedding kept" in capsys.readouterr().err
-    target = build_network(config_of(sources).model.to_dict()).backbone
-    transfer(initial.backbone, target)
-    network = load(source).network
-    for ours, theirs in zip(target.weights, network.backbone.weights, strict=True):
-        np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
 
 
 def test_what_is_not_given_stays_random(sources, data, vit_preset, capsys):
@@ -59,31 +52,16 @@ def test_what_is_not_given_stays_random(sources, data, vit_preset, capsys):
             np.testing.assert_array_equal(variable.value, given[path])
 
 
-class Seen(Exception):
-    pass
-
-
-@pytest.mark.slow
-def test_the_command_begins_with_them(vit_preset, sources, tmp_path, monkeypatch):
-    def fit(run, trainer, *arguments, **options):
-        given = ViTBertBackbone.from_preset(vit_preset)
-        ours = trainer.network.backbone.shared_variables
-        for our, their in zip(ours, given.shared_variables, strict=True):
-            np.testing.assert_array_equal(our.value, their.value)
-        raise Seen
-
-    monkeypatch.setattr(pretraining, "fit", fit)
-    flags = [tmp_path / "run", "--variant=joint"]
-    with pytest.raises(Seen):
-        pretrain(sources, *flags, f"--initial_weights={vit_preset}")
-    assert pretrain(sources, *flags) == 2  # goes on with other weights
+def test_another_vocabulary_is_refused(sources, data, finished):
+    other = dataclasses.replace(data, vocabulary=[*data.vocabulary[:-1], "other"])
+    with pytest.raises(ValueError, match="vocabulary"):
+        open_initial(str(finished("bert")), config_of(sources, variant="bert"), other)
 
 
 @pytest.mark.parametrize(
     "flag",
     [
         "--config.model.num_layers=2",
-        "--config.model.patch_size=2",
         "--config.model.num_heads=4",
     ],
 )
@@ -92,10 +70,40 @@ def test_other_architectures_are_refused(flag, sources, data, vit_preset):
         open_initial(vit_preset, config_of(sources, flag, variant="joint"), data)
 
 
-def test_nothing_is_written_where_they_do_not_fit(sources, tmp_path, capsys):
+@pytest.mark.slow
+def test_pre_training_begins_with_a_bert(sources, tmp_path, capsys):
+    """What must be the same is named; with these flags all weights are the checkpoint's."""
+    checkpoint = str(tmp_path / "bert")
+    flags = [
+        *("--variant=bert", "--config.model.norm=post", "--config.model.text_head=bert"),
+        "--config.model.layer_norm_epsilon=1e-3",
+    ]
+    assert pretrain(sources, tmp_path / "first", *flags) == 0
+    flags_of_convert = [f"--checkpoint={tmp_path / 'first'}", f"--output_dir={checkpoint}"]
+    assert run(convert.main, [*flags_of_convert, "--format=hugging_face"]) == 0
     capsys.readouterr()
-    flags = ["--variant=joint", f"--initial_weights={tmp_path}/absent"]
-    assert pretrain(sources, tmp_path / "run", *flags) == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("error: ") and f"{tmp_path}/absent" in line
-    assert not (tmp_path / "run").exists()
+    given = f"--initial_weights={checkpoint}"
+    assert pretrain(sources, tmp_path / "no", "--variant=bert", given) == 2
+    [*_, line] = capsys.readouterr().err.splitlines()
+    assert "model.norm" in line and "model.layer_norm_epsilon" in line
+    assert not (tmp_path / "no").exists()
+    rate = "--config.optimizer.learning_rate=0.0"
+    assert pretrain(sources, tmp_path / "second", *flags, given, rate) == 0
+    assert "mlm_head kept, nsp_head kept" in capsys.readouterr().err
+    first, second = load(str(tmp_path / "first")), load(str(tmp_path / "second"))
+    for a, b in zip(first.network.weights, second.network.weights, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=a.path)
+
+
+def test_a_head_for_other_classes_begins_fresh(make_network):
+    """Those of the fixture are named by synonyms."""
+    trained = load(str(FIXTURES / "vit"))
+    names = ["tench", "great white shark", "hen"]
+    size = {"image_size": 9, "hidden_dim": 15, "num_heads": 5, "intermediate_dim": 21}
+    same = {"layer_norm_epsilon": 1e-3, "patch_bias": True, "image_head": "vit"}
+    normal = {name: getattr(trained.backbone, name) for name in ("image_mean", "image_std")}
+    for classes, done in ((names, "kept"), (names[::-1], None), (names[:2], None), (None, None)):
+        network = make_network(text=False, **size, **same, **normal)
+        assert start_from(trained, network, classes).get("image_head") == done
+        kernels = network.image_head.logits.kernel, trained.network.image_head.logits.kernel
+        assert np.array_equal(*kernels) == bool(done)

@@ -12,7 +12,7 @@ def test_teachers_share_the_students_encoder(sources, tmp_path):
     folder = RunFolder(str(tmp_path))
     run = PretrainingRun(config=config, folder=folder, machine=None, data=None)
     for kind, name, steps in (("image", "vit", 321), ("text", "bert", config.steps)):
-        teacher = run.of_teacher(kind)
+        teacher = run.teacher_run(kind)
         assert teacher.variant.name == name
         assert teacher.folder.path == str(tmp_path / "teachers" / name)
         assert teacher.is_teacher and not run.is_teacher

@@ -23,17 +23,12 @@ def refused(config):
     return refused
 
 
-# --- what is taken -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "name", "lacking"),
     [
-        ("image", "vit", ""),
         ("image", "deit_teacher", ""),
         ("text", "bert", ""),
         ("text", "distilbert", "next-sentence"),
-        ("text", "masked_lm", "next-sentence"),
     ],
 )
 def test_taken(config, capsys, kind, name, lacking):
@@ -55,55 +50,26 @@ def test_only_the_number_of_classes_can_be_checked(config, copy, capsys):
     assert "class names" in capsys.readouterr().err
 
 
-# --- what is refused ---------------------------------------------------------------------------
-
-
 def test_nothing_to_find(refused, tmp_path):
     refused("image", tmp_path / "nowhere")
     refused("text", "bert_base_en_uncaset")
     refused("image", tmp_path)
-    for content in ('{"a": 1}', '{"model_type": ', "[1]"):
-        (tmp_path / "config.json").write_text(content)
-        refused("image", tmp_path)
-    refused("image", tmp_path / "config.json")
-
-
-def test_nothing_to_fetch(refused, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    refused("image", "hf://nobody/nothing")
-    refused("text", "hf://no/such/name")
+    (tmp_path / "config.json").write_text('{"model_type": ')
+    refused("image", tmp_path)
 
 
 def test_nothing_that_teaches(refused):
-    for name in ("bert", "vit_model", "bert_classifier"):
+    for name in ("bert", "vit_model"):
         refused("image", FIXTURES / name)
-    for name in ("vit", "bert_model", "distilbert_classifier"):
+    for name in ("vit", "bert_model"):
         refused("text", FIXTURES / name)
 
 
-def test_another_architecture(refused, copy):
-    folder = copy("bert")
-    content = content_of(folder / "config.json")
-    content["architectures"] = ["RobertaForMaskedLM"]
-    (folder / "config.json").write_text(json.dumps(content))
-    refused("text", folder, "RobertaForMaskedLM")
-
-
-def test_another_vocabulary(refused, config, copy):
+def test_another_vocabulary(refused):
     tokens = [*TOKENS[:7], "other", *TOKENS[8:]]
     refused("text", FIXTURES / "bert", "'word2'", vocabulary=tokens)
-    refused("text", FIXTURES / "masked_lm", "'word2'", vocabulary=tokens)
     refused("text", FIXTURES / "bert", "'word31'", vocabulary=TOKENS[:-1])
     refused("text", FIXTURES / "bert", "'more'", vocabulary=[*TOKENS, "more"])
-    folder = copy("bert")
-    (folder / "vocab.txt").unlink()
-    refused("text", folder, "vocab.txt")
-    (folder / "tokenizer.json").write_text('{"model": {"vocab": [["a", 1.0]]}}')
-    refused("text", folder, "tokenizer.json")
-    (folder / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 2}}}')
-    refused("text", folder, "tokenizer.json")
 
 
 def test_another_size(refused, config):

@@ -30,7 +30,7 @@ class ImageViews:
         randaugment: pair of ints, operations per image and their magnitude, see
             `randaugment.RandAugment`; no operations by default.
         mixup, cutmix: float, alpha of `mix`; 0 leaves it out.
-        layers: sequence of dicts, what the training step itself does to the images; if any, batches
+        augmentations: sequence of dicts, what the training step itself does to the images; if any, batches
             hold the images' numbers, which key its random numbers.
     """
 
@@ -41,7 +41,7 @@ class ImageViews:
     randaugment: tuple[int, int] = (0, 9)
     mixup: float = 0.0
     cutmix: float = 0.0
-    layers: tuple[dict, ...] = ()
+    augmentations: tuple[dict, ...] = ()
 
     @classmethod
     def from_config(cls, image_size, config):
@@ -70,7 +70,7 @@ class ImageViews:
         Returns:
             `tf.data.Dataset` of dicts: `images` `(batch, size, size, 3)` uint8, and `image_labels`
             `(batch,)` int32 from 0. If images are mixed, they are float32 in [0, 1], and there are
-            also `image_mix_labels` and `image_mix_weights`, see `mix`. With `layers`, there
+            also `image_mix_labels` and `image_mix_weights`, see `mix`. With `augmentations`, there
             are also `image_numbers` `(batch, 2)` int32, the low and the high word of each image's
             number in the stream.
         """

@@ -30,8 +30,8 @@ class ImageViews:
         randaugment: pair of ints, operations per image and their magnitude, see
             `randaugment.RandAugment`; no operations by default.
         mixup, cutmix: float, alpha of `mix`; 0 leaves it out.
-        augmentations: sequence of dicts, what the training step itself does to the images; if any, batches
-            hold the images' numbers, which key its random numbers.
+        augmentations: sequence of dicts, what the training step itself does to the images; if any,
+            batches hold the images' numbers, which key its random numbers.
     """
 
     image_size: int

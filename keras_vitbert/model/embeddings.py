@@ -116,6 +116,9 @@ class ImageEmbedding(keras.layers.Layer):
         positions = scaled_by(self.position_scale, ops.cast(self.position_embedding, x.dtype))
         return self.dropout_layer(x + positions)
 
+    def compute_output_shape(self, input_shape: Any) -> tuple:
+        return (input_shape[0], self.prefix_tokens + self.grid**2, self.hidden_dim)
+
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
 class TextEmbedding(keras.layers.Layer):
@@ -188,3 +191,7 @@ class TextEmbedding(keras.layers.Layer):
             positions = ops.take(self.position_embedding[0], position_ids, axis=0)
         x = scaled_by(self.scale, x + ops.cast(positions, x.dtype))
         return self.dropout_layer(x)
+
+    # Without it, Keras would try the call on lengths that JAX does not know.
+    def compute_output_shape(self, input_shape: Any) -> tuple:
+        return (*input_shape, self.hidden_dim)

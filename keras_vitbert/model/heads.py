@@ -70,6 +70,9 @@ class _Head(keras.layers.Layer):
         """
         return self(sequence[:, 0], **kwargs)
 
+    def compute_output_shape(self, input_shape: Any) -> tuple:
+        return (*input_shape[:-1], self.num_classes)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{name: getattr(self, name) for name in self.arguments}}
 
@@ -168,6 +171,9 @@ class LinearHead(_Head):
         both = self.logits(z[..., 0, :]) + self.distillation_logits(z[..., 1, :])
         return ops.cast(both / 2, "float32")
 
+    def compute_output_shape(self, input_shape: Any) -> tuple:
+        return (*input_shape[: -1 if self.tokens == 1 else -2], self.num_classes)
+
 
 _CLASS_HEADS = {
     "paper": functools.partial(MLPHead, activation="gelu"),
@@ -245,6 +251,11 @@ class MaskedLMHead(MLPHead):
         self, sequence: Tensor, masked_positions: Tensor | None = None
     ) -> Tensor:
         return super().call(_at(sequence, masked_positions))
+
+    def compute_output_shape(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, sequence_shape: Any, masked_positions_shape: Any = None
+    ) -> tuple:
+        return (*(masked_positions_shape or sequence_shape[:-1]), self.num_classes)
 
 
 class _TiedDecoder(keras.layers.Layer):
@@ -324,6 +335,11 @@ class BertMaskedLMHead(_Head):
     def call(self, sequence: Tensor, masked_positions: Tensor | None = None) -> Tensor:
         x = self.layer_norm(self.hidden(_at(sequence, masked_positions)))
         return ops.cast(self.logits(x), "float32")
+
+    def compute_output_shape(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, sequence_shape: Any, masked_positions_shape: Any = None
+    ) -> tuple:
+        return (*(masked_positions_shape or sequence_shape[:-1]), self.num_classes)
 
 
 def masked_lm_head(

@@ -168,14 +168,6 @@ def test_the_last_weights_are_shown():
         assert built(fixed).values() == {}
 
 
-@pytest.mark.parametrize("make", OF_LOSSES)
-def test_of_losses_neither_by_block_nor_of_some_blocks(make):
-    with pytest.raises(ValueError, match="per_block"):
-        Merge(make(), per_block=True)
-    with pytest.raises(ValueError, match="blocks"):
-        Merge(make(), blocks=(0, 2))
-
-
 # --- random numbers ------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs import merges
 from keras_vitbert.merging import GradientMask, Merge, Sum, Unit, get_merge
-from keras_vitbert.merging.masks import MaskSchedule, cleared_after
+from keras_vitbert.merging.masks import cleared_after
 from tests.keras_vitbert.training import reference
 
 SHAPES = [(3, 5), (7,), (2, 2, 2), (1,)]
@@ -322,7 +322,6 @@ def test_masks_of_some_blocks_and_equation_9_on_the_others():
         (lambda: GradientMask("size"), "mask_criterion"),
         (lambda: GradientMask(scope="block"), "scope"),
         (lambda: GradientMask(softness=0.6), "softness"),
-        (lambda: MaskSchedule(0), "interval"),
         (lambda: built(Merge(Unit(), GradientMask(), blocks=(7, 9))), "blocks"),
     ],
 )

@@ -131,20 +131,6 @@ def test_attention_weights_have_a_rate_of_their_own(rate, of_attention, dropped,
     assert np.std(kept) == pytest.approx(deviation, rel=0.1, abs=1e-5)
 
 
-def test_dropout_acts_in_training_only(tiny, batch, randomize):
-    keras.utils.set_random_seed(0)
-    backbone = randomize(ViTBertBackbone(**arguments(tiny, dropout=0.5)), 0)
-    still = backbone(batch, training=False)
-    for name, value in backbone(batch).items():
-        np.testing.assert_array_equal(value, still[name])
-    for name, value in backbone(batch, training=True).items():
-        assert np.mean(np.isclose(value, still[name])) < 0.1
-    layers = [backbone.image_embedding, backbone.text_embedding]
-    calls = [(batch["images"],), (batch["token_ids"], batch["segment_ids"])]
-    for layer, inputs in zip(layers, calls, strict=True):
-        assert 0.3 < np.mean(np.asarray(layer(*inputs, training=True)) == 0) < 0.7
-
-
 def test_embeddings_are_multiplied(tiny, batch):
     """Words, positions and segments by the scale; patches are not."""
     plain, scaled = (ViTBertBackbone(**arguments(tiny, embedding_scale=s)) for s in (1.0, 50.0))

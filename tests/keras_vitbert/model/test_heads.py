@@ -113,6 +113,7 @@ def test_the_masked_lm_head_of_bert(backbone, randomize, kind):
     expected = x @ decoder + weights["logits/bias"]
     np.testing.assert_allclose(head(SEQUENCE, POSITIONS), expected, rtol=1e-5, atol=1e-5)
     assert head.kind["kind"] == kind
+    assert head.compute_output_shape((3, 6, 8), (3, 2)) == expected.shape
     # The embedding is no weight of the head: it is trained and saved as the backbone's.
     assert ("logits/kernel" in weights) == (kind == "bert_untied") and len(head.weights) in (5, 6)
 

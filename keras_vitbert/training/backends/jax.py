@@ -93,9 +93,7 @@ class State(keras.StatelessScope):
 class DividedState(keras.StatelessScope):
     """Values of variables of which this device holds a part; they are gathered when read."""
 
-    def __init__(
-        self, variables: list[keras.Variable], values: list[jax.Array], strategy: JaxStrategy
-    ):
+    def __init__(self, variables: Variables, values: Values, strategy: JaxStrategy):
         super().__init__()  # it takes only values of the variables' own shapes
         self._strategy = strategy
         self._local = {id(v): value for v, value in zip(variables, values, strict=True)}
@@ -115,9 +113,7 @@ def all_reduce(values: Any) -> Any:
     return jax.lax.psum(values, strategy.axis) if strategy.axis else values
 
 
-def metric_sums(sums: Any) -> Any:
-    """Sums for metrics, the same on every device."""
-    return all_reduce(sums)
+metric_sums = all_reduce  # the same on every device
 
 
 def delay(tensors: Any, until: Any) -> Any:
@@ -126,10 +122,7 @@ def delay(tensors: Any, until: Any) -> Any:
 
 
 def sum_micro_batches(
-    function: Callable[[Batch, jax.Array], Any],
-    batch: Batch,
-    micro_batches: int,
-    variables: Variables = (),
+    function: Callable, batch: Batch, micro_batches: int, variables: Variables = ()
 ) -> Any:
     """Sums what a function returns for each micro-batch, with the memory of one.
 
@@ -295,10 +288,8 @@ class Fitting(keras.Model):
     ) -> tuple[Callable, list[keras.Variable], list[keras.Variable]]:
         """A step as a program, from the values of variables before it to the values after.
 
-        Returns:
-            (A compiled function that takes (values of the state, values that the step only reads, a
-            batch) and returns (values of the state, logs); the variables of the state; those that
-            the step only reads).
+        Returns the compiled function, which takes values of the state, values that the step only
+        reads, and a batch, and returns the first of these and logs; and both lists of variables.
         """
         strategy = self.distribute_strategy
         state = [*self.variables, *self.metrics_variables, *self.optimizer.variables]
@@ -321,11 +312,7 @@ class Fitting(keras.Model):
         return run, state, frozen
 
     def _run(
-        self,
-        programs: Iterable[Callable],
-        state: list[keras.Variable],
-        frozen: list[keras.Variable],
-        batches: Iterable[Batch],
+        self, programs: Iterable, state: Variables, frozen: Variables, batches: Iterable
     ) -> list[dict]:
         """Runs programs on the variables, one for each batch, and returns their logs.
 
@@ -352,12 +339,11 @@ class Fitting(keras.Model):
         validation_data: Any = None,
         validation_freq: Sequence[int] = (),
         validation_steps: int | None = None,
-        shuffle: bool = False,
-        verbose: int = 0,
+        **ignored: Any,  # such as `verbose`
     ) -> None:
         """Trains, see `keras.Model.fit`, on `Batches` or a `tf.data.Dataset` of dicts.
 
-        `validation_freq` are the epochs, counted from 1, that end with a validation.
+        Epochs of `validation_freq`, counted from 1, end with a validation.
         """
         callbacks = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
         self.make_train_function()
@@ -384,12 +370,7 @@ class Fitting(keras.Model):
         callbacks.on_train_end(logs)
 
     def evaluate(
-        self,
-        x: Any,
-        steps: int | None = None,
-        callbacks: Any = None,
-        verbose: int = 0,
-        return_dict: bool = True,
+        self, x: Any, steps: int | None = None, callbacks: Any = None, **ignored: Any
     ) -> dict[str, Any]:
         """The metrics by name of some or all batches, see `keras.Model.evaluate` and `fit`."""
         if not isinstance(callbacks, keras.callbacks.CallbackList):

@@ -64,7 +64,6 @@ class Inspection(Section):
     mask_pictures: bool = True  # at every update of the masks
     # Steps between two probes of both gradients; 0: none.
     gradient_interval: int = ranged(1_000, "[0, inf)")
-    gradient_histograms: bool = False  # whether probes also make histograms for each block
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
-from tensorboard.plugins.histogram.metadata import create_summary_metadata
 
 from keras_vitbert.inspection.activations import MeanActivations, co_activation
 from keras_vitbert.inspection.drawing import (
@@ -217,16 +216,10 @@ class GradientProbe(Look):
 
     @doing("writing gradients", "drawing")
     def _write(self):
-        conflict = self.model.conflict
         step = self.model.step - self.model.steps_per_execution + 1
-        values = conflict.values()
+        values = self.model.conflict.values()
         tags = {f"gradient/{tag}": values["all"][name] for name, tag in GRADIENT_TAGS.items()}
         self.folder.log_scalars("train", step, tags)
-        # This tells TensorBoard that an array of buckets is a histogram.
-        metadata = create_summary_metadata(display_name=None, description=None)
-        with self.folder.summary_writer("train").as_default(step=step):
-            for (block, task), buckets in conflict.buckets().items():
-                tf.summary.write(f"gradients/{task}/{block}", buckets, metadata=metadata)
         with style():
             tag = "gradient_conflict/blocks"
             _write_figures(self.folder, step, {tag: conflict_figure(values, step)})

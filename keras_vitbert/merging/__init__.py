@@ -89,8 +89,8 @@ def get_merge(config: merges.Merge, seed: int = 0) -> Merge:
     elif rule == "graddrop":
         entries = GradDrop(config.graddrop.leak, seed, **named)
     else:
-        rank = "random" if rule == "random_mask" else config.mask_criterion
-        settings = rank, config.mask_scope, config.mask_cumulative, config.mask_softness
+        criterion = "random" if rule == "random_mask" else config.mask_criterion
+        settings = criterion, config.mask_scope, config.mask_cumulative, config.mask_softness
         entries = GradientMask(*settings, seed, **named)
     blocks = merges.blocks_of(config.blocks)
     return Merge(weighting, entries, config.per_block, blocks, total, **named)

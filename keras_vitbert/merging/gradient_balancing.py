@@ -12,12 +12,11 @@ A gradient of 0 adds nothing. `MGDA` and `IMTLG`, no longer than the shorter gra
 Opposite gradients (`c = -1`) leave little or nothing, as no direction helps both tasks.
 """
 
-from typing import Any
-
-from keras import ops
+from abc import abstractmethod
 
 from keras_vitbert.configs import merges
-from keras_vitbert.merging.weighting import Weighting, Weights
+from keras_vitbert.merging.weighting import Products, State, Weighting, Weights
+from keras_vitbert.model.tensors import Tensor, ops
 
 # If `1 + c` is below this, the bisector's direction is only rounding error.
 _OPPOSITE = 1e-6
@@ -28,12 +27,12 @@ _WIDEST = 80.0  # bound on logarithms: its `exp` is finite in float32
 class _ByProducts(Weighting):
     needs_products = True
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Products, losses: Tensor, step: Tensor) -> tuple[Weights, State]:
         return self.weights_of(*products), []
 
-    def weights_of(self, text_norm, image_norm, cosine) -> Weights:
+    @abstractmethod
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         """The weights for each row; the arguments are those of `Products`."""
-        raise NotImplementedError
 
 
 class PCGrad(_ByProducts):
@@ -43,13 +42,13 @@ class PCGrad(_ByProducts):
     paper's random order has no effect. Length: that of `t + i` without conflict, 0 at `c = -1`.
     """
 
-    part = 1.0
+    share = 1.0
 
-    def weights_of(self, text_norm, image_norm, cosine):
-        against = self.part * ops.maximum(-cosine, 0.0)
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
+        against = self.share * ops.maximum(-cosine, 0.0)
         return Weights(
-            self.part,
-            self.part,
+            self.share,
+            self.share,
             image_in_text=against * ops.divide_no_nan(text_norm, image_norm),
             text_in_image=against * ops.divide_no_nan(image_norm, text_norm),
         )
@@ -63,7 +62,7 @@ class UPGrad(PCGrad):
     they are 1/2 each.
     """
 
-    part = 0.5
+    share = 0.5
 
 
 class DualProj(_ByProducts):
@@ -73,7 +72,7 @@ class DualProj(_ByProducts):
     versa. The paper's memory of past tasks is here the other gradient.
     """
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         ratio = ops.divide_no_nan(image_norm, text_norm)
         back = ops.divide_no_nan(text_norm, image_norm)
         against_text = text_norm + cosine * image_norm < 0
@@ -92,7 +91,7 @@ class MGDA(_ByProducts):
     decides if the other is much longer.
     """
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         return Weights(*_least(text_norm, image_norm, cosine))
 
 
@@ -109,10 +108,10 @@ class SDMGrad(_ByProducts):
 
     Options = merges.SDMGrad
 
-    def weights_of(self, text_norm, image_norm, cosine):
-        part = self.options.strength / 2 / (1 + self.options.strength)  # of the mean in each weight
-        found = _least(text_norm, image_norm, cosine)
-        return Weights(*(ops.clip(weight, part, 1 - part) for weight in found))
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
+        share = self.options.strength / 2 / (1 + self.options.strength)  # of the mean, in each
+        shortest = _least(text_norm, image_norm, cosine)
+        return Weights(*(ops.clip(weight, share, 1 - share) for weight in shortest))
 
 
 class CAGrad(_ByProducts):
@@ -129,7 +128,7 @@ class CAGrad(_ByProducts):
 
     Options = merges.CAGrad
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         t, i = _relative(text_norm, image_norm)
         radius = self.options.radius * _length(0.5 * t, 0.5 * i, cosine)
         # <g_w, g_0> is `slope w` plus a constant; |g_w|^2 is `apart (w - at)^2 + floor`.
@@ -155,7 +154,7 @@ class Nash(_ByProducts):
     tasks `a_t = 1 / (|t| sqrt(1 + c))`. Length: the square root of 2, whatever the gradients are.
     """
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         length = _over_root(1 + cosine)
         return Weights(ops.divide_no_nan(length, text_norm), ops.divide_no_nan(length, image_norm))
 
@@ -173,7 +172,7 @@ class FairGrad(_ByProducts):
 
     Options = merges.FairGrad
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         # If one gradient is 0, the other one stands alone.
         text_log, image_log = (
             _log(ops.where(norm > 0, norm, other))
@@ -184,7 +183,7 @@ class FairGrad(_ByProducts):
         log_ratio = (power - 1) * (text_log - image_log)
         bound = ops.minimum(ops.where(cosine < 0, -_log(-cosine), _WIDEST), _WIDEST)
 
-        def halve(_, ends):
+        def halve(_: Tensor, ends: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             low, high = ends
             middle = (low + high) / 2
             z = ops.exp(middle)
@@ -210,7 +209,7 @@ class IMTLG(_ByProducts):
     `w` undetermined; this is its limit. Length: `|t| |i| sqrt(2 + 2 c) / (|t| + |i|)`.
     """
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         both = text_norm + image_norm
         return Weights(ops.divide_no_nan(image_norm, both), ops.divide_no_nan(text_norm, both))
 
@@ -222,7 +221,7 @@ class ConFIG(_ByProducts):
     `(|t| + |i|) sqrt((1 + c) / 2)`. If one gradient is 0, the other stays as it is.
     """
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         both = text_norm + image_norm
         half = ops.where(ops.minimum(text_norm, image_norm) > 0, both / 2, both)
         return Weights(ops.divide_no_nan(half, text_norm), ops.divide_no_nan(half, image_norm))
@@ -243,11 +242,11 @@ class NTKMTL(_ByProducts):
 
     Options = merges.NTKMTL
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         t, i = _relative(text_norm, image_norm)
         mean = ops.sqrt((t * t + i * i) / 2)
 
-        def weight(norm):
+        def weight(norm: Tensor) -> Tensor:
             return ops.power(ops.divide_no_nan(mean, norm), 2 * self.options.exponent)
 
         return Weights(weight(t), weight(i))
@@ -263,7 +262,7 @@ class Aligned(_ByProducts):
     weights are free; here they are 1/2 each.
     """
 
-    def weights_of(self, text_norm, image_norm, cosine):
+    def weights_of(self, text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> Weights:
         t, i = _relative(text_norm, image_norm)
         tt, ii, ti = t * t, i * i, cosine * t * i
         root_det = t * i * ops.sqrt(ops.maximum((1 - cosine) * (1 + cosine), 0.0))
@@ -292,12 +291,12 @@ class GradVac(Weighting):
     Options = merges.GradVac
     needs_products = True
 
-    def make_state(self, rows):
+    def make_state(self, rows: int) -> None:
         self.target = self.state_weight("target_cosine", (rows,))
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Products, losses: Tensor, step: Tensor) -> tuple[Weights, State]:
         text_norm, image_norm, cosine = products
-        target: Any = ops.convert_to_tensor(self.target.value)
+        target = ops.convert_to_tensor(self.target.value)
         sine, target_sine = (
             ops.sqrt(ops.maximum((1 - x) * (1 + x), 0.0)) for x in (cosine, target)
         )
@@ -318,34 +317,33 @@ _EPSILON = 2.0**-23  # of float32
 _TINIEST = 2.0**-126
 
 
-def _relative(text_norm, image_norm):
+def _relative(text_norm: Tensor, image_norm: Tensor) -> tuple[Tensor, Tensor]:
     """Both norms divided by the larger one, so that their squares stay in range."""
     larger = ops.maximum(text_norm, image_norm)
     return ops.divide_no_nan(text_norm, larger), ops.divide_no_nan(image_norm, larger)
 
 
-def _length(text, image, cosine):
+def _length(text: Tensor, image: Tensor, cosine: Tensor) -> Tensor:
     """The length of the sum of two gradients with these norms, as exact as `1 + c`."""
     return ops.sqrt((text - image) ** 2 + 2 * text * image * (1 + cosine))
 
 
-def _least(text_norm, image_norm, cosine):
+def _least(text_norm: Tensor, image_norm: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
     """Both weights in the shortest vector between two gradients; 1/2 if they are equal."""
     t, i = _relative(text_norm, image_norm)
     text = ops.maximum(i * (i - cosine * t), 0.0)
     image = ops.maximum(t * (t - cosine * i), 0.0)
     both = text + image
-    return tuple(
-        ops.where(both > 0, ops.divide_no_nan(weight, both), 0.5) for weight in (text, image)
-    )
+    text, image = (ops.where(both > 0, ops.divide_no_nan(x, both), 0.5) for x in (text, image))
+    return text, image
 
 
-def _over_root(one_and_cosine):
+def _over_root(one_and_cosine: Tensor) -> Tensor:
     """`1 / sqrt(1 + c)`, and 0 where the gradients are opposite."""
     is_open = one_and_cosine > _OPPOSITE
     return ops.where(is_open, 1 / ops.sqrt(ops.maximum(one_and_cosine, _OPPOSITE)), 0.0)
 
 
-def _log(values):
+def _log(values: Tensor) -> Tensor:
     """The logarithm, finite at 0 and below."""
     return ops.log(ops.maximum(values, _TINIEST))

@@ -3,15 +3,17 @@
 An entry rule follows a weighting: `text` and `image` are the parts that the weighting has made.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_vitbert.configs import merges
 from keras_vitbert.merging.random_numbers import uniform
 from keras_vitbert.merging.selection import magnitude_bits, smallest
+from keras_vitbert.merging.weighting import State
+from keras_vitbert.model.tensors import Tensor, ops
 
 # The bits of float32.
 _ONE = 0x3F800000
@@ -19,7 +21,7 @@ _INFINITY = 0x7F800000
 _SHARE = 0.01  # the paper updates its masks every 10,000 of 1,000,000 steps
 
 
-def masked(mask: Any, text: Any, image: Any, softness: float = 0.0) -> Any:
+def masked(mask: Tensor, text: Tensor, image: Tensor, softness: float = 0.0) -> Tensor:
     """`M text + (1 - M) image`, where `M` is 1 or 0, or `softness` away from these."""
     if softness:
         hard = 1 - softness
@@ -35,26 +37,18 @@ class GradDrop(keras.layers.Layer):
     parameters, as in TorchJD.
 
     Args:
-        leak: the fraction of what is dropped that stays.
+        leak: in [0, 1], the fraction of what is dropped that stays.
         seed: in [0, 2**32).
-
-    Raises:
-        ValueError: `leak` is out of range.
     """
 
-    def __init__(self, leak: float = 0.0, seed: int = 0, **kwargs):
+    def __init__(self, leak: float = 0.0, seed: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.leak, self.seed = merges.GradDrop(leak=leak).leak, seed
 
-    def choose(self, text, image, step, masks=None):
-        """The merged gradient: list of tensors.
-
-        Args:
-            text, image: lists of tensors of the same shapes, summed over the replicas.
-            step: scalar int tensor.
-            masks: None.
-        """
-        del masks
+    def choose(
+        self, text: Sequence[Tensor], image: Sequence[Tensor], step: Tensor, masks: Any = None
+    ) -> list[Tensor]:
+        """The merged gradient of tensors of the same shapes, summed over the replicas."""
         chosen = []
         for place, (t, i) in enumerate(zip(text, image, strict=True)):
             size = ops.abs(t) + ops.abs(i)
@@ -73,10 +67,10 @@ class GradientMask(keras.layers.Layer):
     ranks by `|dL_text|` over the whole shared encoder, and a cleared entry stays cleared.
 
     Args:
-        rank: `text`: by `|t|`, as in the paper. `image`: the largest `|i|` are cleared. `ratio`: by
-            `|t| / (|t| + |i|)`. `sign`: first the entries whose signs differ, by the same ratio.
-            `random`: at random, the baseline of Figure 2.
-        scope: `all`: one ranking over all tensors. `tensor`: the same share of each tensor.
+        criterion: `text`: by `|t|`, as in the paper. `image`: the largest `|i|` are cleared.
+            `ratio`: by `|t| / (|t| + |i|)`. `sign`: first the entries whose signs differ, by the
+            same ratio. `random`: at random, the baseline of Figure 2.
+        scope: `global`: one ranking over all tensors. `layerwise`: the same share of each tensor.
         cumulative: whether a cleared entry stays cleared; else each update starts from ones.
         softness: the share of the other gradient in each entry.
         seed: the random numbers depend on it and on the number of updates only.
@@ -87,29 +81,26 @@ class GradientMask(keras.layers.Layer):
 
     def __init__(
         self,
-        rank: str = "text",
+        criterion: str = "text",
         scope: str = "global",
         cumulative: bool = True,
         softness: float = 0.0,
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        ranked = "text" if rank == "random" else rank
+        ranked = "text" if criterion == "random" else criterion
         # The config knows the ranges.
         merges.Merge(mask_criterion=ranked, mask_scope=scope, mask_softness=softness)
-        self.rank, self.scope, self.cumulative = rank, scope, cumulative
+        self.criterion, self.scope, self.cumulative = criterion, scope, cumulative
         self.softness, self.seed = softness, seed
 
-    def make_masks(self, variables):
-        """Makes a boolean mask for each variable.
+    def make_masks(self, variables: Sequence[Any]) -> None:
+        """Makes a boolean mask for each variable, in the order of the gradients.
 
         Every replica computes the same mask from the summed gradient and keeps its own copy: to
         aggregate masks, `TPUStrategy` would send every replica's copy to every other. This is not
         `build`, as Keras keeps its arguments: the encoder would count as the merge's variables.
-
-        Args:
-            variables: list of Keras variables, in the order of the gradients.
         """
         self.masks = [
             self.add_weight(
@@ -121,54 +112,48 @@ class GradientMask(keras.layers.Layer):
             )
             for variable in variables
         ]
-        self.updates: Any = None
-        if self.rank == "random" or not self.cumulative:
+        self.updates: keras.Variable | None = None
+        if self.criterion == "random" or not self.cumulative:
             self.updates = self.add_weight(
                 name="updates", shape=(), dtype="int32", initializer="zeros", trainable=False
             )
 
     @property
-    def groups(self):
-        """int, how many rankings there are: the length of `counts`."""
+    def groups(self) -> int:
+        """How many rankings there are: the length of `counts`."""
         return 1 if self.scope == "global" else len(self.masks)
 
     @property
-    def sizes(self):
-        """list of int, the entries of each mask."""
+    def sizes(self) -> list[int]:
+        """The entries of each mask."""
         return [int(np.prod(mask.shape)) for mask in self.masks]
 
     @property
-    def size(self):
-        """int, the number of entries of `M`."""
+    def size(self) -> int:
+        """The number of entries of `M`."""
         return sum(self.sizes)
 
     @property
-    def cleared(self):
-        """int, the number of entries that are cleared."""
-        return sum(self.cleared_of_each)
-
-    @property
-    def cleared_of_each(self):
-        """list of int, the cleared entries of each mask; with several processes, all must ask."""
+    def cleared(self) -> list[int]:
+        """The cleared entries of each mask; with several processes, all must ask."""
         # Counted where the masks are: where weights are divided, no host has a whole mask.
         ones = ops.stack([ops.count_nonzero(mask.value) for mask in self.masks])
-        counts: Any = ops.convert_to_numpy(ones)
-        return np.subtract(self.sizes, counts).tolist()
+        return np.subtract(self.sizes, ops.convert_to_numpy(ones)).tolist()
 
-    def counts(self, wanted, updates):
+    def counts(self, wanted: int, updates: int) -> np.ndarray:
         """How many entries the next update clears.
 
         Args:
-            wanted: int, the number of entries that are to be cleared after it.
-            updates: int, the number of updates that are to be done after it.
+            wanted: the number of entries that are to be cleared after it.
+            updates: the number of updates that are to be done after it.
 
         Returns:
-            int32 array: `(1,)`, or with scope `tensor` one for each mask; all 0 for no update.
+            int32 array: `(1,)`, or with scope `layerwise` one for each mask; all 0 for no update.
         """
-        sizes, cleared = self.sizes, self.cleared_of_each
+        sizes, cleared = self.sizes, self.cleared
         if self.scope == "global":
             sizes, cleared = [sum(sizes)], [sum(cleared)]
-        if not self.cumulative:
+        if not self.cumulative and self.updates is not None:
             is_done = int(np.asarray(self.updates.value)) >= updates
             wanted, cleared = 0 if is_done else wanted, [0] * len(sizes)
         # The sums up to each tensor are rounded, so that the last one is `wanted`. A small tensor's
@@ -178,34 +163,27 @@ class GradientMask(keras.layers.Layer):
         left = np.clip(np.maximum.accumulate([0, *left]), 0, max(left[-1], 0))
         return np.diff(left).astype(np.int32)
 
-    def choose(self, text, image, step, masks=None):
-        """The merged gradient (eq. 8).
-
-        Args:
-            text, image: lists of tensors, in the order of the masks.
-            step: not used.
-            masks: what `refreshed` returns, in place of the current masks.
-
-        Returns:
-            list of tensors.
-        """
-        del step
+    def choose(
+        self,
+        text: Sequence[Tensor],
+        image: Sequence[Tensor],
+        step: Tensor,
+        masks: list[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """The merged gradient (eq. 8), by the current masks or those of `refreshed`."""
         masks = masks or [ops.convert_to_tensor(mask.value) for mask in self.masks]
         return [masked(*entry, self.softness) for entry in zip(masks, text, image, strict=True)]
 
-    def refreshed(self, text, image, counts):
-        """The masks after one update of Algorithm 1.
+    def refreshed(
+        self, text: Sequence[Tensor], image: Sequence[Tensor], counts: Tensor
+    ) -> list[Tensor]:
+        """The masks after one update of Algorithm 1, from gradients summed over all replicas.
 
-        Args:
-            text, image: lists of both gradients, summed over all replicas.
-            counts: int32 tensor, see `counts`; all 0 leave the masks as they are, at no cost.
-
-        Returns:
-            list of bool tensors.
+        `counts`, see there, are int32; all 0 leave the masks as they are, at no cost.
         """
         masks = [ops.convert_to_tensor(mask.value) for mask in self.masks]
 
-        def updated():
+        def updated() -> list[Tensor]:
             begin = masks if self.cumulative else [ops.ones_like(mask) for mask in masks]
             values = self._ranked(text, image)
             if self.scope == "global":
@@ -222,38 +200,33 @@ class GradientMask(keras.layers.Layer):
 
         return ops.cond(ops.any(counts > 0), updated, lambda: list(masks))
 
-    def next_state(self, masks, counts):
-        """Pairs of a variable and its next value, for `Merge.keep`.
-
-        Args:
-            masks: what `refreshed` returns for these counts.
-            counts: int32 tensor; all 0 count as no update.
-        """
-        state: list = list(zip(self.masks, masks, strict=True))
+    def next_state(self, masks: list[Tensor], counts: Tensor) -> State:
+        """The state after `refreshed` for these counts, for `Merge.keep`; all 0 are no update."""
+        state: State = list(zip(self.masks, masks, strict=True))
         if self.updates is not None:
             one = ops.cast(ops.any(counts > 0), "int32")
             state.append((self.updates, self.updates.value + one))
         return state
 
-    def _ranked(self, text, image):
+    def _ranked(self, text: Sequence[Tensor], image: Sequence[Tensor]) -> Sequence[Tensor]:
         """The values that entries are ranked by; the smallest magnitudes are cleared."""
         # With a batch of unknown size some gradients have no static shape.
         text, image = (
             [ops.reshape(g, mask.shape) for g, mask in zip(gradients, self.masks, strict=True)]
             for gradients in (text, image)
         )
-        if self.rank == "text":
+        if self.criterion == "text":
             return text
-        if self.rank == "image":
+        if self.criterion == "image":
             # The reverse order of the bits; `1 / |i|` would make ties.
             return [ops.view(_INFINITY - magnitude_bits(i), "float32") for i in image]
-        if self.rank == "random":
+        if self.updates is not None and self.criterion == "random":
             updates = self.updates.value
             return [uniform(self.seed, updates, place, t) for place, t in enumerate(text)]
         values = []
         for t, i in zip(text, image, strict=True):
             ratio = ops.divide_no_nan(ops.abs(t), ops.abs(t) + ops.abs(i))
-            if self.rank == "sign":
+            if self.criterion == "sign":
                 # Entries that agree come after a ratio of 1; a sum of floats would make ties.
                 bits, agree = magnitude_bits(ratio), ops.sign(t) * ops.sign(i) >= 0
                 ratio = ops.view(ops.where(agree, bits + (_ONE + 1), bits), "float32")
@@ -305,10 +278,12 @@ class MaskSchedule(keras.callbacks.Callback):
             mask_ratio_per_update=mask_ratio_per_update,
             mask_update_interval=1 if interval is None else interval,
         )
-        self._every: Any = interval  # steps
-        self._settled = None  # the number of updates for which the masks need nothing more
+        self._every = interval or 1  # steps
+        self._settled: int | None = (
+            None  # the number of updates for which the masks need nothing more
+        )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._settled = None
         if self.interval is None:
             if self.params["steps"] is None:
@@ -316,7 +291,7 @@ class MaskSchedule(keras.callbacks.Callback):
             steps = self.params["epochs"] * self.params["steps"]
             self._every = max(1, round(_SHARE * steps))
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         updates = self.model.step // self._every
         if self._settled == updates and not self.model.bad_steps:
             return

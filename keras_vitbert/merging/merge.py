@@ -1,15 +1,15 @@
 """How the gradients of two tasks become one: a weighting, then optionally a rule for each entry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_vitbert.merging.masks import GradDrop, GradientMask
 from keras_vitbert.merging.weighting import (
     Products,
+    State,
     Sum,
     Weighting,
     Weights,
@@ -17,26 +17,19 @@ from keras_vitbert.merging.weighting import (
     square_sums,
 )
 from keras_vitbert.model.shared_weights import block_of, is_in_blocks
+from keras_vitbert.model.tensors import Tensor, ops
 
 ALL = "all"  # names what has one weight, where blocks have none of their own
 
 
 class Merged(NamedTuple):
-    """The result of merging the gradients of a step; all sums are over the replicas.
+    """The result of merging the gradients of a step; all sums are over the replicas."""
 
-    Attributes:
-        gradients: list of tensors in the order of the trainable variables, summed.
-        loss: scalar tensor, the loss to report and to judge the step by, summed.
-        losses: pair of scalar tensors, of text and image; summed if the weighting needs them.
-        state: list of pairs of a variable and its next value, for `Merge.keep`.
-        both: with `clear`, pair of lists, both gradients of the shared variables, summed.
-    """
-
-    gradients: list
-    loss: Any
-    losses: Any
-    state: list
-    both: tuple[list, list]
+    gradients: list[Tensor]  # in the order of the variables, summed; None where no loss reaches
+    loss: Tensor  # scalar, to report and to judge the step by, summed
+    losses: Tensor  # pair of scalars, of text and image; summed if the weighting needs them
+    state: State  # for `Merge.keep`
+    both: tuple[list[Tensor], list[Tensor]]  # with `clear`: of the shared variables, summed
 
 
 class Merge(keras.layers.Layer):
@@ -46,22 +39,20 @@ class Merge(keras.layers.Layer):
     that loss's gradient, weighted if the weights are those of the losses.
 
     Args:
-        weighting: a `Weighting`.
-        entries: `GradientMask`, `GradDrop` or None: what decides on each entry of the shared
-            variables' gradient; without it both parts are added.
-        per_block: bool, whether each block is weighted by its own inner products.
-        blocks: pair of int, first and end: only these blocks are merged like this, and on other
-            shared variables the gradients are summed as in `rest`. None for all blocks.
-        rest: `Sum`, for the shared variables outside `blocks`.
+        entries: what decides on each entry of the shared variables' gradient; without it, both
+            gradients are added.
+        per_block: whether each block is weighted by its own inner products.
+        blocks: first and end: only these blocks are merged like this, and on other shared variables
+            the gradients are summed as in `rest`. None for all blocks.
+        rest: for the shared variables outside `blocks`.
 
     Attributes:
-        chosen_paths: list of str, the paths of the variables of `blocks`, each of which has a mask
-            if there is a `GradientMask`.
+        chosen_paths: the paths of the variables of `blocks`, each of which has a mask if there is a
+            `GradientMask`.
 
     Raises:
         ValueError: a weighting that needs no inner products, or one of losses, is to act by block;
-            a weighting of losses, which acts on all variables, is to act on `blocks`; or `blocks`
-            is an empty or invalid range.
+            or a weighting of losses, which acts on all variables, is to act on `blocks`.
     """
 
     def __init__(
@@ -71,7 +62,7 @@ class Merge(keras.layers.Layer):
         per_block: bool = False,
         blocks: tuple[int, int] | None = None,
         rest: Sum | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         whole = weighting.weighs_losses
@@ -92,12 +83,10 @@ class Merge(keras.layers.Layer):
         """Whether the sum over replicas of merged gradients is the merge of the sums."""
         return not (self.weighting.needs_products or isinstance(self.entries, GradDrop))
 
-    def make_state(self, shared_variables: list):
-        """Makes masks and state for a model.
+    def make_state(self, shared_variables: Sequence[Any]) -> None:
+        """Makes masks and state for the variables that both losses reach.
 
-        Args:
-            shared_variables: list of the Keras variables that both losses reach, in the order of
-                the trainable variables. The first part of a path names the block.
+        They are in the order of the trainable variables; the first part of a path names the block.
 
         Raises:
             ValueError: the model has none of `blocks`.
@@ -105,7 +94,7 @@ class Merge(keras.layers.Layer):
         chosen = [v for v in shared_variables if is_in_blocks(v.path, self.blocks)]
         if not chosen:
             known = ", ".join(dict.fromkeys(block_of(v.path) for v in shared_variables))
-            raise ValueError(f"blocks {self.blocks}: the model has {known}")
+            raise ValueError(f"blocks {self.blocks}: both losses reach {known or 'no variable'}")
         # Not the variables themselves: Keras would count the encoder as the merge's.
         self.chosen_paths = [variable.path for variable in chosen]
         # What has weights of its own, for each shared variable; None outside the blocks.
@@ -127,34 +116,30 @@ class Merge(keras.layers.Layer):
                 trainable=False,
             )
 
-    def loss(self, text_loss: Any, image_loss: Any) -> Any:
-        """The loss to report and to judge a step by.
-
-        Args:
-            text_loss, image_loss: scalar tensors.
-        """
+    def loss(self, text_loss: Tensor, image_loss: Tensor) -> Tensor:
+        """The loss to report and to judge a step by."""
         return self.weighting.loss(text_loss, image_loss)
 
     def merge(
         self,
-        text_gradients: list,
-        image_gradients: list,
+        text_gradients: Sequence[Tensor],
+        image_gradients: Sequence[Tensor],
         losses: Any = None,
-        step: Any = 0,
-        clear: Any = None,
-        summed: Callable = lambda values: values,
+        step: Tensor | int = 0,
+        clear: Tensor | None = None,
+        summed: Callable[[Any], Any] = lambda values: values,
     ) -> Merged:
         """Merges the gradients of a step.
 
         Args:
-            text_gradients, image_gradients: lists of tensors in the order of the trainable
-                variables, with None where a loss does not reach a variable.
+            text_gradients, image_gradients: in the order of the trainable variables, with None
+                where a loss does not reach a variable.
             losses: pair of scalar tensors, of text and image.
-            step: scalar int tensor, completed steps.
-            clear: int32 tensor, see `GradientMask.counts`: also compares both gradients and
-                refreshes the masks first. None for neither.
-            summed: callable that sums a list of tensors over the replicas; by default gradients
-                and losses are those of all replicas already.
+            step: completed steps.
+            clear: int32, see `GradientMask.counts`: also compares both gradients and refreshes the
+                masks first. None for neither.
+            summed: sums tensors over the replicas; by default gradients and losses are those of all
+                replicas already.
         """
         if not self.is_linear:
             text_gradients, image_gradients, losses = without_none(
@@ -162,7 +147,9 @@ class Merge(keras.layers.Layer):
             )
         elif self.weighting.needs_losses:
             losses = summed(losses)
-        both = sums = both_reached(text_gradients, image_gradients)
+        pairs = zip(text_gradients, image_gradients, strict=True)
+        shared = [(t, i) for t, i in pairs if t is not None and i is not None]
+        both = sums = [t for t, _ in shared], [i for _, i in shared]
         masks, refreshed = None, []
         if clear is not None:
             sums = summed(both) if self.is_linear else both
@@ -171,16 +158,16 @@ class Merge(keras.layers.Layer):
                 masks = self.mask.refreshed(text, image, clear)  # Algorithm 1
                 refreshed = self.mask.next_state(masks, clear)
 
-        found = self._products(*both) if self.weighting.needs_products else None
-        weights, state = self.weighting.weigh(found, losses, step)
+        measured = self._products(*both) if self.weighting.needs_products else None
+        weights, state = self.weighting.weigh(measured, losses, step)
         if not self.weighting.is_fixed:
-            state = [*state, (self.shown, self._shown(weights, found))]
-        shared = iter(self._merged(both, weights, step, masks))
+            state = [*state, (self.shown, self._shown(weights, measured))]
+        merged = iter(self._merged(both, weights, step, masks))  # eq. 8 or 9
         own = weights if self.weighting.weighs_losses else Weights()
         gradients = []
         for text, image in zip(text_gradients, image_gradients, strict=True):
             if text is not None and image is not None:
-                gradient = next(shared)
+                gradient = next(merged)
             elif image is None:
                 gradient = None if text is None else _scaled(own.text, text)
             else:
@@ -195,35 +182,23 @@ class Merge(keras.layers.Layer):
             loss = loss if total is None else total
         return Merged(gradients, loss, losses, [*refreshed, *state], sums)
 
-    def after(self, losses: Any, losses_again: Callable, good: Any = True):
-        """Lets a weighting learn from an update; most do nothing.
+    def learn(self, losses: Any, losses_again: Callable[[], Any], good: Tensor = True) -> None:
+        """Lets a weighting learn from an update; most do nothing, nor does a bad step.
 
-        Args:
-            losses: pair of scalar tensors over the global batch, of text and image, as in `Merged`.
-            losses_again: callable that computes them on the same batch, with the new weights.
-            good: scalar bool tensor; if it is False, nothing changes.
+        `losses` are those of `Merged`; `losses_again` computes them with the new weights.
         """
-        self.keep(self.weighting.learned(losses, losses_again), good)
+        self.keep(self.weighting.learn(losses, losses_again), good)
 
-    def keep(self, state: list, good: Any = True):
-        """Stores a step's new state.
-
-        Args:
-            state: list, of `Merged`.
-            good: scalar bool tensor; if it is False, nothing changes.
-        """
+    def keep(self, state: State, good: Tensor = True) -> None:
+        """Stores the state of a `Merged`; if `good` is False, nothing changes."""
         for variable, value in state:
             variable.assign(ops.where(good, value, variable.value))
 
-    def of_chosen(self, gradients: list) -> list:
-        """Picks the shared variables, or their gradients, that belong to the merge's blocks.
-
-        Args:
-            gradients: list, in the order of `make_state`.
-        """
+    def of_chosen(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Picks the gradients of the merge's blocks from those of the shared variables."""
         return [g for g, row in zip(gradients, self._row_of, strict=True) if row is not None]
 
-    def _products(self, text: list, image: list) -> Products:
+    def _products(self, text: list[Tensor], image: list[Tensor]) -> Products:
         """`Products` of the chosen variables, by row."""
         groups = {row: ([], []) for row in self.rows}
         for row, *pair in zip(self._row_of, text, image, strict=True):
@@ -232,13 +207,21 @@ class Merge(keras.layers.Layer):
                     group.append(gradient)
         return products(ops.stack([square_sums(*group) for group in groups.values()]))
 
-    def _merged(self, both: tuple[list, list], weights: Weights, step: Any, masks: Any) -> list:
+    def _merged(
+        self,
+        both: tuple[list[Tensor], list[Tensor]],
+        weights: Weights,
+        step: Tensor,
+        masks: list[Tensor] | None,
+    ) -> list[Tensor]:
         """The merged gradient of each shared variable."""
         count = len(self.rows)
         columns = [ops.unstack(w, count) if np.ndim(w) else [w] * count for w in weights]
-        of_rows = dict(zip(self.rows, zip(*columns, strict=True), strict=True))
+        of_rows: dict[str | None, Any] = dict(
+            zip(self.rows, zip(*columns, strict=True), strict=True)
+        )
         of_rows[None] = self.rest.weigh(None, None, step)[0]
-        merged, parts = [], []
+        merged, texts, images = [], [], []
         for row, text, image in zip(self._row_of, *both, strict=True):
             w = Weights(*of_rows[row])
             if self.entries is None or row is None:
@@ -246,23 +229,18 @@ class Merge(keras.layers.Layer):
                 merged.append(_sum(weight[0], text, weight[1], image))
             else:
                 merged.append(None)
-                parts.append(
-                    (
-                        _sum(w.text, text, w.image_in_text, image),
-                        _sum(w.text_in_image, text, w.image, image),
-                    )
-                )
+                texts.append(_sum(w.text, text, w.image_in_text, image))
+                images.append(_sum(w.text_in_image, text, w.image, image))
         if self.entries is not None:
-            texts, images = zip(*parts, strict=True)
             chosen = iter(self.entries.choose(texts, images, step, masks))
             merged = [next(chosen) if gradient is None else gradient for gradient in merged]
         return merged
 
-    def _shown(self, weights: Weights, found: Products | None) -> Any:
+    def _shown(self, weights: Weights, measured: Products | None) -> Tensor:
         """Rows of both weights in the merged gradient and the cosine; it is 0 without products."""
         text = weights.text + weights.text_in_image
         image = weights.image + weights.image_in_text
-        columns = [text, image, found.cosine if found is not None else 0.0]
+        columns = [text, image, measured.cosine if measured is not None else 0.0]
         rows = (len(self.rows),)
         return ops.stack([ops.broadcast_to(ops.cast(x, "float32"), rows) for x in columns], axis=1)
 
@@ -270,56 +248,38 @@ class Merge(keras.layers.Layer):
         """The last step's weights of both gradients and, if known, their cosine.
 
         Returns:
-            dict of `merge/text_weight`, `merge/image_weight`, `merge/cosine` to float, means over
-            the blocks, and with the suffix `/BLOCK` the values of each; empty if the weights are
-            fixed.
+            `merge/text_weight`, `merge/image_weight`, `merge/cosine`, means over the blocks, and
+            with the suffix `/BLOCK` the values of each; empty if the weights are fixed.
         """
         if self.weighting.is_fixed:
             return {}
         table = np.asarray(ops.convert_to_numpy(self.shown.value), np.float64)
         names = ("text_weight", "image_weight", "cosine")
-        found = {}
+        values = {}
         for column, name in enumerate(names if self.weighting.needs_products else names[:2]):
-            found[f"merge/{name}"] = float(table[:, column].mean())
+            values[f"merge/{name}"] = float(table[:, column].mean())
             if self.per_block:
                 by_row = zip(self.rows, table[:, column].tolist(), strict=True)
-                found |= {f"merge/{name}/{row}": value for row, value in by_row}
-        return found
+                values |= {f"merge/{name}/{row}": value for row, value in by_row}
+        return values
 
 
-def both_reached(text_gradients: list, image_gradients: list) -> tuple[list, list]:
-    """Both gradients of the variables that both losses reach.
-
-    Args:
-        text_gradients, image_gradients: lists of tensors, with None where a loss does not reach a
-            variable.
-    """
-    pairs = zip(text_gradients, image_gradients, strict=True)
-    shared = [(t, i) for t, i in pairs if t is not None and i is not None]
-    return [t for t, _ in shared], [i for _, i in shared]
-
-
-def without_none(function: Callable, values: Any) -> Any:
-    """What a function makes of all tensors in nested lists; None stays None.
-
-    Args:
-        function: takes a list of tensors and returns as many.
-        values: nested lists of tensors and None.
-    """
+def without_none(function: Callable[[list[Tensor]], list[Tensor]], values: Any) -> Any:
+    """Nested lists after a function of all tensors in them, which returns as many; None stays."""
     flat = keras.tree.flatten(values)
     made = iter(function([x for x in flat if x is not None]))
     return keras.tree.pack_sequence_as(values, [None if x is None else next(made) for x in flat])
 
 
-def _is(weight, value):
+def _is(weight: Tensor, value: float) -> bool:
     return isinstance(weight, float | int) and weight == value
 
 
-def _scaled(weight, gradient):
+def _scaled(weight: Tensor, gradient: Tensor) -> Tensor:
     return gradient if _is(weight, 1) else weight * gradient
 
 
-def _sum(text_weight, text, image_weight, image):
+def _sum(text_weight: Tensor, text: Tensor, image_weight: Tensor, image: Tensor) -> Tensor:
     """The weighted sum, without terms that are known to be 0."""
     if _is(image_weight, 0):
         return _scaled(text_weight, text)

@@ -11,33 +11,35 @@ the host unless it is compiled, and a GPU's tensors would be copied there in eve
 
 import itertools
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from keras import ops
+from keras_vitbert.model.tensors import Tensor, ops
 
 MAGNITUDE_BITS = 31  # float32 without its sign
 _EXACT = 2**24  # float32 represents every integer up to this
 
 
-def smallest(values: list, candidates: list, count: Any) -> list:
+def smallest(
+    values: Sequence[Tensor], candidates: Sequence[Tensor], count: Tensor | int
+) -> list[Tensor]:
     """Marks the `count` candidates with the smallest magnitude over all tensors together.
 
     Ties are broken by position (list order, then row-major), so that exactly `count` entries are
     marked. NaNs are larger than everything.
 
     Args:
-        values: float tensors; compared in float32 by absolute value.
+        values: float tensors; compared in float32 by absolute value. They may have 2**31 - 1
+            entries in total.
         candidates: boolean tensors of the same shapes; only true entries can be marked.
-        count: scalar int32 tensor, at most the number of candidates. The tensors may have
-            2**31 - 1 entries in total.
+        count: at most the number of candidates.
 
     Returns:
-        boolean tensors, true where marked.
+        Boolean tensors, true where marked.
     """
     bits = [magnitude_bits(value) for value in values]
     count = ops.cast(count, "int32")
 
-    def number_up_to(limit):
+    def number_up_to(limit: Tensor) -> Tensor:
         limit = ops.cast(limit, "uint32")
         return _count([c & (b <= limit) for b, c in zip(bits, candidates, strict=True)])
 
@@ -50,7 +52,7 @@ def smallest(values: list, candidates: list, count: Any) -> list:
     sizes = [math.prod(value.shape) for value in values]
     starts = list(itertools.accumulate(sizes, initial=0))
 
-    def ties_up_to(limit):
+    def ties_up_to(limit: Tensor) -> list[Tensor]:
         """The ties whose flat index over all tensors is at most `limit`."""
         return [
             tie & _up_to(limit - start, tie.shape)
@@ -62,13 +64,13 @@ def smallest(values: list, candidates: list, count: Any) -> list:
     return [b | t for b, t in zip(below, ties_up_to(last), strict=True)]
 
 
-def magnitude_bits(values: Any) -> Any:
+def magnitude_bits(values: Tensor) -> Tensor:
     """Integers in the order of the absolute values in float32, NaNs last: uint32 below 2**31."""
     # Clearing the sign bit is the absolute value, and unlike `ops.abs` it also orders NaNs last.
     return ops.view(ops.cast(values, "float32"), "uint32") & 0x7FFFFFFF
 
 
-def _up_to(last, shape):
+def _up_to(last: Tensor, shape: tuple[int, ...]) -> Tensor:
     """True at the places of a tensor up to `last` in flat order; `last` may be outside of it."""
     columns = shape[-1] if shape else 1
     rows = math.prod(shape) // max(columns, 1)
@@ -80,32 +82,32 @@ def _up_to(last, shape):
     return ops.reshape(_range(columns) < of_rows[:, None], shape)
 
 
-def _range(size):
+def _range(size: int) -> Tensor:
     return ops.cast(ops.arange(size, dtype="int32"), "uint32")
 
 
-def _count(flags):
+def _count(flags: list[Tensor]) -> Tensor:
     """The number of true entries, int32."""
     sums = [one for flag in flags for one in _sums(flag)]
     return ops.sum(ops.cast(ops.stack(sums), "int32"))
 
 
-def _sums(flags):
-    """Sums of the parts of a tensor in float32, exact because the parts are small enough."""
+def _sums(flags: Tensor) -> list[Tensor]:
+    """Sums in float32 over slices of a tensor that are small enough for exact sums."""
     size = math.prod(flags.shape)
     if size <= _EXACT:
         return [ops.sum(ops.cast(flags, "float32"))]
     rows = flags.shape[0]
-    of_part = _EXACT * rows // size  # rows
-    if not of_part:
+    height = _EXACT * rows // size  # of a slice
+    if not height:
         return [one for row in range(rows) for one in _sums(flags[row])]
-    return [one for row in range(0, rows, of_part) for one in _sums(flags[row : row + of_part])]
+    return [one for row in range(0, rows, height) for one in _sums(flags[row : row + height])]
 
 
-def _least(count_up_to, wanted, bits):
+def _least(count_up_to: Callable[[Tensor], Tensor], wanted: Tensor, bits: int) -> Tensor:
     """The least integer of `bits` bits for which `count_up_to` is at least `wanted`."""
 
-    def body(place, high_part):
+    def body(place: Tensor, high_part: Tensor) -> Tensor:
         # The bit stays clear if the integers below `high_part + 2**bit` are enough.
         step = ops.left_shift(1, bits - 1 - place)
         enough = count_up_to(high_part + (step - 1)) >= wanted

@@ -1,17 +1,21 @@
 """What weightings of two gradients decide by and return; weightings of whole losses.
 
-These weigh heads and embeddings like the encoder. `directions` has those by inner products.
+These weigh heads and embeddings like the encoder. `gradient_balancing` has those that decide by
+inner products.
 """
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
 
 from keras_vitbert.configs import merges
 from keras_vitbert.configs.sections import Section
 from keras_vitbert.merging.random_numbers import normal_pair
+from keras_vitbert.model.tensors import Tensor, ops
+
+State = list[tuple[keras.Variable, Tensor]]  # variables, each with its next value
 
 _LEAST = 1e-8  # nats, so that a loss has a logarithm
 
@@ -20,29 +24,26 @@ class Products(NamedTuple):
     """Norms and cosine of two gradients, with a row for each block or one for all.
 
     They take the place of the three inner products, so that no value that a merge computes
-    overflows unless a weight does.
-
-    Attributes:
-        text_norm, image_norm: float32 tensors `(rows,)`, `|t|` and `|i|`.
-        cosine: float32 tensor `(rows,)`, in [-1, 1]; 0 where a gradient is 0.
+    overflows unless a weight does. All are float32 `(rows,)`.
     """
 
-    text_norm: Any
-    image_norm: Any
-    cosine: Any
+    text_norm: Tensor  # `|t|`
+    image_norm: Tensor  # `|i|`
+    cosine: Tensor  # in [-1, 1]; 0 where a gradient is 0
 
 
-def square_sums(text: list, image: list) -> Any:
+def square_sums(text: Sequence[Tensor], image: Sequence[Tensor]) -> Tensor:
     """`<t, t>`, `<i, i>` and `<t, i>` of two gradients in several tensors: float32 `(3,)`."""
 
-    def total(first, second):
-        found = [ops.sum(a * b) for a, b in zip(first, second, strict=True)]
-        return ops.sum(ops.cast(ops.stack(found), "float32"))
+    def inner_product(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+        sums = [ops.sum(a * b) for a, b in zip(first, second, strict=True)]
+        return ops.sum(ops.cast(ops.stack(sums), "float32"))
 
-    return ops.stack([total(text, text), total(image, image), total(text, image)])
+    pairs = (text, text), (image, image), (text, image)
+    return ops.stack([inner_product(*pair) for pair in pairs])
 
 
-def products(sums: Any) -> Products:
+def products(sums: Tensor) -> Products:
     """`Products` of rows of `square_sums`, `(rows, 3)`."""
     text_norm, image_norm = ops.sqrt(sums[:, 0]), ops.sqrt(sums[:, 1])
     cosine = ops.divide_no_nan(ops.divide_no_nan(sums[:, 2], text_norm), image_norm)
@@ -54,17 +55,13 @@ class Weights(NamedTuple):
 
     The text's part is `text * t + image_in_text * i`, the image's is
     `image * i + text_in_image * t`. The merged gradient is their sum or, with a mask, takes each
-    entry from one of them.
-
-    Attributes:
-        text, image, image_in_text, text_in_image: floats, or float32 tensors `(rows,)` with a value
-            for each block, or one for all.
+    entry from one of them. Values are floats, or float32 `(rows,)`, one for each block or for all.
     """
 
-    text: Any = 1.0
-    image: Any = 1.0
-    image_in_text: Any = 0.0
-    text_in_image: Any = 0.0
+    text: Tensor = 1.0
+    image: Tensor = 1.0
+    image_in_text: Tensor = 0.0
+    text_in_image: Tensor = 0.0
 
 
 class Weighting(keras.layers.Layer):
@@ -73,13 +70,13 @@ class Weighting(keras.layers.Layer):
     A subclass declares what it needs, and the step provides no more.
 
     Attributes:
-        options: the options, of the type `Options`, which has their defaults and ranges.
-        needs_products: bool, whether it needs the inner products of the gradients, summed over all
+        options: of the type `Options`, which has their defaults and ranges.
+        needs_products: whether it needs the inner products of the gradients, summed over all
             replicas. If so, both gradients are summed; otherwise merging is linear, and only the
             merged gradient is summed.
-        needs_losses: bool, whether it needs both losses over the global batch.
-        is_fixed: bool, whether the weights are numbers that no step changes.
-        weighs_losses: bool, whether the weights are those of the losses, so that they also act on
+        needs_losses: whether it needs both losses over the global batch.
+        is_fixed: whether the weights are numbers that no step changes.
+        weighs_losses: whether the weights are those of the losses, so that they also act on
             variables that only one task reaches.
 
     Raises:
@@ -96,40 +93,33 @@ class Weighting(keras.layers.Layer):
         super().__init__(name=name)
         self.options: Any = self.Options(**options)
 
-    def make_state(self, rows: int):
+    def make_state(self, rows: int) -> None:
         """Makes the variables of `weigh`; with as many rows as blocks are weighted separately."""
 
-    def state_weight(self, name: str, shape: tuple, initializer: Any = "zeros", dtype="float32"):
+    def state_weight(
+        self, name: str, shape: tuple, initializer: str = "zeros", dtype: str = "float32"
+    ) -> keras.Variable:
         """Makes a variable of the state."""
         return self.add_weight(
             name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False
         )
 
-    def loss(self, text_loss: Any, image_loss: Any) -> Any:
+    def loss(self, text_loss: Tensor, image_loss: Tensor) -> Tensor:
         """The loss to report and to judge a step by; most weightings have none: this is the sum."""
         return text_loss + image_loss
 
-    def weigh(self, products: Any, losses: Any, step: Any) -> tuple[Weights, list]:
+    @abstractmethod
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
         """Weighs the gradients of a step.
 
         Args:
             products: `Products`, or None if it does not need them.
             losses: pair of scalar float32 tensors, of the text and the image; or None.
             step: scalar int tensor, completed steps.
-
-        Returns:
-            (`Weights`; list of pairs of a variable and its next value).
         """
-        raise NotImplementedError
 
-    def learned(self, losses: Any, losses_again: Callable) -> list:
-        """The changes of state that follow from an update: list like that of `weigh`.
-
-        Args:
-            losses, losses_again: see `Merge.after`; calling the second takes one more
-                forward pass.
-        """
-        del losses, losses_again
+    def learn(self, losses: Any, losses_again: Callable[[], Any]) -> State:
+        """The state after an update, see `Merge.learn`; `losses_again` takes a forward pass."""
         return []
 
 
@@ -138,7 +128,7 @@ class Unit(Weighting):
 
     is_fixed = True
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
         return Weights(), []
 
 
@@ -157,11 +147,11 @@ class Sum(Weighting):
         merges.Merge(image_loss_ratio=image_loss_ratio)  # which knows the range
         self.image_loss_ratio = image_loss_ratio
 
-    def loss(self, text_loss, image_loss):
+    def loss(self, text_loss: Tensor, image_loss: Tensor) -> Tensor:
         """The loss whose gradient the merge returns."""
         return self.image_loss_ratio * image_loss + (1 - self.image_loss_ratio) * text_loss
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
         return Weights(1 - self.image_loss_ratio, self.image_loss_ratio), []
 
 
@@ -184,12 +174,12 @@ class Uncertainty(Weighting):
     weighs_losses = True
     needs_losses = True
 
-    def make_state(self, rows):
+    def make_state(self, rows: int) -> None:
         self.log_variances = self.state_weight("log_variances", (2,))
 
-    def weigh(self, products, losses, step):
-        before: Any = ops.convert_to_tensor(self.log_variances.value)
-        weights: Any = ops.exp(-before)
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
+        before = ops.convert_to_tensor(self.log_variances.value)
+        weights = ops.exp(-before)
         after = before - self.options.rate * (0.5 - weights * ops.stack(losses))
         return _pair(weights), [(self.log_variances, after)]
 
@@ -210,13 +200,13 @@ class DWA(Weighting):
     weighs_losses = True
     needs_losses = True
 
-    def make_state(self, rows):
+    def make_state(self, rows: int) -> None:
         self.total = self.state_weight("total", (2,))
         self.count = self.state_weight("count", (), dtype="int32")
         self.last = self.state_weight("last", (2,))
         self.before = self.state_weight("before", (2,))
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
         total, last, before = (
             ops.convert_to_tensor(v.value) for v in (self.total, self.last, self.before)
         )
@@ -254,11 +244,11 @@ class GradNorm(Weighting):
     needs_losses = True
     needs_products = True
 
-    def make_state(self, rows):
+    def make_state(self, rows: int) -> None:
         self.task_weights = self.state_weight("task_weights", (2,), "ones")
         self.first = self.state_weight("first_losses", (2,))
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
         weights = ops.convert_to_tensor(self.task_weights.value)
         losses = ops.stack(losses)
         first = ops.where(self.first.value > 0, self.first.value, losses)
@@ -291,17 +281,17 @@ class FAMO(Weighting):
     weighs_losses = True
     needs_losses = True
 
-    def make_state(self, rows):
+    def make_state(self, rows: int) -> None:
         self.logits = self.state_weight("logits", (2,))
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
         share = ops.softmax(ops.convert_to_tensor(self.logits.value))
         weights = share / ops.maximum(ops.stack(losses), _LEAST)
         return _pair(weights / ops.sum(weights)), []
 
-    def learned(self, losses, losses_again):
-        logits: Any = ops.convert_to_tensor(self.logits.value)
-        share: Any = ops.softmax(logits)
+    def learn(self, losses: Any, losses_again: Callable[[], Any]) -> State:
+        logits = ops.convert_to_tensor(self.logits.value)
+        share = ops.softmax(logits)
         before, after = (
             ops.log(ops.maximum(ops.stack(x), _LEAST)) for x in (losses, losses_again())
         )
@@ -325,7 +315,7 @@ class RandomWeights(Weighting):
         super().__init__(name=name)
         self.seed = seed
 
-    def weigh(self, products, losses, step):
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
         return _pair(ops.softmax(normal_pair(self.seed, step))), []
 
 
@@ -337,12 +327,12 @@ class Alternate(Weighting):
 
     weighs_losses = True
 
-    def weigh(self, products, losses, step):
-        odd: Any = ops.cast(ops.cast(step, "int32") % 2, "float32")
+    def weigh(self, products: Any, losses: Any, step: Tensor) -> tuple[Weights, State]:
+        odd = ops.cast(ops.cast(step, "int32") % 2, "float32")
         return Weights(1 - odd, odd), []
 
 
-def _pair(values):
+def _pair(values: Tensor) -> Weights:
     """`Weights` of a tensor `(2,)`."""
     text, image = ops.unstack(values, 2)
     return Weights(text, image)

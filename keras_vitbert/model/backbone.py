@@ -1,11 +1,15 @@
 """The shared transformer: both modalities through the same blocks (eq. 1 to 4)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import keras_hub
 
 from keras_vitbert.model.backbone_inputs import check_inputs, masks_of, scaled, streams_of
 from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
 from keras_vitbert.model.encoder_block import ACTIVATIONS, TransformerEncoder, shape_at
+from keras_vitbert.model.tensors import Tensor, Tensors
 
 NORMS = ("pre", "post")
 # What a config of a backbone holds, besides the dtype and the name.
@@ -30,30 +34,29 @@ class ViTBertBackbone(keras_hub.models.Backbone):
     | `post` | `z' = LN(MSA(z) + z)`, `z = LN(MLP(z') + z')` (as in BERT) | after the embeddings |
 
     Args:
-        num_layers: int, transformer blocks.
-        num_heads: int, attention heads; divides `hidden_dim`.
-        hidden_dim: int, `D`.
-        intermediate_dim: int, hidden units of each block's MLP.
-        image_size: int, image height and width in pixels, or None for a model without images.
-        patch_size: int, patch height and width in pixels; divides `image_size`.
-        vocabulary_size: int, `V`, or None for a model without text.
-        max_sequence_length: int, the longest text in tokens.
-        dropout: float, rate after the embeddings, attention and MLP.
-        attention_dropout: float, rate on attention weights; -1 for the rate `dropout`. With 0,
-            attention is `keras.ops.dot_product_attention`, which a backend may fuse.
-        stochastic_depth: float, rate at which an example skips the attention, and the MLP, of the
-            last block; it rises from block to block in equal steps (Huang et al. 2016, eq. 4).
-        layer_norm_epsilon: float.
-        norm: str, `pre` or `post`, see above.
-        activation: str, for the MLPs, a key of `keras_vitbert.model.encoder_block.ACTIVATIONS`.
-        num_segments: int, segment embeddings; 0 for a text model without them, such as DistilBERT,
-            which ignores `segment_ids`.
+        num_layers: transformer blocks.
+        num_heads: attention heads; divides `hidden_dim`.
+        hidden_dim: `D`.
+        intermediate_dim: hidden units of each block's MLP.
+        image_size: image height and width in pixels, or None for a model without images.
+        patch_size: patch height and width in pixels; divides `image_size`.
+        vocabulary_size: `V`, or None for a model without text.
+        max_sequence_length: the longest text in tokens.
+        dropout: rate after the embeddings, attention and MLP.
+        attention_dropout: rate on attention weights; -1 for the rate `dropout`. With 0, attention
+            is `keras.ops.dot_product_attention`, which a backend may fuse.
+        stochastic_depth: rate at which an example skips the attention, and the MLP, of the last
+            block; it rises from block to block in equal steps (Huang et al. 2016, eq. 4).
+        norm: `pre` or `post`, see above.
+        activation: for the MLPs, a key of `keras_vitbert.model.encoder_block.ACTIVATIONS`.
+        num_segments: segment embeddings; 0 for a text model without them, such as DistilBERT, which
+            ignores `segment_ids`.
         patch_bias, prefix_tokens, image_mean, image_std: see `ImageEmbedding`.
-        embedding_scale: float, factor on the embeddings of words, positions and segments, as in
-            Vaswani et al. 2017, section 3.4. They start with a standard deviation of 0.02. Where
-            nothing normalises their sum (`pre`), this sum is a token's own signal, next to what
-            attention adds to all tokens alike. A small model, whose kernels are large, learns text
-            sooner with a larger factor.
+        embedding_scale: factor on the embeddings of words, positions and segments, as in Vaswani et
+            al. 2017, section 3.4. They start with a standard deviation of 0.02. Where nothing
+            normalises their sum (`pre`), this sum is a token's own signal, next to what attention
+            adds to all tokens alike. A small model, whose kernels are large, learns text sooner
+            with a larger factor.
         dtype: a Keras dtype or policy, such as `"mixed_bfloat16"`.
 
     Call it on a dict with the inputs of one modality or of both:
@@ -93,28 +96,28 @@ class ViTBertBackbone(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        image_size=224,
-        patch_size=16,
-        vocabulary_size=30_000,
-        max_sequence_length=512,
-        dropout=0.1,
-        attention_dropout=-1.0,
-        stochastic_depth=0.0,
-        layer_norm_epsilon=1e-6,
-        norm="pre",
-        activation="gelu",
-        num_segments=2,
-        patch_bias=False,
-        prefix_tokens=1,
-        image_mean=(0.5, 0.5, 0.5),
-        image_std=(0.5, 0.5, 0.5),
-        embedding_scale=1.0,
-        dtype=None,
-        **kwargs,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        image_size: int | None = 224,
+        patch_size: int = 16,
+        vocabulary_size: int | None = 30_000,
+        max_sequence_length: int = 512,
+        dropout: float = 0.1,
+        attention_dropout: float = -1.0,
+        stochastic_depth: float = 0.0,
+        layer_norm_epsilon: float = 1e-6,
+        norm: str = "pre",
+        activation: str = "gelu",
+        num_segments: int = 2,
+        patch_bias: bool = False,
+        prefix_tokens: int = 1,
+        image_mean: Sequence[float] = (0.5, 0.5, 0.5),
+        image_std: Sequence[float] = (0.5, 0.5, 0.5),
+        embedding_scale: float = 1.0,
+        dtype: Any = None,
+        **kwargs: Any,
     ):
         if hidden_dim % num_heads:
             raise ValueError(f"num_heads {num_heads} does not divide hidden_dim {hidden_dim}")
@@ -125,8 +128,8 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 raise ValueError(f"{name} {value!r} is unknown; known are {', '.join(known)}")
 
         # === Layers ===
-        self.image_embedding: ImageEmbedding | None = None
-        self.text_embedding: TextEmbedding | None = None
+        self.image_embedding: Any = None  # an `ImageEmbedding`, unless there are no images
+        self.text_embedding: Any = None  # a `TextEmbedding`, unless there is no text
         of_embedding = dropout if norm == "pre" else 0.0  # else it follows the LayerNorm
         if image_size is not None:
             self.image_embedding = ImageEmbedding(
@@ -154,7 +157,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
                 name="text_embedding",
             )
 
-        def layer_norm(name):
+        def layer_norm(name: str) -> keras.layers.LayerNormalization:
             return keras.layers.LayerNormalization(
                 epsilon=layer_norm_epsilon, dtype=dtype, name=name
             )
@@ -220,33 +223,41 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         self.input_spec = None
 
     @property
-    def block_outputs(self):
-        """dict of a layer's name to its symbolic output; see the class."""
+    def block_outputs(self) -> dict[str, keras.KerasTensor]:
+        """The symbolic outputs of layers by their names, see the class."""
         return dict(self._block_outputs)
 
     @property
-    def shared_layers(self):
-        """The layers that both modalities use, in order.
+    def patches(self) -> int:
+        """How many patches an image has; 0 without images."""
+        return ((self.image_size or 0) // self.patch_size) ** 2
 
-        These are the blocks, and the extra LayerNorm: before them with `post`, after them with
-        `pre`.
-        """
+    @property
+    def shared_layers(self) -> list[keras.layers.Layer]:
+        """The blocks, and the extra LayerNorm: before them with `post`, after them with `pre`."""
         layers = [self.embedding_norm, *self.blocks, self.final_norm]
         return [layer for layer in layers if layer is not None]
 
     @property
-    def shared_variables(self):
+    def shared_variables(self) -> list[keras.Variable]:
         """The trainable variables of `shared_layers`."""
         return [v for layer in self.shared_layers for v in layer.trainable_variables]
 
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensors:
         # Checked here, as Keras would wrap an error from `call` in ten lines of its own.
         check_inputs(self, inputs)
         if isinstance(inputs, dict) and "images" in inputs:
             inputs = {**inputs, "images": scaled(inputs["images"])}
         return super().__call__(inputs, *args, **kwargs)
 
-    def call(self, inputs, training=None, mask=None, image_positions=None, text_positions=None):
+    def call(
+        self,
+        inputs: Tensors,
+        training: bool | None = None,
+        mask: Any = None,
+        image_positions: int | None = None,
+        text_positions: Tensor | int | None = None,
+    ) -> Tensors:
         positions = {"image": image_positions, "text": text_positions}
         return {
             f"{stream}_sequence": self._encode(stream, inputs, positions=positions[stream])
@@ -254,44 +265,43 @@ class ViTBertBackbone(keras_hub.models.Backbone):
         }
 
     def compute_output_spec(
-        self, inputs, training=None, mask=None, image_positions=None, text_positions=None
-    ):
+        self,
+        inputs: dict[str, keras.KerasTensor],
+        training: bool | None = None,
+        mask: Any = None,
+        image_positions: int | None = None,
+        text_positions: Any = None,
+    ) -> dict[str, keras.KerasTensor]:
         batch = next(iter(inputs.values())).shape[0]
         sequences = {}
         for stream in streams_of(self, inputs):
             if stream == "image":
-                patches = (self.image_size or 0) // self.patch_size
-                length, positions = patches**2 + self.prefix_tokens, image_positions
+                length, positions = self.patches + self.prefix_tokens, image_positions
             else:
                 length, positions = inputs["token_ids"].shape[1], text_positions
             shape = shape_at((batch, length, self.hidden_dim), positions)
             sequences[f"{stream}_sequence"] = keras.KerasTensor(shape, dtype=self.compute_dtype)
         return sequences
 
-    def embed(self, stream, inputs, training=None):
-        """The input of the first block.
-
-        Args:
-            stream: str, `image` or `text`.
-            inputs: dict, see the class.
-            training: bool; None for that of the calling layer.
-
-        Returns:
-            `(batch, length, hidden_dim)`.
-        """
+    def embed(self, stream: str, inputs: Tensors, training: bool | None = None) -> Tensor:
+        """The input of the first block, `(batch, length, hidden_dim)`, of `image` or `text`."""
         options = {} if training is None else {"training": training}
         if stream == "image":
-            assert self.image_embedding is not None
             x = self.image_embedding(inputs["images"], **options)
         else:
-            assert self.text_embedding is not None
             names = ("token_ids", "segment_ids", "position_ids")
             x = self.text_embedding(*(inputs[name] for name in names if name in inputs), **options)
         if self.embedding_norm is None or self.embedding_dropout is None:
             return x
         return self.embedding_dropout(self.embedding_norm(x), **options)
 
-    def _encode(self, stream, inputs, outputs=None, positions=None):
+    def _encode(
+        self,
+        stream: str,
+        inputs: Tensors,
+        outputs: Tensors | None = None,
+        positions: Tensor | int | None = None,
+    ) -> Tensor:
         """Runs the shared layers; adds every layer's output to `outputs`, if given."""
         options = masks_of(inputs) if stream == "text" else {}
         x = self.embed(stream, inputs)
@@ -308,7 +318,7 @@ class ViTBertBackbone(keras_hub.models.Backbone):
             outputs.update(steps)
         return x
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in _ARGUMENTS}
         lists = {name: list(values[name]) for name in ("image_mean", "image_std")}
         return {**super().get_config(), **values, **lists}

@@ -4,10 +4,14 @@ Values are checked where that is possible, in an eager call: a graph that is bei
 values yet, and its steps do not pay for the check.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from keras import ops
+
+from keras_vitbert.model.tensors import Tensor, Tensors, ops
+
+if TYPE_CHECKING:
+    from keras_vitbert.model.backbone import ViTBertBackbone
 
 _TEXTS = ("token_ids", "segment_ids", "padding_mask")
 _TOLERANCE = 0.01  # of the scale of floats, for resizing and for bfloat16
@@ -16,14 +20,11 @@ WRONG_INTEGERS = "integers are 0 to 255: convert them to that range, or give flo
 WRONG_SCALE = "floats are 0 to 1: divide them by 255, or give the integers that they come from"
 
 
-def scaled(images: Any) -> Any:
-    """Images as floats in [0, 1].
+def scaled(images: Tensor) -> Tensor:
+    """Images as floats in [0, 1]; integers become float32.
 
     Args:
         images: `(batch, height, width, 3)`, integers in 0 to 255 or floats in [0, 1].
-
-    Returns:
-        Floats of the same shape; integers become float32.
 
     Raises:
         ValueError: integers are outside 0 to 255 or have 16 bits, or floats are outside [0, 1].
@@ -36,15 +37,14 @@ def scaled(images: Any) -> Any:
         least, most = (-_TOLERANCE, 1 + _TOLERANCE) if is_float else (0, 255)
         with np.errstate(invalid="ignore"):  # NaN has no scale; training has its own check
             if values is not None and ((values < least) | (values > most)).any():
-                found = f"from {float(np.nanmin(values)):.4g} to {float(np.nanmax(values)):.4g}"
-                raise ValueError(f"images: {found}; {WRONG_SCALE if is_float else WRONG_INTEGERS}")
+                ends = f"from {float(np.nanmin(values)):.4g} to {float(np.nanmax(values)):.4g}"
+                raise ValueError(f"images: {ends}; {WRONG_SCALE if is_float else WRONG_INTEGERS}")
         if is_float:
             return images
-    cast: Any = ops.cast
-    return cast(images, "float32") * (1 / 255)
+    return ops.cast(images, "float32") * (1 / 255)
 
 
-def streams_of(backbone: Any, inputs: dict) -> list[str]:
+def streams_of(backbone: "ViTBertBackbone", inputs: dict) -> list[str]:
     """The modalities of a backbone that its inputs contain: `image`, `text`."""
     streams = []
     if backbone.image_embedding is not None and "images" in inputs:
@@ -54,7 +54,7 @@ def streams_of(backbone: Any, inputs: dict) -> list[str]:
     return streams
 
 
-def masks_of(inputs: dict) -> dict:
+def masks_of(inputs: dict) -> Tensors:
     """The masks that a block takes for text.
 
     `padding_mask` or, where rows hold several texts, `attention_mask` `(batch, length, length)`.
@@ -65,14 +65,14 @@ def masks_of(inputs: dict) -> dict:
     return {"attention_mask": texts[:, :, None] == texts[:, None, :]}
 
 
-def require_below(limit: int, ids: Any, name: str) -> None:
+def require_below(limit: int, ids: Tensor, name: str) -> None:
     """Refuses integers outside of `[0, limit)`: negative ones would count from the end."""
     values = _known(ids)
     if values is not None and (wrong := (values < 0) | (values >= limit)).any():
         raise ValueError(f"{name}: {values[wrong][0]} is not in [0, {limit})")
 
 
-def check_inputs(backbone: Any, inputs: Any) -> None:
+def check_inputs(backbone: "ViTBertBackbone", inputs: Any) -> None:
     """Refuses inputs that are missing, have the wrong shape, or are out of range.
 
     Raises:
@@ -91,30 +91,30 @@ def check_inputs(backbone: Any, inputs: Any) -> None:
         packed = ["position_ids"] if "position_ids" in inputs else []
         shapes |= dict.fromkeys([*_TEXTS, *packed], shape)
     for name, shape in shapes.items():
-        found = tuple(inputs[name].shape) if name in inputs else None
-        if found is None or not _may_be(found, shape):
-            raise ValueError(f"{name}: shape {found or 'missing'}, expected {shape}")
+        given = tuple(inputs[name].shape) if name in inputs else None
+        if given is None or not _may_be(given, shape):
+            raise ValueError(f"{name}: shape {given or 'missing'}, expected {shape}")
     if "text" not in streams:
         return
     length, limit = inputs["token_ids"].shape[1], backbone.max_sequence_length
     if length is not None and length > limit:
         raise ValueError(f"token_ids: {length} tokens, at most max_sequence_length={limit}")
-    require_below(backbone.vocabulary_size, inputs["token_ids"], "token_ids")
+    require_below(backbone.vocabulary_size or 0, inputs["token_ids"], "token_ids")
     if backbone.num_segments:
         require_below(backbone.num_segments, inputs["segment_ids"], "segment_ids")
     if "position_ids" in inputs:
         require_below(limit, inputs["position_ids"], "position_ids")
 
 
-def _may_be(shape, wanted):
+def _may_be(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
     """Whether a shape is the one wanted, as far as both are known."""
     return len(shape) == len(wanted) and all(
         None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True)
     )
 
 
-def _known(tensor):
-    """The values of a tensor: array, or None in a graph that is being traced."""
+def _known(tensor: Tensor) -> np.ndarray | None:
+    """The values of a tensor; None in a graph that is being traced."""
     try:
         return np.asarray(tensor)
     except (NotImplementedError, TypeError, ValueError):  # symbolic

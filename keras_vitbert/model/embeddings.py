@@ -1,9 +1,11 @@
 """The paper's modality-specific tokenizers: images (eq. 1) and text (eq. 2) to tokens."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
+
+from keras_vitbert.model.tensors import Tensor, ops
 
 INITIALIZER_STDDEV = 0.02
 
@@ -17,8 +19,8 @@ def truncated_normal() -> Any:
     return keras.initializers.TruncatedNormal(stddev=INITIALIZER_STDDEV)
 
 
-def scaled_by(scale, x):
-    """The product of a tensor and a Python number; with 1, the tensor as it is."""
+def scaled_by(scale: float, x: Tensor) -> Tensor:
+    """The product of a tensor and a number; with 1, the tensor as it is."""
     return x if scale == 1 else x * scale
 
 
@@ -30,15 +32,15 @@ class ImageEmbedding(keras.layers.Layer):
     ViTs have one.
 
     Args:
-        image_size: int, height and width of the images in pixels.
-        patch_size: int, height and width of a patch in pixels; divides `image_size`.
-        hidden_dim: int, `D`.
-        dropout: float, rate applied to the sum.
-        use_bias: bool, whether `E` has a bias.
-        prefix_tokens: int, learned tokens before the patches: the class token, and DeiT's
-            distillation token where it is 2.
-        mean, std: three floats each, one per channel: `(image - mean) / std` is what is embedded.
-        position_scale: float, factor on the position embeddings.
+        image_size: height and width of the images in pixels.
+        patch_size: height and width of a patch in pixels; divides `image_size`.
+        hidden_dim: `D`.
+        dropout: rate applied to the sum.
+        use_bias: whether `E` has a bias.
+        prefix_tokens: learned tokens before the patches: the class token, and DeiT's distillation
+            token where it is 2.
+        mean, std: one for each of three channels: `(image - mean) / std` is what is embedded.
+        position_scale: factor on the position embeddings.
 
     Input `(batch, image_size, image_size, 3)` floats in [0, 1], which a mean and std of 0.5 scale
     to [-1, 1]; output `(batch, prefix_tokens + (image_size / patch_size)**2, hidden_dim)`.
@@ -49,16 +51,16 @@ class ImageEmbedding(keras.layers.Layer):
 
     def __init__(
         self,
-        image_size,
-        patch_size,
-        hidden_dim,
-        dropout=0.0,
-        use_bias=False,
-        prefix_tokens=1,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        position_scale=1.0,
-        **kwargs,
+        image_size: int,
+        patch_size: int,
+        hidden_dim: int,
+        dropout: float = 0.0,
+        use_bias: bool = False,
+        prefix_tokens: int = 1,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+        position_scale: float = 1.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if image_size % patch_size:
@@ -72,8 +74,8 @@ class ImageEmbedding(keras.layers.Layer):
         self.hidden_dim = hidden_dim
         self.prefix_tokens = prefix_tokens
         self.position_scale = position_scale
-        self._scale = [1 / s for s in std]
-        self._offset = [-m / s for m, s in zip(mean, std, strict=True)]
+        self._scale: Any = [1 / s for s in std]
+        self._offset: Any = [-m / s for m, s in zip(mean, std, strict=True)]
         if len(set(self._scale)) == len(set(self._offset)) == 1:  # a scalar is less work
             self._scale, self._offset = self._scale[0], self._offset[0]
         self.grid = image_size // patch_size
@@ -86,7 +88,7 @@ class ImageEmbedding(keras.layers.Layer):
         )
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.patch_projection.build((None, self.grid**2, self.patch_size**2 * 3))
         self.class_token = self.add_weight(
             name="class_token", shape=(1, self.prefix_tokens, self.hidden_dim), initializer="zeros"
@@ -97,33 +99,24 @@ class ImageEmbedding(keras.layers.Layer):
             initializer=truncated_normal(),
         )
 
-    def patches(self, images):
-        """Cuts images into patches, row by row.
-
-        Args:
-            images: `(batch, H, W, 3)`.
-
-        Returns:
-            `(batch, N, P * P * 3)`.
-        """
+    def patches(self, images: Tensor) -> Tensor:
+        """Cuts images `(batch, H, W, 3)` into patches `(batch, N, P * P * 3)`, row by row."""
         grid, size = self.grid, self.patch_size
         x = ops.reshape(images, (-1, grid, size, grid, size * 3))
         x = ops.transpose(x, (0, 1, 3, 2, 4))
         return ops.reshape(x, (-1, grid * grid, size * size * 3))
 
-    def call(self, images):
-        scale: Any = ops.cast(self._scale, images.dtype)
-        offset: Any = ops.cast(self._offset, images.dtype)
+    def call(self, images: Tensor) -> Tensor:
+        scale, offset = (ops.cast(x, images.dtype) for x in (self._scale, self._offset))
         x = self.patch_projection(self.patches(images * scale + offset))
-        shape: Any = ops.shape(x)
-        prefix = (shape[0], self.prefix_tokens, self.hidden_dim)
+        prefix = (ops.shape(x)[0], self.prefix_tokens, self.hidden_dim)
         class_token = ops.broadcast_to(self.class_token, prefix)
         class_token = ops.cast(class_token, x.dtype)
         x = ops.concatenate([class_token, x], axis=1)
         positions = scaled_by(self.position_scale, ops.cast(self.position_embedding, x.dtype))
         return self.dropout_layer(x + positions)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple:
         return (input_shape[0], self.prefix_tokens + self.grid**2, self.hidden_dim)
 
 
@@ -134,12 +127,12 @@ class TextEmbedding(keras.layers.Layer):
     There is no modality embedding, and no normalisation: the encoder has its own.
 
     Args:
-        vocabulary_size: int, `V`.
-        max_sequence_length: int, the longest `T`.
-        hidden_dim: int, `D`.
-        dropout: float, rate applied to the sum.
-        num_segments: int, segment embeddings; with 0 there are none, and `segment_ids` are ignored.
-        scale: float, factor on the sum.
+        vocabulary_size: `V`.
+        max_sequence_length: the longest `T`.
+        hidden_dim: `D`.
+        dropout: rate applied to the sum.
+        num_segments: segment embeddings; with 0 there are none, and `segment_ids` are ignored.
+        scale: factor on the sum.
 
     Inputs `token_ids` and `segment_ids` (below `num_segments`), both `(batch, length)` integers
     with `length` at most `max_sequence_length`; output `(batch, length, hidden_dim)`. Where a row
@@ -148,20 +141,20 @@ class TextEmbedding(keras.layers.Layer):
 
     def __init__(
         self,
-        vocabulary_size,
-        max_sequence_length,
-        hidden_dim,
-        dropout=0.0,
-        num_segments=2,
-        scale=1.0,
-        **kwargs,
+        vocabulary_size: int,
+        max_sequence_length: int,
+        hidden_dim: int,
+        dropout: float = 0.0,
+        num_segments: int = 2,
+        scale: float = 1.0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.scale = scale
         self.max_sequence_length = max_sequence_length
         self.hidden_dim = hidden_dim
 
-        def embedding(size, name):
+        def embedding(size: int, name: str) -> keras.layers.Embedding:
             return keras.layers.Embedding(
                 size,
                 hidden_dim,
@@ -176,7 +169,7 @@ class TextEmbedding(keras.layers.Layer):
             self.segment_embedding = embedding(num_segments, "segment_embedding")
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, *input_shapes, **named_shapes):
+    def build(self, *input_shapes: Any, **named_shapes: Any) -> None:
         self.word_embedding.build()
         if self.segment_embedding is not None:
             self.segment_embedding.build()
@@ -186,17 +179,19 @@ class TextEmbedding(keras.layers.Layer):
             initializer=truncated_normal(),
         )
 
-    def call(self, token_ids, segment_ids, position_ids=None):
+    def call(
+        self, token_ids: Tensor, segment_ids: Tensor, position_ids: Tensor | None = None
+    ) -> Tensor:
         x = self.word_embedding(token_ids)
         if self.segment_embedding is not None:
             x = x + self.segment_embedding(segment_ids)
         if position_ids is None:
-            shape: Any = ops.shape(token_ids)
-            positions = self.position_embedding[:, : shape[1]]
+            positions = self.position_embedding[:, : ops.shape(token_ids)[1]]
         else:
             positions = ops.take(self.position_embedding[0], position_ids, axis=0)
         x = scaled_by(self.scale, x + ops.cast(positions, x.dtype))
         return self.dropout_layer(x)
 
-    def compute_output_shape(self, token_ids_shape, segment_ids_shape, position_ids_shape=None):
-        return (*token_ids_shape, self.hidden_dim)
+    # Without it, Keras would try the call on lengths that JAX does not know.
+    def compute_output_shape(self, input_shape: Any) -> tuple:
+        return (*input_shape, self.hidden_dim)

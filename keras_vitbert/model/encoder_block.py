@@ -1,24 +1,21 @@
-"""keras-hub's transformer block with separate rates, and for only the tokens that are read.
-
-With the activations of its MLP by name, and the tokens of sequences by their positions.
-"""
+"""keras-hub's transformer block with separate rates, and for only the tokens that are read."""
 
 import math
 from typing import Any
 
 import keras
 import keras_hub
-from keras import ops
+
+from keras_vitbert.model.tensors import Tensor, ops
 
 # --- activations ---------------------------------------------------------------------------------
 
-# `Any`, as pyright would otherwise infer that functions of `keras.ops` return None.
+# `Any`, as pyright would otherwise infer that these functions return None.
 _activations: Any = keras.activations
-_ops: Any = keras.ops
 
 
-@_ops.custom_gradient
-def gelu(x: Any) -> Any:
+@ops.custom_gradient
+def gelu(x: Tensor) -> Tensor:
     """GELU, `x P(X <= x)` for a normal `X` (Hendrycks and Gimpel 2016), rounded once.
 
     The derivative is computed along with it, in float32 too, and only the derivative is kept for
@@ -30,13 +27,13 @@ def gelu(x: Any) -> Any:
     density = ops.exp(-0.5 * wide * wide) * (1 / math.sqrt(2 * math.pi))
     derivative = ops.cast(below + wide * density, x.dtype)
 
-    def gradient(*args, upstream=None):
+    def gradient(*args: Tensor, upstream: Tensor = None) -> Tensor:
         return (args[0] if upstream is None else upstream) * derivative
 
     return ops.cast(wide * below, x.dtype), gradient
 
 
-def gelu_tanh(x: Any) -> Any:
+def gelu_tanh(x: Tensor) -> Tensor:
     """GELU, approximated by tanh, as Google's BERT and ViT compute it."""
     return _activations.gelu(x, approximate=True)
 
@@ -53,29 +50,23 @@ ACTIVATIONS = {
 # --- tokens --------------------------------------------------------------------------------------
 
 
-def tokens_at(sequence: Any, positions: Any) -> Any:
-    """Some tokens of a batch of sequences.
+def tokens_at(sequence: Tensor, positions: Tensor | int) -> Tensor:
+    """Some tokens of sequences `(batch, length, D)`.
 
-    Args:
-        sequence: `(batch, length, D)`.
-        positions: int, for that many first tokens; or `(texts, count)` integers, counted over all
-            sequences, see `counted_over_all`.
-
-    Returns:
-        `(batch, positions, D)`, or `(texts, count, D)`.
+    `positions` is the number of first tokens, for `(batch, positions, D)`; or integers
+    `(texts, count)` counted over all sequences, see `counted_over_all`, for `(texts, count, D)`.
     """
     if isinstance(positions, int):
         # Not sliced: a TPU's compiler gives a slice of one token its own layout, then gives all
         # sequences before it the same layout, which the products of attention must transpose.
-        shape: Any = ops.shape(sequence)
-        place = ops.expand_dims(ops.arange(shape[1]), 1)
+        place = ops.expand_dims(ops.arange(ops.shape(sequence)[1]), 1)
         tokens = [ops.sum(ops.where(place == n, sequence, 0), 1) for n in range(positions)]
         return ops.stack(tokens, 1)
     # Whole rows: `take_along_axis` gathers single values, on a TPU a tile of memory for each.
     return ops.take(ops.reshape(sequence, (-1, sequence.shape[-1])), positions, axis=0)
 
 
-def shape_at(shape: tuple, positions: Any) -> tuple:
+def shape_at(shape: tuple, positions: Tensor | int | None) -> tuple:
     """The shape of what `tokens_at` returns; None for the positions of all tokens."""
     if positions is None:
         return shape
@@ -83,13 +74,13 @@ def shape_at(shape: tuple, positions: Any) -> tuple:
     return (*taken, shape[-1])
 
 
-def starts_of(sequences: Any) -> Any:
+def starts_of(sequences: Tensor) -> Tensor:
     """Where each of some sequences `(batch, length, ...)` begins, one after another: int32."""
-    shape: Any = ops.shape(sequences)
+    shape = ops.shape(sequences)
     return ops.arange(shape[0], dtype="int32") * shape[1]
 
 
-def counted_over_all(positions: Any, starts: Any) -> Any:
+def counted_over_all(positions: Tensor, starts: Tensor) -> Tensor:
     """Positions `(texts, count)` in texts as positions in all sequences, see `starts_of`."""
     return ops.expand_dims(starts, 1) + ops.cast(positions, starts.dtype)
 
@@ -105,16 +96,23 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
     class: it reads and writes the files of keras-hub's layer.
 
     Args:
-        dropout: float, rate after attention and MLP.
-        attention_dropout: float, rate on attention weights. With 0, attention is
+        dropout: rate after attention and MLP.
+        attention_dropout: rate on attention weights. With 0, attention is
             `keras.ops.dot_product_attention`, which a backend may fuse.
-        stochastic_depth: float, rate at which an example skips attention, and the MLP (Huang et al.
+        stochastic_depth: rate at which an example skips attention, and the MLP (Huang et al.
             2016, "Deep networks with stochastic depth", section 3). What is kept is divided by
             `1 - stochastic_depth`, so that nothing changes in inference.
         **options: arguments of keras-hub's layer.
     """
 
-    def __init__(self, *, dropout=0.0, attention_dropout=0.0, stochastic_depth=0.0, **options):
+    def __init__(
+        self,
+        *,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
+        **options: Any,
+    ):
         # The base has one rate for all; a layer built without dropout has no random numbers.
         most: Any = max(dropout, attention_dropout)
         super().__init__(dropout=most, **options)
@@ -122,7 +120,7 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         self.stochastic_depth = stochastic_depth
         self._rate = dropout
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Any) -> None:
         super().build(inputs_shape)
         self.dropout = self._rate
         attention = self._self_attention_layer
@@ -135,25 +133,18 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
 
     def call(
         self,
-        inputs,
-        padding_mask=None,
-        attention_mask=None,
-        training=None,
-        return_attention_scores=False,
-        output_positions=None,
-    ):
-        """Runs the block, see keras-hub's layer.
+        inputs: Tensor,
+        padding_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        output_positions: Tensor | int | None = None,
+    ) -> Any:
+        """Runs the block on `(batch, length, D)`, see keras-hub's layer.
 
-        Args:
-            inputs: `(batch, length, D)`.
-            padding_mask, attention_mask, training, return_attention_scores: see keras-hub's layer.
-            output_positions: the tokens whose outputs are wanted, see `tokens_at`; by default all,
-                whose are the attention scores, too.
-                Keys and values are still computed for all tokens. The rest of the block, some five
-                sixths of its products, is computed for these tokens alone.
-
-        Returns:
-            `(batch, length, D)`, or what `tokens_at` returns.
+        With `output_positions` it returns only those tokens, see `tokens_at`, and no attention
+        scores. Keys and values are still computed for all tokens; the rest of the block, some five
+        sixths of its products, is computed for these tokens alone.
         """
         if output_positions is None:
             return super().call(
@@ -182,7 +173,7 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         x = self._feedforward_dropout(x, training=training) + residual
         return x if self.normalize_first else self._feedforward_layer_norm(x)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "dropout": self._rate,
@@ -191,7 +182,7 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         }
 
 
-def _merged(padding_mask, attention_mask):
+def _merged(padding_mask: Tensor | None, attention_mask: Tensor | None) -> Tensor | None:
     """The given masks as one, `(batch, 1 or queries, length)`; None if both are None."""
     masks = []
     if padding_mask is not None:
@@ -204,12 +195,12 @@ def _merged(padding_mask, attention_mask):
 class _Branch(keras.layers.Layer):
     """Dropout of entries, then of an example's whole branch."""
 
-    def __init__(self, dropout, rate):
+    def __init__(self, dropout: keras.layers.Dropout, rate: float):
         super().__init__(dtype=dropout.dtype_policy, name=dropout.name)
         self.dropout = dropout
         self.whole = keras.layers.Dropout(
             rate, noise_shape=(None, 1, 1), dtype=dropout.dtype_policy, name="stochastic_depth"
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         return self.whole(self.dropout(inputs, training=training), training=training)

@@ -1,28 +1,26 @@
 """The network for pre-training: the backbone and one head per task."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import keras
-from keras import ops
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.backbone_inputs import require_below, scaled
 from keras_vitbert.model.encoder_block import counted_over_all, starts_of
 from keras_vitbert.model.heads import class_head, masked_lm_head, pooler
+from keras_vitbert.model.tensors import Tensor, Tensors, ops
 
 
 class BackboneNetwork(keras.Model):
-    """What the networks on a backbone share: how Keras saves them.
+    """What the networks on a backbone share: how Keras saves them."""
 
-    Args:
-        backbone: a `ViTBertBackbone`.
-        num_classes: int, or None.
-    """
-
-    def __init__(self, backbone, num_classes=None, **kwargs):
+    def __init__(self, backbone: ViTBertBackbone, num_classes: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.backbone = backbone
         self.num_classes = num_classes
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "backbone": keras.saving.serialize_keras_object(self.backbone),
@@ -30,7 +28,7 @@ class BackboneNetwork(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         return cls(**{**config, "backbone": backbone})
 
@@ -40,11 +38,11 @@ class PreTrainingNetwork(BackboneNetwork):
     """A backbone with heads for image classification, masked-LM and next sentence.
 
     Args:
-        backbone: a `ViTBertBackbone`; there are heads for its modalities only.
-        num_classes: int, image classes; None for a backbone without images.
-        heads: dict of `image`, `mlm` and `nsp` to their kinds, see `heads` and `masked_lm_heads`;
-            a name that is left out has no logits. By default all are the paper's. `pooler` is that
-            of a BERT or ViT without these heads; it has no logits.
+        backbone: there are heads for its modalities only.
+        num_classes: image classes; None for a backbone without images.
+        heads: the kinds of `image`, `mlm` and `nsp`, see `heads`; a name that is left out has no
+            logits. By default all are the paper's. `pooler` is that of a BERT or ViT without these
+            heads; it has no logits.
 
     Call it on a dict with the backbone's inputs for one modality or both (`images` are integers in
     0 to 255 or floats in [0, 1]); text also needs `masked_positions` `(batch, predictions)`. It
@@ -57,7 +55,13 @@ class PreTrainingNetwork(BackboneNetwork):
     row.
     """
 
-    def __init__(self, backbone, num_classes=None, heads=None, **kwargs):
+    def __init__(
+        self,
+        backbone: ViTBertBackbone,
+        num_classes: int | None = None,
+        heads: Mapping[str, str | dict] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(backbone, num_classes, **kwargs)
         kinds = dict.fromkeys(("image", "mlm", "nsp"), "paper") if heads is None else heads
         has_images, has_text = backbone.image_size is not None, backbone.vocabulary_size is not None
@@ -65,7 +69,7 @@ class PreTrainingNetwork(BackboneNetwork):
         self.heads = kinds = {name: kind for name, kind in kinds.items() if takes[name]}
         self.image_head = self.mlm_head = self.nsp_head = self.pooler = None
         if "image" in kinds:
-            self.image_head = class_head(kinds["image"], num_classes, backbone, "image_head")
+            self.image_head = class_head(kinds["image"], num_classes or 0, backbone, "image_head")
         if "mlm" in kinds:
             self.mlm_head = masked_lm_head(kinds["mlm"], backbone, "mlm_head")
         if "nsp" in kinds:
@@ -74,7 +78,7 @@ class PreTrainingNetwork(BackboneNetwork):
             self.pooler = pooler(backbone)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         sequences = self.backbone(
             inputs,
             image_positions=None if self.image_head is None else self.image_head.tokens,
@@ -91,12 +95,8 @@ class PreTrainingNetwork(BackboneNetwork):
                 logits["nsp_logits"] = self.nsp_head.of_sequence(text)
         return logits
 
-    def _read_of_texts(self, inputs):
-        """The tokens that heads read, each text's first and masked ones, as positions in all rows.
-
-        Returns:
-            `(texts, 1)`, or with a head on masked tokens `(texts, 1 + predictions)`.
-        """
+    def _read_of_texts(self, inputs: Tensors) -> Tensor:
+        """Each text's first token and masked ones, `(texts, 1 + predictions)`, over all rows."""
         starts = inputs.get("text_starts")
         if starts is None:
             starts = starts_of(inputs["token_ids"])
@@ -107,7 +107,7 @@ class PreTrainingNetwork(BackboneNetwork):
         masked = counted_over_all(inputs["masked_positions"], starts)
         return ops.concatenate([first, masked], -1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": dict(self.heads)}
 
 
@@ -115,36 +115,24 @@ TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
 _OF_PACKED = ("position_ids", "text_starts")
 
 
-def image_inputs(batch):
-    """The image inputs of a batch, as floats in [0, 1].
-
-    Args:
-        batch: dict with `images` `(batch, H, W, 3)`, integers in 0 to 255 or floats in [0, 1].
-
-    Raises:
-        ValueError: floats are outside [0, 1], see `backbone_inputs.scaled`.
-    """
+def image_inputs(batch: Tensors) -> Tensors:
+    """The image inputs of a batch, as floats in [0, 1]; see `backbone_inputs.scaled`."""
     return {"images": scaled(batch["images"])}
 
 
-def text_inputs(batch):
-    """The text inputs of a batch.
-
-    Args:
-        batch: dict that contains `TEXT_INPUTS`.
-    """
+def text_inputs(batch: Tensors) -> Tensors:
+    """The text inputs of a batch: `TEXT_INPUTS`, and those of packed texts."""
     packed = [name for name in _OF_PACKED if name in batch]
     return {name: batch[name] for name in (*TEXT_INPUTS, *packed)}
 
 
-def build_network(model, *, images=True, text=True, dtype=None):
-    """A `PreTrainingNetwork` from the `model` section of a config.
+def build_network(
+    model: Mapping[str, Any], *, images: bool = True, text: bool = True, dtype: Any = None
+) -> PreTrainingNetwork:
+    """A `PreTrainingNetwork` from the `model` section of a config, for one modality or both.
 
-    Args:
-        model: mapping with `ViTBertBackbone`'s arguments, `num_classes`, and the kinds of heads:
-            `image_head` and `text_head`, by default the paper's.
-        images, text: bool, the modalities to build.
-        dtype: a Keras dtype policy.
+    `model` holds `ViTBertBackbone`'s arguments, `num_classes`, and the kinds of heads `image_head`
+    and `text_head`, by default the paper's. `dtype` is a Keras dtype policy.
     """
     arguments = dict(model)
     num_classes = arguments.pop("num_classes")

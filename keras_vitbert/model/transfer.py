@@ -1,9 +1,18 @@
 """Transfers weights between backbones: kept, interpolated or fresh."""
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from keras import ops
+import keras
+import numpy as np
+
+from keras_vitbert.model.tensors import Tensor, ops
+
+if TYPE_CHECKING:
+    from keras_vitbert.model.backbone import ViTBertBackbone
+    from keras_vitbert.model.embeddings import ImageEmbedding, TextEmbedding
+    from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 
 _OF_ENCODER = ("num_layers", "norm", "activation", "layer_norm_epsilon", "embedding_scale")
 _OF_EMBEDDINGS = {
@@ -12,7 +21,7 @@ _OF_EMBEDDINGS = {
 }
 
 
-def transfer(source, target):
+def transfer(source: "ViTBertBackbone", target: "ViTBertBackbone") -> dict[str, str]:
     """Copies the weights of one backbone into another.
 
     The encoder is always kept. A modality's embedding is kept if both have it, with image positions
@@ -20,70 +29,62 @@ def transfer(source, target):
     (a `bert` backbone for images, a `vit` backbone for text), the target's stays fresh. Both must
     have the same architecture, as weights mean something else in another one.
 
-    Args:
-        source, target: `ViTBertBackbone`; the target's weights change.
-
     Returns:
-        dict of the target's parts (`encoder`, `image_embedding`, `text_embedding`) to `kept`,
+        The target's `encoder`, `image_embedding` and `text_embedding`, each with `kept`,
         `interpolated` or `fresh`.
 
     Raises:
-        ValueError: the architectures, or the shapes of a part, differ.
+        ValueError: the architectures, or the shapes of a layer, differ.
     """
     _require_same(source, target)
     for ours, theirs in zip(target.shared_layers, source.shared_layers, strict=True):
         _copy(theirs, ours)
     done = {"encoder": "kept"}
-    for part, copy in (
+    for name, copy in (
         ("image_embedding", _copy_image_embedding),
         ("text_embedding", _copy_text_embedding),
     ):
-        ours, theirs = getattr(target, part), getattr(source, part)
+        ours, theirs = getattr(target, name), getattr(source, name)
         if ours is not None:
-            done[part] = "fresh" if theirs is None else copy(theirs, ours)
+            done[name] = "fresh" if theirs is None else copy(theirs, ours)
     return done
 
 
-def transfer_heads(source, target, names):
-    """Copies the heads that two networks have in common: of the same kind and the same sizes.
+def transfer_heads(
+    source: "PreTrainingNetwork", target: "PreTrainingNetwork", names: Sequence[str]
+) -> list[str]:
+    """Copies those heads that are of the same kind and sizes in both networks; their names.
 
-    Args:
-        source: `PreTrainingNetwork`.
-        target: `PreTrainingNetwork`; its weights change.
-        names: sequence of str, from `image_head`, `mlm_head` and `nsp_head`.
-
-    Returns:
-        list of str, the names of the heads that were copied.
+    `names` are from `image_head`, `mlm_head` and `nsp_head`.
     """
     done = []
     for name in names:
         ours, theirs = getattr(target, name), getattr(source, name)
         if ours is None or theirs is None or ours.kind != theirs.kind:
             continue
-        shapes = [[tuple(weight.shape) for weight in head.weights] for head in (ours, theirs)]
-        if shapes[0] == shapes[1]:
+        if [tuple(w.shape) for w in ours.weights] == [tuple(w.shape) for w in theirs.weights]:
             _copy(theirs, ours)
             done.append(name)
     return done
 
 
-def _require_same(source, target):
+def _require_same(source: "ViTBertBackbone", target: "ViTBertBackbone") -> None:
     """Refuses backbones whose weights differ in meaning."""
     names = [*_OF_ENCODER]
-    for part, of_part in _OF_EMBEDDINGS.items():
-        if getattr(source, part) is not None and getattr(target, part) is not None:
-            names += of_part
-    ours, theirs = ({name: getattr(x, name) for name in names} for x in (target, source))
+    for embedding, of_embedding in _OF_EMBEDDINGS.items():
+        if getattr(source, embedding) is not None and getattr(target, embedding) is not None:
+            names += of_embedding
+    pairs = {name: (getattr(target, name), getattr(source, name)) for name in names}
     differing = [
-        f"model.{name} is {ours[name]}, in the checkpoint {value}"
-        for name, value in theirs.items()
-        if value != ours[name]
+        f"model.{name} is {ours}, in the checkpoint {theirs}"
+        for name, (ours, theirs) in pairs.items()
+        if ours != theirs
     ]
     if differing:
         raise ValueError("; ".join(differing))
 
 
-def interpolate_positions(positions: Any, grid: int, prefix: int = 1) -> Any:
+def interpolate_positions(positions: Tensor, grid: int, prefix: int = 1) -> Tensor:
     """Interpolates the position embeddings of images to another grid of patches.
 
     The interpolation is bilinear in two dimensions, like resizing an image of `D` channels with
@@ -91,9 +92,8 @@ def interpolate_positions(positions: Any, grid: int, prefix: int = 1) -> Any:
     does not specify the kind of interpolation).
 
     Args:
-        positions: `(1, prefix + old * old, D)`, the class token's first.
-        grid: int, patches per side.
-        prefix: int, tokens before the patches.
+        positions: `(1, prefix + old * old, D)`, those of the `prefix` tokens first.
+        grid: patches per side.
 
     Returns:
         `(1, prefix + grid * grid, D)` float32.
@@ -110,8 +110,8 @@ def interpolate_positions(positions: Any, grid: int, prefix: int = 1) -> Any:
     return ops.concatenate([positions[:, :prefix], patches], axis=1)
 
 
-def _copy_image_embedding(source, target):
-    def interpolated(positions):
+def _copy_image_embedding(source: "ImageEmbedding", target: "ImageEmbedding") -> str:
+    def interpolated(positions: np.ndarray) -> np.ndarray:
         return ops.convert_to_numpy(
             interpolate_positions(positions, target.grid, target.prefix_tokens)
         )
@@ -120,19 +120,20 @@ def _copy_image_embedding(source, target):
     return "kept" if source.grid == target.grid else "interpolated"
 
 
-def _copy_text_embedding(source, target):
+def _copy_text_embedding(source: "TextEmbedding", target: "TextEmbedding") -> str:
     longest, length = source.max_sequence_length, target.max_sequence_length
     if length > longest:
         raise ValueError(f"the checkpoint has positions for {longest} tokens, not {length}")
-
     _copy(source, target, lambda positions: positions[:, :length])  # texts use the first ones
     return "kept"
 
 
-def _copy(source, target, fitted=lambda positions: positions):
-    """Copies the weights of a layer; `fitted` is applied to its position embedding."""
+def _copy(
+    source: keras.layers.Layer,
+    target: keras.layers.Layer,
+    fit: Callable[[np.ndarray], np.ndarray] = lambda positions: positions,
+) -> None:
+    """Copies the weights of a layer; `fit` is applied to its position embedding."""
     for ours, theirs in zip(target.weights, source.weights, strict=True):
-        value: Any = ops.convert_to_numpy(theirs.value)
-        if theirs.name == "position_embedding":
-            value = fitted(value)
-        ours.assign(value)
+        value = ops.convert_to_numpy(theirs.value)
+        ours.assign(fit(value) if theirs.name == "position_embedding" else value)

@@ -18,7 +18,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+
+from keras_vitbert.model.tensors import Tensor, ops
 
 STEP_ROW = "step_row"  # in the logs of a step
 LOSS_FACTOR = 10.0
@@ -32,40 +33,33 @@ class AnomalyGuard(keras.layers.Layer):
 
     Every replica computes the same values and keeps its own copy, as with masks. They are part of a
     checkpoint, so that a resumed run judges as an unbroken one does.
-
-    Attributes:
-        bad_steps: int32 variable, how many steps were not applied.
-        restores: int32 variable, how often training went back to an older checkpoint.
-        in_a_row: int32 variable, how many good steps followed the last bad one.
-        loss, best: float32 variables, the running mean of good steps' losses, and its minimum.
-        update: float32 variable, the most by which the last good step may have moved a weight.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
 
-        def weight(name, dtype, initializer: Any = "zeros"):
+        def weight(name: str, dtype: str, initializer: Any = "zeros") -> keras.Variable:
             return self.add_weight(
                 name=name, shape=(), dtype=dtype, initializer=initializer, trainable=False
             )
 
-        self.bad_steps = weight("bad_steps", "int32")
-        self.restores = weight("restores", "int32")
-        self.in_a_row = weight("in_a_row", "int32")
+        self.bad_steps = weight("bad_steps", "int32")  # were not applied
+        self.restores = weight("restores", "int32")  # of older checkpoints
+        self.in_a_row = weight("in_a_row", "int32")  # good steps after the last bad one
         self.good_steps = weight("good_steps", "int32")
+        # The running mean of good steps' losses; the most by which the last good step may have
+        # moved a weight; the minimum of the mean.
         self.loss = weight("loss", "float32")
         self.update = weight("update", "float32")
         self.best = weight("best", "float32", keras.initializers.Constant(math.inf))
 
     def judge(
-        self, loss: Any, gradient_norm: Any, largest_update: Any, carried: float = 0.0
-    ) -> tuple[Any, Any]:
+        self, loss: Tensor, gradient_norm: Tensor, largest_update: Tensor, carried: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Whether a step is good, and the most by which it moves a weight; inside a replica.
 
-        Args:
-            loss, gradient_norm: scalars, over all replicas.
-            largest_update: scalar, the most by which the gradient moves a weight.
-            carried: the fraction of the last step's update that is added to it.
+        Loss and norm are over all replicas. The bound on the update is that of the gradient, and
+        the fraction `carried` of the last step's.
         """
         update = largest_update + carried * self.update.value
         best, mean = (ops.convert_to_tensor(v.value) for v in (self.best, self.loss))
@@ -92,33 +86,24 @@ class AnomalyGuard(keras.layers.Layer):
         return bool(loss <= LOSS_FACTOR * max(self.best.numpy(), LEAST_LOSS) < math.inf)
 
 
-def step_row(good: Any, loss: Any, largest_update: Any, l2_losses: Any) -> Any:
-    """What a step reports about itself, for `bad_steps`: a float32 vector.
-
-    It ends with half the sum of squares of each gradient.
-    """
+def step_row(good: Tensor, loss: Tensor, largest_update: Tensor, l2_losses: Tensor) -> Tensor:
+    """A step's report for `bad_steps`, float32: three numbers, then each gradient's L2 loss."""
     first = ops.stack([ops.cast(good, "float32"), loss, largest_update])
     return ops.concatenate([first, l2_losses])
 
 
 @dataclasses.dataclass(frozen=True)
 class BadStep:
-    """A step that was not applied.
+    """A step that was not applied."""
 
-    Attributes:
-        step: int, how many steps came before it.
-        loss, gradient_norm, largest_update: float.
-        variables: list of int, the indices of those whose gradient is not finite.
-    """
-
-    step: int
+    step: int  # how many steps came before it
     loss: float
     gradient_norm: float
     largest_update: float
-    variables: list[int]
+    variables: list[int]  # the indices of those whose gradient is not finite
 
     @property
-    def reason(self):
+    def reason(self) -> str:
         """What is wrong, in a few words."""
         for name, value in (("loss", self.loss), ("gradient norm", self.gradient_norm)):
             if not math.isfinite(value):
@@ -130,11 +115,11 @@ class BadStep:
 
 def bad_steps(rows: np.ndarray, first: int) -> list[BadStep]:
     """The bad steps of an execution, by rows of `step_row` and the number of the first step."""
-    found = []
+    bad = []
     for number in np.flatnonzero(rows[:, 0] == 0).tolist():
         _, loss, largest_update, *halves = rows[number].tolist()
         # In float32, as in the step: large gradients are finite, but their squares are not.
         norm = float(np.sqrt(np.float32(2) * np.float32(sum(halves))))
         wrong = [i for i, half in enumerate(halves) if not math.isfinite(half)]
-        found.append(BadStep(first + number, loss, norm, largest_update, wrong))
-    return found
+        bad.append(BadStep(first + number, loss, norm, largest_update, wrong))
+    return bad

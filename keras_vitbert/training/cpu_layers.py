@@ -18,19 +18,27 @@ dropout; without dropout's form, 0.96 of the processor's time with the sample's 
 A TPU's compiler fuses by itself, and makes copies where the tokens of all examples become one axis.
 """
 
+from __future__ import annotations
+
+import contextlib
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from keras_vitbert.merging.random_numbers import of_examples, unsigned
+from keras_vitbert.merging.random_numbers import example_words, unsigned
 from keras_vitbert.model.encoder_block import gelu
+from keras_vitbert.model.tensors import Tensor
 from keras_vitbert.training import step_context
 
+if TYPE_CHECKING:
+    from keras_vitbert.training.example_dropout import Keys
 
-def adapt(model: keras.Model):
+
+def adapt(model: keras.Model) -> None:
     """Makes the layers of a built model take these forms inside `for_cpu`.
 
     Only their classes change, so that weights, names and configs stay the same.
@@ -44,43 +52,40 @@ def adapt(model: keras.Model):
             layer.__class__ = _Dense
 
 
-def for_cpu(on: bool = True):
+def for_cpu(on: bool = True) -> contextlib.AbstractContextManager[None]:
     """A scope for a forward pass of a training step, which may run on a CPU."""
-    return step_context.using(on_cpu=on)
+    return step_context.scope(on_cpu=on)
 
 
 def applies() -> bool:
     """Whether this is inside `for_cpu`."""
-    return bool(step_context.present("on_cpu"))
+    return bool(step_context.value_of("on_cpu"))
 
 
-def compiled(function, signature: tuple | None = None):
-    """The function compiled by XLA, one program for each combination of shapes.
-
-    With a signature of any shapes it is traced once, else for each combination of shapes.
-    """
-    return tf.function(function, signature, autograph=False, jit_compile=True)
+# The function compiled by XLA, one program for each combination of shapes.
+_compiled: Any = functools.partial(tf.function, autograph=False, jit_compile=True)
 
 
-def dropped(inputs: Any, keys: Any, layer: int, rate: float) -> Any:
+def dropout(inputs: tf.Tensor, keys: Keys, layer: int, rate: float) -> tf.Tensor:
     """A batch after dropout by Threefry, as one program; see `example_dropout.Keys`."""
 
     @tf.custom_gradient
-    def apply(inputs):
+    def apply(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         with tf.control_dependencies([inputs]):  # else the draws of all layers happen at once
-            outputs, kept = _dropped(tf.stop_gradient(inputs), keys, layer, rate)  # see `gelu`
+            # As in `_fused_gelu`, the tape must not look into the program.
+            outputs, mask = _dropout(tf.stop_gradient(inputs), keys, layer, rate)
         scale = tf.constant(1 / (1 - rate), inputs.dtype)
-        return outputs, lambda upstream: _selected(kept, upstream, scale)
+        return outputs, lambda upstream: _selected(mask, upstream, scale)
 
-    return apply(inputs)
-
-
-def kept(inputs: Any, keys: Any, layer: int, rate: float) -> Any:
-    """Which entries of a batch `dropped` keeps: bool tensor."""
-    return _dropped(inputs, keys, layer, rate)[1]
+    return apply(inputs)  # pyright: ignore[reportReturnType]
 
 
-def _dropped(inputs, keys, layer, rate):
+def keep_mask(inputs: tf.Tensor, keys: Keys, layer: int, rate: float) -> tf.Tensor:
+    """Which entries of a batch `dropout` keeps, bool."""
+    return _dropout(inputs, keys, layer, rate)[1]
+
+
+def _dropout(inputs: tf.Tensor, keys: Keys, layer: int, rate: float) -> tuple[tf.Tensor, tf.Tensor]:
     both = _dropout_program(inputs.shape.rank, inputs.dtype)(
         inputs,
         tf.stack(keys.words(layer)),
@@ -89,78 +94,84 @@ def _dropped(inputs, keys, layer, rate):
         tf.constant(round(rate * 2**32), tf.uint32),
         tf.constant(1 / (1 - rate), inputs.dtype),
     )
-    for of_entries in both:
-        of_entries.set_shape(inputs.shape)
+    for tensor in both:
+        tensor.set_shape(inputs.shape)
     return both
 
 
 @functools.cache
-def _dropout_program(rank, dtype):
+def _dropout_program(rank: int, dtype: tf.DType) -> Callable:
     """The program for dropout, whose 330 operations are traced once for all shapes of a rank."""
 
-    def program(x, words, first, every, limit, scale):
+    def program(
+        x: tf.Tensor,
+        words: tf.Tensor,
+        first: tf.Tensor,
+        every: tf.Tensor,
+        limit: tf.Tensor,
+        scale: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         shape = tf.shape(x)
         count, entries = shape[0], tf.reduce_prod(shape[1:])
-        drawn = of_examples(tf.unstack(words), first, every, (count, entries))
-        kept = tf.reshape(drawn >= limit, shape)
-        return _selected(kept, x, scale), kept
+        drawn = example_words(tf.unstack(words), first, every, (count, entries))
+        mask = tf.reshape(drawn >= limit, shape)
+        return _selected(mask, x, scale), mask
 
     batch, four = tf.TensorSpec([None] * rank, dtype), tf.TensorSpec((4,), tf.uint32)
     scalars = [tf.TensorSpec((), of) for of in (tf.uint32, tf.uint32, tf.uint32, dtype)]
-    return compiled(program, (batch, four, *scalars))
+    return _compiled(program, (batch, four, *scalars))  # traced once, for all shapes
 
 
-@compiled
-def _selected(kept, x, scale):
-    return tf.where(kept, x * scale, tf.zeros((), x.dtype))
+@_compiled
+def _selected(mask: tf.Tensor, x: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    return tf.where(mask, x * scale, tf.zeros((), x.dtype))
 
 
-@compiled
-def _gelu(x):
+@_compiled
+def _gelu(x: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(x, tf.float32)
     return tf.cast(wide * _below(wide, x.dtype), x.dtype)
 
 
-@compiled
-def _gelu_gradient(x, upstream):
+@_compiled
+def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(x, tf.float32)
     density = tf.exp(-0.5 * wide * wide) * (1 / math.sqrt(2 * math.pi))
-    derivative: Any = _below(wide, x.dtype) + wide * density
+    derivative = _below(wide, x.dtype) + wide * density
     return tf.cast(derivative * tf.cast(upstream, tf.float32), x.dtype)
 
 
-def _below(x, dtype):
+def _below(x: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """The probability that a normal variable is below `x`, for a result of a dtype."""
     if dtype == tf.float32:
         return 0.5 * tf.math.erfc(x * -math.sqrt(0.5))
     # This takes half the time, with an error of at most 1e-7.
-    half: Any = 0.5 * tf.math.erf(x * math.sqrt(0.5))
-    return 0.5 + half
+    return 0.5 + 0.5 * tf.math.erf(x * math.sqrt(0.5))
 
 
 @tf.custom_gradient
-def _fused_gelu(x):
+def _fused_gelu(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     # Otherwise the tape would make the program return all that its own derivative needs.
     x = tf.stop_gradient(x)
     return _gelu(x), lambda upstream: _gelu_gradient(x, upstream)
 
 
 @tf.custom_gradient
-def _biased(rows, bias):
-    def gradient(upstream):
+def _biased(rows: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         ones = tf.ones((1, tf.shape(upstream)[0]), upstream.dtype)
         return upstream, tf.reshape(ones @ upstream, (-1,))
 
     return tf.nn.bias_add(rows, bias), gradient
 
 
-def _projected(layer, inputs, lead):
+def _projected(layer: keras.layers.Layer, inputs: tf.Tensor, lead: int) -> tf.Tensor:
     """The product of the input axes from `lead` on and the first axes of the layer's kernel."""
-    kernel: Any = tf.convert_to_tensor(layer.kernel)
-    inner = inputs.shape[lead:]
+    kernel: Tensor = tf.convert_to_tensor(layer.kernel)
+    inner: Tensor = inputs.shape[lead:]
     own = kernel.shape[len(inner) :]
     rows = tf.reshape(inputs, (-1, math.prod(inner)))
-    outputs: Any = rows @ tf.reshape(kernel, (math.prod(inner), math.prod(own)))
+    outputs: Tensor = rows @ tf.reshape(kernel, (math.prod(inner), math.prod(own)))
     if layer.bias is not None:
         outputs = _biased(outputs, tf.reshape(layer.bias, (-1,)))
     outputs = tf.reshape(outputs, tf.concat([tf.shape(inputs)[:lead], own], 0))
@@ -170,7 +181,7 @@ def _projected(layer, inputs, lead):
 class _Dense(keras.layers.Dense):
     """A dense layer."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not applies():
             return super().call(inputs, training=training)
         activation = _fused_gelu if self.activation is gelu else self.activation
@@ -181,7 +192,7 @@ class _Dense(keras.layers.Dense):
 class _Projection(keras.layers.EinsumDense):
     """A projection of attention: to heads, or from them."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not applies():
             return super().call(inputs, training=training)
         return _projected(self, inputs, 2)
@@ -191,16 +202,24 @@ class _Attention(keras.layers.MultiHeadAttention):
     """Attention between the tokens of a sequence."""
 
     def _compute_attention(
-        self, query, key, value, attention_mask=None, training=None, return_attention_scores=False
-    ):
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> tuple[Tensor, Tensor]:
         # Without dropout Keras has one function for attention, with its softmax in float32.
-        if not (applies() and self._dropout):
+        if use_causal_mask or not (applies() and self._dropout):
             return super()._compute_attention(
-                query, key, value, attention_mask, training, return_attention_scores
+                *(query, key, value, attention_mask),
+                *(training, return_attention_scores, use_causal_mask),
             )
         # (batch, heads, length, size)
         query, key, value = (tf.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
         query = query * tf.cast(self._inverse_sqrt_key_dim, query.dtype)
         weights = self._masked_softmax(tf.matmul(query, key, transpose_b=True), attention_mask)
-        kept: Any = self._dropout_layer(weights, training=training)
-        return tf.transpose(kept @ value, (0, 2, 1, 3)), weights
+        dropped = self._dropout_layer(weights, training=training)
+        return tf.transpose(dropped @ value, (0, 2, 1, 3)), weights

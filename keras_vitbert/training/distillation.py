@@ -1,9 +1,11 @@
 """Frozen teacher networks that a student is distilled from."""
 
+from typing import Any
+
 import keras
-from keras import ops
 
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork, image_inputs, text_inputs
+from keras_vitbert.model.tensors import Tensors, ops
 
 
 class Teacher(keras.Model):
@@ -18,14 +20,16 @@ class Teacher(keras.Model):
     TPUs can compile this.
     """
 
-    def __init__(self, network: PreTrainingNetwork, vocabulary_size: int | None = None, **kwargs):
+    def __init__(
+        self, network: PreTrainingNetwork, vocabulary_size: int | None = None, **kwargs: Any
+    ):
         super().__init__(dtype="float32", **kwargs)  # images are resized before they are rounded
         self.network = network
         self.vocabulary_size = vocabulary_size
         self.trainable = False
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensors) -> Tensors:
         size = self.network.backbone.image_size
         if "images" in inputs and tuple(inputs["images"].shape[1:3]) != (size, size):
             images = ops.image.resize(
@@ -48,7 +52,7 @@ class Teachers:
         self.image = image
         self.text = text
 
-    def __call__(self, batch: dict) -> dict:
+    def __call__(self, batch: Tensors) -> Tensors:
         """The teachers' logits by the names that the student uses; empty without teachers.
 
         Call it outside the student's gradient tapes, on a batch as in `JointTrainer`.
@@ -56,7 +60,7 @@ class Teachers:
         logits = {}
         with keras.name_scope("teachers"):
             if self.image is not None and "images" in batch:
-                logits.update(self.image(image_inputs(batch), training=False))
+                logits |= self.image(image_inputs(batch), training=False)
             if self.text is not None and "token_ids" in batch:
-                logits.update(self.text(text_inputs(batch), training=False))
+                logits |= self.text(text_inputs(batch), training=False)
         return logits

@@ -22,10 +22,10 @@ import contextlib
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_vitbert.configs.model import RATES
 from keras_vitbert.merging.random_numbers import unsigned, word
+from keras_vitbert.model.tensors import Tensor, ops
 from keras_vitbert.training import cpu_layers, step_context
 from keras_vitbert.training.backends import backend
 
@@ -36,24 +36,27 @@ generator_of = backend.generator_of
 class Keys:
     """What the random numbers of a forward pass depend on, on this replica.
 
-    Args:
-        words: seed, step and number of the pass.
-        generator: one of `GENERATORS`.
-        part, parts: which part of the replica's share of the batch it is, and how many there are.
-        places: how many examples of a part have numbers; None for the count of its examples.
+    `words` are seed, step and number of the pass; for the rest see `ExampleDropout.keyed`.
     """
 
-    def __init__(self, words: tuple, generator: str, part: Any, parts: int, places: int | None):
+    def __init__(
+        self,
+        words: tuple[int, Tensor, int],
+        generator: str,
+        part: Tensor,
+        parts: int,
+        places: int | None,
+    ):
         self.generator = generator
         self._words, self._part, self._parts, self._places = words, part, parts, places
         # The replica among those of its host, the host, and how many hosts take turns.
-        self._replica, self._host, self.hosts = backend.place()
+        self._replica, self._host, self.hosts = backend.replica_place()
 
-    def words(self, layer: int) -> list:
+    def words(self, layer: int) -> list[Tensor]:
         """Seed, step, number and layer as uint32 scalars."""
         return [unsigned(x) for x in (*self._words, layer)]
 
-    def first(self, count: Any) -> Any:
+    def first(self, count: Tensor) -> Tensor:
         """The number of the first of `count` examples in the global batch, uint32."""
         part = self._replica * word(self._parts) + unsigned(self._part)
         return part * unsigned(self._places or count) * word(self.hosts) + self._host
@@ -64,25 +67,22 @@ class KeyedDropout(keras.layers.Dropout):
     """`keras.layers.Dropout` that draws by example inside `ExampleDropout.keyed`.
 
     Elsewhere it is Keras' layer. The first axis of its inputs is that of the batch.
-
-    Attributes:
-        number: int, distinguishes the layers of a model.
     """
 
-    number = 0
+    number = 0  # distinguishes the layers of a model
 
-    def call(self, inputs, training=False):
-        keys = step_context.present("keys")
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        keys = step_context.value_of("keys")
         if keys is None or not training or not self.rate:
             return super().call(inputs, training=training)
         if self.noise_shape is None and cpu_layers.applies() and keys.generator == "threefry":
-            return cpu_layers.dropped(inputs, keys, self.number, self.rate)
+            return cpu_layers.dropout(inputs, keys, self.number, self.rate)
         drawn = inputs
         if self.noise_shape is not None:  # one number for all entries of an axis
             drawn = inputs[tuple(slice(size) for size in self.noise_shape)]
-        kept = backend.kept(drawn, keys, self.number, self.rate)
+        mask = backend.keep_mask(drawn, keys, self.number, self.rate)
         scaled = inputs * ops.cast(1 / (1 - self.rate), inputs.dtype)
-        return ops.where(kept, scaled, ops.zeros((), inputs.dtype))
+        return ops.where(mask, scaled, ops.zeros((), inputs.dtype))
 
 
 class ExampleDropout:
@@ -128,26 +128,25 @@ class ExampleDropout:
 
     def keyed(
         self,
-        step: Any,
+        step: Tensor,
         number: int = 0,
-        part: Any = 0,
+        part: Tensor = 0,
         parts: int = 1,
         places: int | None = None,
-    ):
+    ) -> contextlib.AbstractContextManager[None]:
         """A scope for one forward pass of a training step, inside a replica.
 
         Args:
-            step: scalar int tensor or int, completed steps.
+            step: completed steps.
             number: in [0, 2**16), distinguishes the forward passes of a step.
-            part: scalar int tensor or int, which part of the replica's batch it is.
-            parts: how many equal parts there are.
-            places: how many examples of a part have numbers, where the count of examples differs
-                from step to step; by default it is that count.
+            part, parts: the number of a micro-batch, and how many equal ones there are.
+            places: how many examples of a micro-batch have numbers, where the count of examples
+                differs from step to step; by default it is that count.
         """
         if not self._layers:
             return contextlib.nullcontext()
         words = self.seed, step, number
-        return step_context.using(keys=Keys(words, self.generator, part, parts, places))
+        return step_context.scope(keys=Keys(words, self.generator, part, parts, places))
 
 
 def drops(config: Any) -> bool:

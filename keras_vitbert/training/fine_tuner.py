@@ -3,41 +3,47 @@
 from typing import Any
 
 import keras
-from keras import ops
 
+from keras_vitbert.model.classifier import Classifier
+from keras_vitbert.model.tensors import Tensor, Tensors, ops
 from keras_vitbert.training.backends import backend
 from keras_vitbert.training.base_trainer import BaseTrainer
 from keras_vitbert.training.losses import cross_entropy, smoothed_cross_entropy
 
 
 class FineTuner(BaseTrainer):
-    """Trains a `Classifier`, for `compile` and `fit`.
+    """Trains a `Classifier`, for `compile` and `fit`; further arguments are `BaseTrainer`'s.
 
     Args:
-        network: `keras_vitbert.model.classifier.Classifier`.
-        clip_norm: float, the global norm that the summed gradient is clipped to.
-        label_smoothing: float in [0, 1), the weight of the uniform distribution in the labels.
+        clip_norm: the global norm that the summed gradient is clipped to.
+        label_smoothing: in [0, 1), the weight of the uniform distribution in the labels.
 
     Batches are dicts of the classifier's inputs and `labels` `(batch,)`; mixed images also have
     `mix_labels` and `mix_weights`, see `pipelines.images.image_views.mix`; with image layers,
     training takes `numbers` `(batch, 2)`.
     """
 
-    def __init__(self, network, clip_norm=1.0, label_smoothing=0.0, **kwargs):
+    def __init__(
+        self,
+        network: Classifier,
+        clip_norm: float = 1.0,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ):
         super().__init__(network, clip_norm=clip_norm, **kwargs)
         self.label_smoothing = label_smoothing
         self.means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
 
-    def train_step(self, batch):
+    def train_step(self, batch: Tensors) -> Tensors:
         step = ops.convert_to_tensor(self.optimizer.iterations.value)
         variables = self.network.trainable_variables
-        batch = self.augmented(batch, "numbers")
+        batch = self.augment(batch, "numbers")
         shares = self.distribute_strategy.num_replicas_in_sync * self.accumulation
 
-        def gradients_of(batch, part):
-            def mean_loss():
+        def gradients_of(batch: Tensors, part: Tensor) -> tuple:
+            def mean_loss() -> tuple[Tensor, tuple[Tensor, Tensor]]:
                 logits = self.forward(batch, step, part=part)
-                losses: Any = self._example_losses(batch, logits)
+                losses = self._example_losses(batch, logits)
                 # A share of the mean over all, so that summed gradients are those of one batch.
                 return ops.mean(losses) / shares, (logits, losses)
 
@@ -47,15 +53,15 @@ class FineTuner(BaseTrainer):
             measured = {"loss": (losses, ones), "accuracy": (ops.cast(right, "float32"), ones)}
             return [gradients], [loss], measured
 
-        [gradients], [loss], measured = self.over_micro_batches(gradients_of, batch)
-        *gradients, loss = backend.summed([*gradients, loss])
+        [gradients], [loss], measured = self.sum_micro_batches(gradients_of, batch)
+        *gradients, loss = backend.all_reduce([*gradients, loss])
         _, logs = self.update(gradients, loss, measured)
         return {**self.get_metrics_result(), **logs}
 
-    def _example_losses(self, batch, logits):
+    def _example_losses(self, batch: Tensors, logits: Tensor) -> Tensor:
         """Cross-entropy of each example, `(batch,)`; for a mixed image, of its two labels."""
 
-        def losses(labels):
+        def losses(labels: Tensor) -> Tensor:
             if self.label_smoothing:
                 return smoothed_cross_entropy(labels, logits, self.label_smoothing)
             return cross_entropy(labels, logits)

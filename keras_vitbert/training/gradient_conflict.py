@@ -4,54 +4,40 @@ This is measured in probing steps, from gradients that are summed over all repli
 `keras_vitbert.training.joint_trainer.JointTrainer.request_gradient_stats`.
 """
 
-import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_vitbert.merging.weighting import products, square_sums
 from keras_vitbert.model.shared_weights import block_of
+from keras_vitbert.model.tensors import Tensor, ops
 
 ALL = "all"  # names the whole shared encoder, among the names of its blocks
-BUCKETS = 30  # of a histogram, as in `tf.summary.histogram`
 
 
 class GradientConflict(keras.layers.Layer):
-    """Compares two gradients and keeps the result.
+    """Compares two gradients of the shared variables, which are in order, and keeps the result.
 
     Every replica computes the same values and keeps its own copy, as with masks.
-
-    Args:
-        shared_variables: those that both tasks reach, in order.
-        histograms: whether to make histograms of both gradients, too.
     """
 
-    def __init__(self, shared_variables: list, histograms: bool = False, **kwargs):
+    def __init__(self, shared_variables: Sequence[Any], **kwargs: Any):
         super().__init__(**kwargs)
-        self.histograms = histograms
         self.blocks = list(dict.fromkeys(block_of(v.path) for v in shared_variables))
         self._places = [self.blocks.index(block_of(v.path)) for v in shared_variables]
-        rows = len(self.blocks)
-
-        def weight(name, *shape, dtype="float32"):
-            return self.add_weight(
-                name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False
-            )
-
         # Columns: both norms, cosine, opposite signs. The last row is that of the whole encoder.
-        self.numbers = weight("numbers", rows + 1, 4)
-        if histograms:
-            self.ends = weight("ends", rows, 2, 2)  # block, text or image, lowest and highest
-            self.counts = weight("counts", rows, 2, BUCKETS, dtype="int32")
+        self.numbers = self.add_weight(
+            name="numbers",
+            shape=(len(self.blocks) + 1, 4),
+            dtype="float32",
+            initializer="zeros",
+            trainable=False,
+        )
 
-    def measure(self, text: list, image: list, good: Any = True):
+    def measure(self, text: Sequence[Tensor], image: Sequence[Tensor], good: Tensor = True) -> None:
         """Compares two gradients of the shared variables; unless `good`, the last results stay."""
-
-        def keep(variable, value):
-            variable.assign(ops.where(good, value, variable.value))
-
         grouped = [([], []) for _ in self.blocks]
         for place, t, i in zip(self._places, text, image, strict=True):
             grouped[place][0].append(t)
@@ -63,12 +49,8 @@ class GradientConflict(keras.layers.Layer):
         )
         text_norm, image_norm, cosine = products(sums)
         share = ops.cast(opposite, "float32") / ops.cast(sizes, "float32")
-        keep(self.numbers, ops.stack([text_norm, image_norm, cosine, share], axis=1))
-        if self.histograms:
-            found = [histogram(gradients) for pair in grouped for gradients in pair]
-            ends, counts = zip(*found, strict=True)
-            keep(self.ends, ops.reshape(ops.stack(ends), self.ends.shape))
-            keep(self.counts, ops.reshape(ops.stack(counts), self.counts.shape))
+        numbers = ops.stack([text_norm, image_norm, cosine, share], axis=1)
+        self.numbers.assign(ops.where(good, numbers, self.numbers.value))
 
     def values(self) -> dict[str, dict[str, float]]:
         """The last results, by the name of a block, or `all`.
@@ -77,33 +59,22 @@ class GradientConflict(keras.layers.Layer):
         `opposite_sign`, the fraction of entries whose gradients have opposite signs. Cosine and
         ratio are 0 where a norm is 0.
         """
-        numbers = np.asarray(ops.convert_to_numpy(self.numbers.value), float)
-        names = ("text_norm", "image_norm", "cosine", "opposite_sign")
-        values = {}
-        for block, row in zip([*self.blocks, ALL], numbers.tolist(), strict=True):
-            found = dict(zip(names, row, strict=True))
-            norms = found["text_norm"], found["image_norm"]
-            values[block] = {**found, "norm_ratio": norms[0] / norms[1] if norms[1] else 0.0}
-        return values
-
-    def buckets(self) -> dict[tuple[str, str], np.ndarray]:
-        """The last histograms, by block and `text` or `image`; empty without histograms.
-
-        They are arrays `(BUCKETS, 3)` of left edges, right edges and counts.
-        """
-        if not self.histograms:
-            return {}
-        ends, counts = (np.asarray(ops.convert_to_numpy(v.value)) for v in (self.ends, self.counts))
-        found = {}
-        for block, side in itertools.product(range(len(self.blocks)), range(2)):
-            lowest, highest = ends[block, side].astype(np.float64)
-            edges = np.linspace(lowest, highest, BUCKETS + 1)
-            rows = np.stack([edges[:-1], edges[1:], counts[block, side]], axis=1)
-            found[self.blocks[block], ("text", "image")[side]] = rows
-        return found
+        numbers = np.asarray(ops.convert_to_numpy(self.numbers.value), float).tolist()
+        return {
+            block: {
+                "text_norm": text,
+                "image_norm": image,
+                "cosine": cosine,
+                "opposite_sign": opposite,
+                "norm_ratio": text / image if image else 0.0,
+            }
+            for block, (text, image, cosine, opposite) in zip(
+                [*self.blocks, ALL], numbers, strict=True
+            )
+        }
 
 
-def _sums(text, image):
+def _sums(text: list[Tensor], image: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over all entries: `square_sums`, opposite signs, and the number of entries."""
     # By the signs, as the product of two small numbers may be 0.
     opposite = [
@@ -111,19 +82,3 @@ def _sums(text, image):
     ]
     size = sum(ops.size(t) for t in text)
     return square_sums(text, image), ops.cast(sum(opposite), "int32"), ops.cast(size, "int32")
-
-
-def histogram(tensors: list) -> tuple[Any, Any]:
-    """A histogram of the entries of tensors: lowest and highest, and counts between them.
-
-    There are `BUCKETS` counts, of equal width.
-    """
-    lowest = ops.min(ops.stack([ops.min(t) for t in tensors]))
-    highest = ops.max(ops.stack([ops.max(t) for t in tensors]))
-    scale = ops.divide_no_nan(float(BUCKETS), highest - lowest)
-    counts = []
-    for tensor in tensors:
-        bucket = ops.cast(ops.reshape(tensor - lowest, (-1,)) * scale, "int32")
-        bucket = ops.clip(bucket, 0, BUCKETS - 1)
-        counts.append(ops.segment_sum(ops.ones_like(bucket), bucket, BUCKETS))
-    return ops.stack([lowest, highest]), sum(counts[1:], counts[0])

@@ -4,14 +4,11 @@ Each function returns one loss per example (or masked position); the train step 
 divides by the count over all replicas.
 """
 
-from typing import Any
-
-from keras import ops
-
 from keras_vitbert.model.backbone_inputs import require_below
+from keras_vitbert.model.tensors import Tensor, ops
 
 
-def cross_entropy(labels: Any, logits: Any) -> Any:
+def cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
     """`-log softmax(logits)[label]`: float32 of the shape of the labels.
 
     Args:
@@ -27,7 +24,7 @@ def cross_entropy(labels: Any, logits: Any) -> Any:
     return -ops.squeeze(ops.take_along_axis(log_probabilities, index, axis=-1), axis=-1)
 
 
-def smoothed_cross_entropy(labels: Any, logits: Any, smoothing: float) -> Any:
+def smoothed_cross_entropy(labels: Tensor, logits: Tensor, smoothing: float) -> Tensor:
     """Cross-entropy against `(1 - e) onehot(label) + e / classes` (Szegedy et al. 2016, eq. 3).
 
     `e` is `smoothing`, in [0, 1); the rest is as in `cross_entropy`.
@@ -37,7 +34,7 @@ def smoothed_cross_entropy(labels: Any, logits: Any, smoothing: float) -> Any:
     return (1 - smoothing) * cross_entropy(labels, logits) + smoothing * uniform
 
 
-def divergence(teacher_logits: Any, student_logits: Any, temperature: float) -> Any:
+def divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
     """`T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, the second term of eq. 7.
 
     The factor `T^2` is our choice, after Hinton et al. 2015: the formula is missing in our copy of
@@ -48,15 +45,13 @@ def divergence(teacher_logits: Any, student_logits: Any, temperature: float) -> 
     `T > 0`, however small. With a large `T` it is a small difference of large numbers: the value's
     rounding error is about `1e-7 T^2 log(classes)`; the gradient's is far smaller.
 
-    Args:
-        teacher_logits, student_logits: `(..., classes)`.
-        temperature: `T`, at least 0.
+    Logits are `(..., classes)`; `temperature` is `T`, at least 0.
     """
     teacher_logits = ops.cast(teacher_logits, "float32")
     if temperature == 0:
         return cross_entropy(ops.argmax(teacher_logits, axis=-1), student_logits)
 
-    def scaled_log_softmax(logits):  # T log softmax(z / T)
+    def scaled_log_softmax(logits: Tensor) -> Tensor:  # T log softmax(z / T)
         # The gradient through `max z` is zero, but rounding errors would all go to one class.
         u = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
         return u - temperature * ops.logsumexp(u / temperature, axis=-1, keepdims=True)
@@ -68,8 +63,8 @@ def divergence(teacher_logits: Any, student_logits: Any, temperature: float) -> 
 
 
 def distillation_loss(
-    labels: Any, student_logits: Any, teacher_logits: Any, ratio: float, temperature: float
-) -> Any:
+    labels: Tensor, student_logits: Tensor, teacher_logits: Tensor, ratio: float, temperature: float
+) -> Tensor:
     """`(1 - a) CE(softmax(z_s), y) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))` (eq. 7).
 
     For the factor `T^2` see `divergence`.

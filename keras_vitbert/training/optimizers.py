@@ -7,13 +7,14 @@ nothing.
 
 import contextlib
 import math
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
-from keras import ops
 
 from keras_vitbert.configs.optimizers import OPTIONS, Optimizer, PretrainingOptimizer
+from keras_vitbert.model.tensors import Tensor, ops
 from keras_vitbert.training.backends import backend
 
 # The class that the mixins are combined with, for type checkers.
@@ -26,11 +27,7 @@ _Optimizer = keras.optimizers.Optimizer if TYPE_CHECKING else object
 class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0 to the peak, then `peak * (1 - progress)**power` down to 0.
 
-    Args:
-        peak: the learning rate at step `warmup_steps`.
-        warmup_steps: 0 for none.
-        steps: where the rate reaches 0.
-        power: 1 for a straight line.
+    The rate is `peak` at step `warmup_steps`, and 0 from step `steps` on.
 
     Raises:
         ValueError: `steps` is not larger than `warmup_steps`.
@@ -44,18 +41,18 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.steps = steps
         self.power = power
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         warmup = step / max(self.warmup_steps, 1)
         progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
         decay = self.decay(ops.clip(progress, 0.0, 1.0))
         return self.peak * ops.where(step < self.warmup_steps, warmup, decay)
 
-    def decay(self, progress):
+    def decay(self, progress: Tensor) -> Tensor:
         """The fraction of the peak that remains after a fraction of the time after the warm-up."""
         return ops.power(1.0 - progress, self.power)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         names = ("peak", "warmup_steps", "steps", "power")
         return {name: getattr(self, name) for name in names}
 
@@ -67,7 +64,7 @@ class WarmupCosineDecay(WarmupPolynomialDecay):
     The arguments are those of `WarmupPolynomialDecay`; `power` has no effect.
     """
 
-    def decay(self, progress):
+    def decay(self, progress: Tensor) -> Tensor:
         return (1 + ops.cos(math.pi * progress)) / 2
 
 
@@ -83,21 +80,23 @@ class SummedGradients(_Optimizer):
 
     _rate_scales: list[float] | None = None
 
-    def scale_rates(self, scales: Sequence[float]):
+    def scale_rates(self, scales: Sequence[float]) -> None:
         """Scales the learning rate, and with it weight decay, of each variable."""
         self._rate_scales = list(scales)
 
-    def apply(self, grads, trainable_variables=None, good=True, in_turn=False):
-        """Updates variables, unless the step is bad; counts the step.
+    def apply(
+        self,
+        grads: Sequence[Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+        good: Tensor = True,
+        in_turn: bool = False,
+    ) -> None:
+        """Updates variables, by default those of `build`, and counts the step.
 
-        The averages of `use_ema` follow the weights in every step.
-
-        Args:
-            grads: tensors, which are finite even in a bad step, and None.
-            trainable_variables: those of `build` by default.
-            good: scalar bool tensor; where it is False, weights and moments keep their values.
-            in_turn: whether variables are updated one after another. Otherwise a GPU would begin
-                all updates before it ends one, and keep several tensors of the size of all weights.
+        Unless the step is `good`, weights and moments keep their values; the averages of `use_ema`
+        follow in every step. Gradients are finite even in a bad step, or None. With `in_turn`,
+        variables are updated one after another: otherwise a GPU would begin all updates before it
+        ends one, and keep several tensors of the size of all weights.
         """
         variables = trainable_variables or self._trainable_variables
         if not self.built:
@@ -110,41 +109,37 @@ class SummedGradients(_Optimizer):
             self._update_model_variables_moving_average(self._trainable_variables)
         self._iterations.assign_add(1)
 
-    def factors(self, good: Any) -> list:
+    @abstractmethod
+    def factors(self, good: Tensor) -> list[Tensor]:
         """The factors of an update that `update_step` needs; unless `good`, nothing changes."""
-        raise NotImplementedError
 
-    def largest_update(self, gradient_norm: Any) -> tuple[Any, float]:
+    @abstractmethod
+    def largest_update(self, gradient_norm: Tensor) -> tuple[Tensor, float]:
         """The most by which the next gradient, of a norm, may move a weight, apart from decay.
 
-        Returns:
-            (scalar float32 tensor; the fraction of the last step's that is added to it).
+        Also returns the fraction of the last step's bound that is added to it.
         """
-        raise NotImplementedError
 
-    def _rate_of(self, variable, rate):
+    def _rate_of(self, variable: keras.Variable, rate: Tensor) -> Tensor:
         if self._rate_scales is None:
             return rate
         return rate * self._rate_scales[self._get_variable_index(variable)]
 
-    def _largest_rate(self):
-        rate: Any = self.learning_rate
+    def _largest_rate(self) -> Tensor:
+        rate: Tensor = self.learning_rate
         return rate * max(self._rate_scales or [1.0])
 
-    def finalize_variable_values(self, var_list):
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """Does nothing: a `fit` may train only some steps; averages are used after the last one."""
 
-    def _update(self, variable, gradient, numbers):
+    def _update(self, variable: Any, gradient: Tensor, numbers: Sequence[Tensor]) -> None:
         rate, factors = numbers
-        self._decay(variable, rate)
-        self.update_step(gradient, variable, factors)
-
-    def _decay(self, variable, rate):
-        """Shrinks a variable of `decays`; Keras would compute the rate again for each."""
+        # Shrinks a variable of `decays`; Keras would compute the rate again for each.
         index = self._get_variable_index(variable)
         if self.weight_decay and decays(self._trainable_variables[index]):
-            part = self._rate_of(variable, self.weight_decay)
-            variable.assign_sub(variable * ops.cast(part * rate, variable.dtype))
+            decay = self._rate_of(variable, self.weight_decay)
+            variable.assign_sub(variable * ops.cast(decay * rate, variable.dtype))
+        self.update_step(gradient, variable, factors)
 
 
 class KerasUpdate(SummedGradients):
@@ -152,31 +147,31 @@ class KerasUpdate(SummedGradients):
 
     _good: Any = None
 
-    def factors(self, good):
+    def factors(self, good: Tensor) -> list[Tensor]:
         """The learning rate, and whether the step is good."""
         return [ops.cast(x, "float32") for x in (self.learning_rate, good)]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """One step of Keras' optimiser of that name; `learning_rate` are the `factors`."""
         rate, good = ops.unstack(learning_rate)
         self._good = good > 0
         super().update_step(gradient, variable, self._rate_of(variable, rate))
         self._good = None
 
-    def assign(self, variable, value):
+    def assign(self, variable: Any, value: Tensor) -> None:
         super().assign(variable, self._if_good(value, ops.convert_to_tensor(variable)))
 
-    def assign_add(self, variable, value):
+    def assign_add(self, variable: Any, value: Tensor) -> None:
         super().assign_add(variable, self._if_good(value, 0.0))
 
-    def assign_sub(self, variable, value):
+    def assign_sub(self, variable: Any, value: Tensor) -> None:
         super().assign_sub(variable, self._if_good(value, 0.0))
 
-    def _if_good(self, value, kept):
-        return ops.where(self._good, ops.convert_to_tensor(value), kept)
+    def _if_good(self, value: Tensor, otherwise: Tensor) -> Tensor:
+        return ops.where(self._good, ops.convert_to_tensor(value), otherwise)
 
 
-def decays(variable: Any) -> bool:
+def decays(variable: keras.Variable) -> bool:
     """Whether weight decay applies to a variable.
 
     It applies to every `kernel` and to word and segment `embeddings`, but not to biases, norms'
@@ -196,18 +191,18 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
     again for each variable. `amsgrad` is not supported, and `beta_1**2` must be below `beta_2`.
     """
 
-    def __init__(self, *args, amsgrad=False, **kwargs):
+    def __init__(self, *args: Any, amsgrad: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if amsgrad:
             raise ValueError("amsgrad is not supported; use keras.optimizers.AdamW")
 
-    def factors(self, good):
+    def factors(self, good: Tensor) -> list[Tensor]:
         """The factors of the weights, the first moment and the second moment."""
         factors = _corrected(self, self.learning_rate), 1 - self.beta_1, 1 - self.beta_2
         return [ops.where(good, x, 0.0) for x in factors]
 
-    def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight, apart from weight decay.
+    def largest_update(self, gradient_norm: Tensor) -> tuple[Tensor, float]:
+        """The bound on an update, see `SummedGradients`.
 
         A moment is a weighted sum of gradients, and its ratio to the root of the second moment is
         largest where each gradient is `(beta_1 / beta_2)**age` times the newest (the inequality of
@@ -217,7 +212,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
         most = _most_of_adam(self.beta_1, self.beta_2)
         return _corrected(self, self._largest_rate()) * most, 0.0
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """One Adam step (Kingma and Ba 2015, section 2); `learning_rate` are the `factors`."""
         rate, first, second = ops.unstack(learning_rate)
         rate = self._rate_of(variable, rate)
@@ -230,8 +225,7 @@ class AdamW(SummedGradients, keras.optimizers.AdamW):
 class SGD(KerasUpdate, keras.optimizers.SGD):
     """`keras.optimizers.SGD` for summed gradients; its bound is for steps without `nesterov`."""
 
-    def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight, and the momentum."""
+    def largest_update(self, gradient_norm: Tensor) -> tuple[Tensor, float]:
         return gradient_norm * self._largest_rate(), self.momentum
 
 
@@ -244,11 +238,8 @@ class Lamb(KerasUpdate, keras.optimizers.Lamb):
     length. `beta_1**2` must be below `beta_2`.
     """
 
-    def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight, apart from weight decay.
-
-        A variable moves by the rate times its own norm; one that is 0 moves by as much as in Adam.
-        """
+    def largest_update(self, gradient_norm: Tensor) -> tuple[Tensor, float]:
+        # A variable moves by the rate times its own norm; one that is 0 moves as much as in Adam.
         norms = ops.stack([_norm(variable) for variable in self._trainable_variables])
         of_zeros = _most_of_adam(self.beta_1, self.beta_2) * _corrected(self, 1.0)
         return self._largest_rate() * ops.max(ops.where(norms > 0, norms, of_zeros)), 0.0
@@ -258,8 +249,7 @@ class Lamb(KerasUpdate, keras.optimizers.Lamb):
 class Lion(KerasUpdate, keras.optimizers.Lion):
     """`keras.optimizers.Lion` (Chen et al. 2023, algorithm 2) for summed gradients."""
 
-    def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight: the learning rate."""
+    def largest_update(self, gradient_norm: Tensor) -> tuple[Tensor, float]:
         return ops.convert_to_tensor(self._largest_rate()), 0.0
 
 
@@ -271,49 +261,48 @@ class Adafactor(KerasUpdate, keras.optimizers.Adafactor):
     takes the memory of one moment, where AdamW takes that of two.
     """
 
-    def largest_update(self, gradient_norm):
-        """The most by which the next gradient may move a weight, apart from weight decay.
-
-        The root mean square of an update is at most `clip_threshold` (section 6), and a single
-        entry at most that times the square root of the number of entries. The step is relative to
-        the root mean square of the weights.
-        """
+    def largest_update(self, gradient_norm: Tensor) -> tuple[Tensor, float]:
+        # The root mean square of an update is at most `clip_threshold` (section 6), and a single
+        # entry at most that times the square root of the number of entries. The step is relative to
+        # the root mean square of the weights.
         lengths = [
             ops.maximum(_norm(v), self.epsilon_2 * math.sqrt(math.prod(v.shape)))
             for v in self._trainable_variables
         ]
-        step = ops.cast(self.iterations + 1, "float32")
-        rate: Any = ops.minimum(self._largest_rate(), 1 / ops.sqrt(step))
+        step = ops.cast(ops.add(self.iterations, 1), "float32")
+        rate = ops.minimum(self._largest_rate(), 1 / ops.sqrt(step))
         return rate * self.clip_threshold * ops.max(ops.stack(lengths)), 0.0
 
 
 _CLASSES = {"adamw": AdamW, "lamb": Lamb, "lion": Lion, "adafactor": Adafactor, "sgd": SGD}
 
 
-def _norm(variable):
+def _norm(variable: keras.Variable) -> Tensor:
     return ops.sqrt(ops.sum(ops.square(variable)))
 
 
-def _corrected(optimizer, rate) -> Any:
+def _corrected(optimizer: Any, rate: Tensor) -> Tensor:
     """A learning rate with the bias correction of both of Adam's moments."""
     step = ops.cast(optimizer.iterations + 1, "float32")
     rate = rate * ops.sqrt(1 - ops.power(optimizer.beta_2, step))
     return rate / (1 - ops.power(optimizer.beta_1, step))
 
 
-def _most_of_adam(beta_1, beta_2):
+def _most_of_adam(beta_1: float, beta_2: float) -> float:
     """See `AdamW.largest_update`."""
     return (1 - beta_1) / math.sqrt((1 - beta_2) * (1 - beta_1**2 / beta_2))
 
 
-def build_optimizer(config: PretrainingOptimizer, steps: int, variables: list):
+def build_optimizer(
+    config: PretrainingOptimizer, steps: int, variables: Sequence[keras.Variable]
+) -> SummedGradients:
     """The optimiser of pre-training for so many steps, with warm-up and polynomial decay."""
     peak, warmup_steps = config.learning_rate, config.warmup_steps
     rate = WarmupPolynomialDecay(peak, warmup_steps, steps, config.decay_power)
     return with_rate(config, rate, variables)
 
 
-def with_rate(config: Optimizer, rate: Any, variables: list):
+def with_rate(config: Optimizer, rate: Any, variables: Sequence[keras.Variable]) -> SummedGradients:
     """An optimiser by its name in a config, with a rate or its schedule, built; see `decays`."""
     options = {key: getattr(config, key) for key in OPTIONS[config.name]}
     if config.ema:
@@ -337,13 +326,13 @@ class WeightAverages(keras.callbacks.Callback):
         super().__init__()
         self.steps = steps
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict | None = None) -> None:
         _swap(self.model)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         _swap(self.model)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         trainer: Any = self.model
         if trainer.step == self.steps:
             for variable, average in _pairs(trainer):
@@ -351,7 +340,7 @@ class WeightAverages(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def averaged(trainer: Any):
+def averaged(trainer: Any) -> Iterator[None]:
     """A scope in which a compiled trainer's network has the averages of its weights, if any."""
     _swap(trainer)
     try:
@@ -360,7 +349,7 @@ def averaged(trainer: Any):
         _swap(trainer)
 
 
-def _pairs(trainer):
+def _pairs(trainer: Any) -> list[tuple[keras.Variable, keras.Variable]]:
     """The trained variables, each with its average."""
     optimizer = trainer.optimizer
     if not optimizer.use_ema:
@@ -369,8 +358,8 @@ def _pairs(trainer):
     return list(zip(trainer.network.trainable_variables, averages, strict=True))
 
 
-def _swap(trainer):
+def _swap(trainer: Any) -> None:
     for variable, average in _pairs(trainer):
-        kept = keras.ops.copy(variable.value)
+        weight = keras.ops.copy(variable.value)
         variable.assign(average.value)
-        average.assign(kept)
+        average.assign(weight)

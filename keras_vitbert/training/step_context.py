@@ -3,22 +3,25 @@
 import contextlib
 import functools
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 
+from keras_vitbert.model.tensors import Tensor
+
 _scope = threading.local()  # each replica is traced in a thread of its own
 
 
-def present(name: str) -> Any:
+def value_of(name: str) -> Any:
     """The value of a name in the innermost scope; None if there is none."""
-    return _everything().get(name)
+    return _values().get(name)
 
 
 @contextlib.contextmanager
-def using(**values: Any):
+def scope(**values: Any) -> Iterator[None]:
     """A scope with these values in addition to those of the scopes around it."""
-    before = _everything()
+    before = _values()
     _scope.values = {**before, **values}
     try:
         yield
@@ -26,49 +29,39 @@ def using(**values: Any):
         _scope.values = before
 
 
-def _in_present_scope(function):
-    """The same function, which always runs in the scopes that are present now."""
-    values = _everything()
-
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        with using(**values):
-            return function(*args, **kwargs)
-
-    return run
-
-
-def _everything():
+def _values() -> dict[str, Any]:
     return getattr(_scope, "values", {})
 
 
-def recompute(layers: list):
+def recompute(layers: Sequence[keras.layers.Layer]) -> None:
     """Makes layers compute their inner values again in the backward pass of a training step.
 
     The step keeps the inputs of the layers, and the inner values of one at a time, at the cost of
     one more forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost"). Calls
     outside of training, weights, names and configs stay the same. Dropout draws the same numbers
     again, as it is keyed (`keras_vitbert.training.example_dropout`); Keras' own dropout would draw
-    others, and the gradient would be that of another function.
-
-    Args:
-        layers: built Keras layers, whose first argument is a tensor.
+    others, and the gradient would be that of another function. The layers are built, and a tensor
+    is the first argument of their calls.
     """
     for layer in layers:
         if not hasattr(layer.call, "recomputes"):
             layer.call = _recomputing(layer.call)
 
 
-def _recomputing(call):
-    def recomputing(inputs, *args, training=None, **options):
+def _recomputing(call: Callable) -> Callable:
+    @functools.wraps(call)
+    def recomputing(
+        inputs: Tensor, *args: Any, training: bool | None = None, **options: Any
+    ) -> Tensor:
         if not training:
             return call(inputs, *args, training=training, **options)
+        values = _values()
 
-        def again(inputs):
-            return call(inputs, *args, training=True, **options)
+        def again(inputs: Tensor) -> Tensor:
+            with scope(**values):  # a backend may trace it once more outside of the step's scopes
+                return call(inputs, *args, training=True, **options)
 
-        return keras.remat(_in_present_scope(again))(inputs)
+        return keras.remat(again)(inputs)
 
-    recomputing.recomputes = True
-    functools.update_wrapper(recomputing, call)  # keeps its other attributes
+    recomputing.recomputes = True  # pyright: ignore[reportAttributeAccessIssue]
     return recomputing

@@ -32,7 +32,6 @@ def build_trainer(
             distillation_ratio=config.distillation.ratio,
             temperature=config.distillation.temperature,
             clip_norm=config.optimizer.clip_norm,
-            gradient_histograms=config.inspection.gradient_histograms,
             seed=config.seed,
             image_layers=layers,
             accumulation=config.accumulation,

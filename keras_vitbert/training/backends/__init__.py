@@ -1,7 +1,7 @@
 """What a training step cannot express in `keras.ops`, for each backend of Keras.
 
 The method (losses, merges, masks, optimisers, checks) is written once. A backend is what remains:
-gradients, sums over the replicas, parts of a batch one after another, draws of dropout, updates of
+gradients, sums over the replicas, micro-batches one after another, draws of dropout, updates of
 variables, and the loop around the step. `tensorflow` and `jax` have the same functions, in the same
 order; `backend` is the one that Keras has (`KERAS_BACKEND`).
 """

@@ -38,7 +38,7 @@ def results():
         [[rng.normal(size=v.shape).astype("float32") for v in SHARED] for _ in range(2)]
         for _ in range(STEPS)
     ]
-    names = [*ENTRIES, *WEIGHTINGS, *(f"mask+{name}" for name in WEIGHTINGS[:-1])]
+    names = [*ENTRIES, *WEIGHTINGS, "mask+pcgrad"]
     found = {}
     for name in names:
         for per_block in (False, True):
@@ -48,15 +48,15 @@ def results():
                 continue
             for key, value in _merged(merge, steps).items():
                 found[f"{name}/{per_block}/{key}"] = value
-    for rank in ("text", "image", "ratio", "sign", "random"):
-        for scope in ("all", "tensor"):
-            merge = Merge(Unit(), GradientMask(rank, scope))
+    for criterion in (*merges.RANKS, "random"):
+        for scope in merges.SCOPES:
+            merge = Merge(Unit(), GradientMask(criterion, scope))
             merge.make_state(SHARED)
             counts = ops.convert_to_tensor(merge.mask.counts(13, 1))
             text, image = ([ops.convert_to_tensor(x) for x in side] for side in steps[0])
             for number, mask in enumerate(merge.mask.refreshed(text, image, counts)):
-                found[f"mask/{rank}/{scope}/{number}"] = mask
-    conflict = GradientConflict(SHARED, histograms=True)
+                found[f"mask/{criterion}/{scope}/{number}"] = mask
+    conflict = GradientConflict(SHARED)
     conflict.measure(*([ops.convert_to_tensor(x) for x in side] for side in steps[0]))
     found |= {f"conflict/{v.name}": v.value for v in conflict.variables}
     check = AnomalyGuard()
@@ -75,7 +75,7 @@ def _merged(merge, steps):
         losses = ops.convert_to_tensor(2.0 - step / 4), ops.convert_to_tensor(1.0)
         merged = merge.merge([*text, own, None], [*image, None, own], losses, step)
         merge.keep(merged.state)
-        merge.after(losses, lambda losses=losses: [loss * 0.9 for loss in losses])
+        merge.learn(losses, lambda losses=losses: [loss * 0.9 for loss in losses])
         found |= {f"{step}/{n}": gradient for n, gradient in enumerate(merged.gradients)}
     return found | {f"state/{n}": variable.value for n, variable in enumerate(merge.variables)}
 

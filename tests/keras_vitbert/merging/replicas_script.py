@@ -38,7 +38,7 @@ def train(name, replicas, examples):
 
     fitted = trainer.fit(*examples, BATCH, shuffle=False, verbose=0)
     assert trainer.step == STEPS
-    assert not merge.mask or 2 * merge.mask.cleared == merge.mask.size
+    assert not merge.mask or 2 * sum(merge.mask.cleared) == sum(merge.mask.sizes)
     odd = tf.nest.map_structure(lambda value: value[1:], examples)
     tested = trainer.evaluate(*odd, BATCH, verbose=0, return_dict=True)
     assert len(tested) == 3 + 2 * len(metrics)

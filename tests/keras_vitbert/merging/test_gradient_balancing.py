@@ -1,4 +1,4 @@
-import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -56,7 +56,6 @@ METHODS = {
 }
 each_method = pytest.mark.parametrize("name", METHODS)
 each_class = pytest.mark.parametrize("name", [name for name in METHODS if "-" not in name])
-some = pytest.mark.parametrize("name", ["pcgrad", "gradvac", "cagrad", "nash", "aligned"])
 
 
 def merged_by(name, gradients):
@@ -156,9 +155,9 @@ def test_each_is_its_definition(name):
 
 
 @each_method
-@pytest.mark.parametrize("times", [1.0, 3.0, 0.1])
-def test_parallel_gradients(name, times):
-    for text in (draw(3)[0], np.eye(1, SIZE, dtype=np.float32)[0]):
+def test_parallel_gradients(name):
+    alone = np.eye(1, SIZE, dtype=np.float32)[0]
+    for text, times in ((draw(3)[0], 1.0), (draw(3)[0], 3.0), (alone, 0.1)):
         gradients = np.array([text, np.float32(times) * text])
         if name == "imtl_g":  # leaves the weights open; the limit for c = 1
             expected = 2 / np.sum(1 / norms(gradients)) * text / norms(gradients)[0]
@@ -192,9 +191,9 @@ LEFT_OF_OPPOSITE = {
 
 
 @each_method
-@pytest.mark.parametrize("times", [1.0, 2.0, 0.3])
-def test_of_opposite_gradients_nothing_is_left_or_a_part_of_their_sum(name, times):
-    for text in (draw(3)[0], np.eye(1, SIZE, dtype=np.float32)[0]):
+def test_of_opposite_gradients_nothing_is_left_or_a_part_of_their_sum(name):
+    alone = np.eye(1, SIZE, dtype=np.float32)[0]
+    for text, times in ((draw(3)[0], 1.0), (draw(3)[0], 2.0), (alone, 0.3)):
         gradients = np.array([text, np.float32(-times) * text])
         if name in LEFT_OF_OPPOSITE:
             expected = LEFT_OF_OPPOSITE[name] * gradients.astype(np.float64).sum(0)
@@ -202,13 +201,6 @@ def test_of_opposite_gradients_nothing_is_left_or_a_part_of_their_sum(name, time
             expected = weights_by(name, gradients) @ gradients.astype(np.float64)
         parts = norms(gradients).sum() * (3 if name.startswith("ntkmtl") else 1)
         assert_near(merged_by(name, gradients), expected, 1e-5 * parts)
-
-
-@pytest.mark.parametrize("name", ["nash", "fairgrad", "fairgrad-0.3", "fairgrad-10"])
-def test_below_1e_6_gradients_count_as_opposite(name):
-    """Where the definition has a length of 1 and more in a direction that is rounding."""
-    for seed in range(20):
-        assert np.all(merged_by(name, pair(seed, 1e-8)) == 0)
 
 
 LEFT_BESIDE_ZERO = {
@@ -230,9 +222,9 @@ LEFT_BESIDE_ZERO = {
 
 
 @each_method
-@pytest.mark.parametrize("zero", [0, 1], ids=["text", "image"])
-def test_beside_a_gradient_that_is_zero(name, zero):
-    for length in (1e-15, 1.0, 1e15):
+def test_beside_a_gradient_that_is_zero(name):
+    assert np.all(merged_by(name, np.zeros((2, SIZE), np.float32)) == 0)
+    for zero, length in itertools.product((0, 1), (1e-15, 1e15)):
         gradients = draw(8, length, length)
         gradients[zero] = 0
         norm = norms(gradients)[1 - zero]
@@ -245,11 +237,6 @@ def test_beside_a_gradient_that_is_zero(name, zero):
             left = LEFT_BESIDE_ZERO[name]
         expected = left * gradients[1 - zero].astype(np.float64)
         assert_near(merged_by(name, gradients), expected, 1e-5 * left * norm)
-
-
-@each_method
-def test_of_two_zeros_zero_is_left(name):
-    assert np.all(merged_by(name, np.zeros((2, SIZE), np.float32)) == 0)
 
 
 def test_gradvac_over_several_steps():
@@ -275,16 +262,6 @@ def test_gradvac_over_several_steps():
         assert targets[0, 1] == pytest.approx(targets[1, 0], rel=1e-9)
         np.testing.assert_allclose(merge.weighting.target.numpy(), [targets[0, 1]], atol=1e-6)
     assert 4 <= moved < 12
-
-
-def test_gradvac_with_a_target_of_one_stays_finite():
-    merge = built(GradVac(beta=1.0))
-    gradients = np.repeat(draw(0)[:1], 2, axis=0)
-    merge.keep(merge.merge(*map(split, gradients)).state)
-    assert merge.weighting.target.numpy() == pytest.approx(1)
-    for gradients in (draw(1), pair(0, 1e-3), np.stack([draw(2)[0], -draw(2)[0]])):
-        value = flat(merge.merge(*map(split, gradients)).gradients)
-        assert np.all(np.isfinite(value)) and np.linalg.norm(value) < 1e5
 
 
 # --- parts, blocks, what is logged ---------------------------------------------------------------
@@ -313,11 +290,10 @@ def test_per_block_is_the_merge_of_each_block_alone(name):
                 np.testing.assert_allclose(merged.gradients[place], gradient, rtol=1e-5, atol=1e-6)
 
 
-@some
 @pytest.mark.parametrize("per_block", [False, True])
-def test_outside_of_some_blocks_the_sum_is_left(name, per_block):
+def test_outside_of_some_blocks_the_sum_is_left(per_block):
+    name, gradients = "cagrad", draw(12, 1, 3)
     make, options, _ = METHODS[name]
-    gradients = draw(12, 1, 3)
     merge = built(make(**options), per_block=per_block, blocks=(1, 3), rest=Sum(0.3))
     text, image = map(split, gradients)
     merged = merge.merge(text, image).gradients
@@ -330,22 +306,6 @@ def test_outside_of_some_blocks_the_sum_is_left(name, per_block):
     for place in set(range(len(SHARED))) - set(sum(inside, [])):
         expected = 0.7 * text[place] + 0.3 * image[place]
         np.testing.assert_allclose(merged[place], expected, rtol=1e-6, atol=1e-6)
-
-
-@some
-def test_the_last_weights_and_cosine_are_shown(name):
-    make, options, _ = METHODS[name]
-    gradients = pair(14, 0.7, 1, 2)
-    merge = built(make(**options))
-    merge.keep(merge.merge(*map(split, gradients)).state, False)
-    assert set(merge.values().values()) == {0.0}
-    merge.keep(merge.merge(*map(split, gradients)).state)
-    text, image = weights_by(name, gradients)
-    assert merge.values() == {
-        "merge/text_weight": pytest.approx(text, rel=1e-4, abs=1e-5),
-        "merge/image_weight": pytest.approx(image, rel=1e-4, abs=1e-5),
-        "merge/cosine": pytest.approx(-0.3, abs=1e-6),
-    }
 
 
 def test_blocks_are_shown_each_and_as_their_mean():
@@ -362,32 +322,3 @@ def test_blocks_are_shown_each_and_as_their_mean():
         parts = [shown.pop(f"merge/{value}/{block}") for block in ("block_1", "block_2")]
         assert shown.pop(f"merge/{value}") == pytest.approx(np.mean(parts))
     assert not shown
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        functools.partial(CAGrad, radius=1.0),
-        functools.partial(CAGrad, radius=-0.1),
-        functools.partial(GradVac, beta=1.5),
-        functools.partial(FairGrad, alpha=0.0),
-        functools.partial(FairGrad, alpha=float("inf")),
-        functools.partial(SDMGrad, strength=-0.1),
-        functools.partial(SDMGrad, strength=float("nan")),
-        functools.partial(NTKMTL, exponent=-1.0),
-    ],
-)
-def test_options_out_of_range_are_refused(make):
-    ((name, value),) = make.keywords.items()
-    with pytest.raises(ValueError, match=name):
-        make()
-
-
-def test_aligned_drops_the_direction_of_a_gradient_that_is_below_1_in_2048():
-    """As the authors' code in float32: of orthogonal ones, half of the longer one is left."""
-    for times, is_dropped in ((1 / 1900, False), (1 / 2200, True)):
-        gradients = orthogonal()
-        gradients /= norms(gradients)[:, None].astype(np.float32)
-        gradients[1] *= times
-        length = np.linalg.norm(merged_by("aligned", gradients))
-        assert length == pytest.approx(0.5 if is_dropped else times / np.sqrt(2), rel=1e-3)

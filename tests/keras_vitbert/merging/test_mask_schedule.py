@@ -17,7 +17,7 @@ class Mask(GradientMask):
         self.make_masks([types.SimpleNamespace(path="block_0/kernel", shape=(size,))])
 
     def clear(self, count):
-        self.masks[0].assign(np.arange(self.size) >= count)
+        self.masks[0].assign(np.arange(*self.sizes) >= count)
 
 
 def requests(interval, ratio, ratio_per_update, size, steps, executed=1, bad=(), lost=None):
@@ -45,15 +45,15 @@ def requests_of(schedule, size, steps, executed=1, bad=(), lost=None):
         schedule.on_train_batch_begin(0)
         model.bad_steps = (model.step,) if model.step in bad else ()
         if not model.bad_steps and model.step in asked:
-            mask.clear(mask.cleared + asked[model.step])
+            mask.clear(sum(mask.cleared) + asked[model.step])
         if model.step in lost:
-            mask.clear(mask.cleared - lost[model.step])
+            mask.clear(sum(mask.cleared) - lost[model.step])
     return asked
 
 
-@pytest.mark.parametrize("size", [100, 448, 85_056])
 @pytest.mark.parametrize(
-    ("ratio", "ratio_per_update", "updates"), [(0.5, 0.1, 5), (0.5, 0.2, 3), (1.0, 0.3, 4)]
+    ("size", "ratio", "ratio_per_update", "updates"),
+    [(100, 0.5, 0.1, 5), (85_057, 0.5, 0.2, 3), (448, 1.0, 0.3, 4)],
 )
 def test_the_sparsity_grows_to_its_ratio_and_stays(size, ratio, ratio_per_update, updates):
     asked = requests(10, ratio, ratio_per_update, size, 200)
@@ -87,7 +87,7 @@ def test_what_a_bad_step_did_not_clear_is_cleared_in_the_next():
 
 @pytest.mark.parametrize(
     ("epochs", "of_each", "interval"),
-    [(10, 100, 10), (1, 10**6, 10**4), (3, 53, 2), (1, 9, 1)],
+    [(1, 10**6, 10**4), (3, 53, 2), (1, 9, 1)],
 )
 def test_the_proportions_of_the_paper(epochs, of_each, interval):
     """An update after each 1 % of the steps of `fit`; complete after 5 %."""

@@ -6,11 +6,8 @@ parameters, trained by the network's optimiser, inside of its trainer.
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_vitbert.merging import (
-    DWA,
-    FAMO,
     IMTLG,
     MGDA,
     Aligned,
@@ -18,26 +15,17 @@ from keras_vitbert.merging import (
     ConFIG,
     DualProj,
     FairGrad,
-    GradDrop,
-    GradVac,
     Nash,
     PCGrad,
-    RandomWeights,
     SDMGrad,
-    Uncertainty,
-    Unit,
     UPGrad,
-    entries,
-    weighting,
 )
-from tests.keras_vitbert.merging.pairs import SIZE, built, compiled, draw, flat, pair, split
-from tests.keras_vitbert.merging.test_loss_weights import Run, draw_losses
+from tests.keras_vitbert.merging.pairs import compiled, draw, pair
 
 pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch")
 aggregation = pytest.importorskip("torchjd.aggregation")
 linalg = pytest.importorskip("torchjd.linalg")
-scalarization = pytest.importorskip("torchjd.scalarization")
 
 PAIRS = {
     **{f"random {seed}": draw(seed) for seed in range(3)},
@@ -135,98 +123,3 @@ def test_merged_gradients_are_those_of_torchjd(name):
     what = "direction" if is_direction else "gradient"
     print(f"\n{name:12} {what:9}", *(f"{kind} {x:.0e};" for kind, x in found.items()))
     assert max(found.values()) < tolerance
-
-
-def test_gradvac_over_several_steps():
-    theirs = aggregation.GradVac(beta=0.2, eps=0.0)
-    merge, found = built(GradVac(beta=0.2)), []
-    for step in range(12):
-        gradients = pair(step, [1.9, 1.6, 0.5, 1.2][step % 4], 1, 1 + step)
-        expected = theirs(torch.tensor(gradients.astype(np.float64))).numpy()
-        merged = merge.merge(*map(split, gradients))
-        merge.keep(merged.state)
-        value = flat(merged.gradients)
-        found.append(difference(value, expected, np.linalg.norm(expected)))
-    print(f"\nGradVac      gradient  12 steps, at most {max(found):.0e}")
-    assert max(found) < 1e-5
-
-
-@pytest.mark.parametrize("leak", [0.0, 0.3])
-def test_graddrop_of_the_same_numbers(monkeypatch, leak):
-    gradients = draw(5)
-    uniform = np.random.default_rng(0).uniform(size=SIZE).astype(np.float32)
-    numbers = iter(split(uniform))
-    monkeypatch.setattr(entries, "uniform", lambda *_: next(numbers))
-    monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: torch.tensor(uniform).double())
-    theirs = aggregation.GradDrop(leak=torch.tensor([leak, leak], dtype=torch.float64))
-    expected = theirs(torch.tensor(gradients.astype(np.float64))).numpy()
-    value = flat(built(Unit(), GradDrop(leak)).merge(*map(split, gradients)).gradients)
-    found = difference(value, expected, np.linalg.norm(expected))
-    print(f"\nGradDrop     gradient  leak {leak} {found:.0e}")
-    assert found < 1e-6
-
-
-def test_random_weights_of_the_same_numbers(monkeypatch):
-    gradients, normal = draw(6), np.array([0.3, -1.2], np.float32)
-    monkeypatch.setattr(weighting, "normal_pair", lambda *_: tf.constant(normal))
-    monkeypatch.setattr(torch, "randn", lambda *args, **kwargs: torch.tensor(normal).double())
-    expected = aggregation.Random()(torch.tensor(gradients.astype(np.float64))).numpy()
-    value = flat(built(RandomWeights()).merge(*map(split, gradients)).gradients)
-    found = difference(value, expected, np.linalg.norm(expected))
-    print(f"\nRandom       gradient  {found:.0e}")
-    assert found < 1e-6
-
-
-# --- weights of losses ---------------------------------------------------------------------------
-
-
-def weights_of(scalarizer, losses):
-    """What the gradients of the losses are multiplied by."""
-    values = torch.tensor(np.asarray(losses, np.float64), requires_grad=True)
-    (weights,) = torch.autograd.grad(scalarizer(values), values)
-    return weights.numpy()
-
-
-def shows(name, found, expected):
-    found, expected = np.array(found), np.array(expected)
-    wrong = np.abs(found / expected - 1).max()
-    print(f"\n{name:12} weights   {len(found)} steps, at most {wrong:.0e}")
-    assert wrong < 1e-4
-
-
-def test_dwa_with_epochs_of_some_steps():
-    theirs = scalarization.DWA(temperature=2.0)
-    run, found, expected = Run(DWA(temperature=2.0, window=4)), [], []
-    for step, losses in enumerate(draw_losses(0, 16)):
-        found.append(run.step(losses))
-        expected.append(weights_of(theirs, losses))
-        if step % 4 == 3:
-            theirs.step()
-    shows("DWA", found, expected)
-
-
-def test_uncertainty_where_its_losses_are_halved():
-    """TorchJD weighs by `exp(-s) / 2` whatever the loss is; here that is of `2 L`, for classes."""
-    theirs = scalarization.UW(2).double()
-    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
-    run, found, expected = Run(Uncertainty(rate=0.1)), [], []
-    for losses in draw_losses(1, 10):
-        found.append(run.step(losses))
-        expected.append(2 * weights_of(theirs, 2 * losses))
-        optimizer.zero_grad()
-        theirs(torch.tensor(2 * losses.astype(np.float64))).backward()
-        optimizer.step()
-    shows("UW", found, expected)
-
-
-def test_famo_with_gradient_descent():
-    """TorchJD and the authors' code move the logits by Adam, the paper and we do not."""
-    theirs = scalarization.FAMO(2, lr=0.5, weight_decay=0.01).double()
-    theirs._optimizer = torch.optim.SGD([theirs._w], lr=0.5, weight_decay=0.01)
-    run, found, expected = Run(FAMO(rate=0.5, decay=0.01)), [], []
-    for losses in draw_losses(2, 10):
-        after = losses * [0.9, 1.02]
-        found.append(run.step(losses, after=after))
-        expected.append(weights_of(theirs, losses))
-        theirs.update(torch.tensor(after.astype(np.float64)))
-    shows("FAMO", found, expected)

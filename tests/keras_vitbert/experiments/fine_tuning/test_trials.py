@@ -78,8 +78,8 @@ def test_an_example_drops_the_same_units_on_any_number_of_hosts(
             context = tf.distribute.InputContext(hosts, host, hosts)
             batch = next(iter(stream.training(1, context)))
             with tuner.dropout.keyed(0):
-                keys = step_context.present("keys")
-                rows = backend.kept(tf.ones((6 // hosts, 50)), keys, 0, 0.5).numpy()
+                keys = step_context.value_of("keys")
+                rows = backend.keep_mask(tf.ones((6 // hosts, 50)), keys, 0, 0.5).numpy()
             examples = batch["images" if name == "images" else "token_ids"].numpy()
             found |= {e.tobytes(): r.tolist() for e, r in zip(examples, rows, strict=True)}
         return found

@@ -1,49 +1,19 @@
-"""Compares ten steps of both backends, with dropout, teachers, clipping and masks that refresh.
-
-python -m tests.keras_vitbert.training.backends.comparison [CASE ...]
-
-prints for each case, by default of all variants, merges and optimisers, how far JAX is from
-TensorFlow at the end: the largest `|a - b| / (1 + |b|)` of each kind.
-"""
+"""Ten steps on both backends, with dropout, teachers, clipping and masks that refresh."""
 
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
-import tempfile
 
 import keras
 import numpy as np
 
-from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
-from keras_vitbert.configs.optimizers import OPTIONS
 from tests.keras_vitbert.jax_process import ENVIRONMENT, environments
 from tests.keras_vitbert.training.backends import ten_steps
 
 ROOT = pathlib.Path(__file__).parents[4]
 SGD = {"name": "sgd", "learning_rate": 0.1}
-MERGES = [*(name for name in ENTRIES if name != "mask"), *WEIGHTINGS]
-CASES = {
-    # The variants.
-    "vit": {"modalities": ["images"], "distillation": False},
-    "bert": {"modalities": ["text"], "distillation": False},
-    "joint": {"merge": {"name": "sum"}, "distillation": False},
-    "vitbert": {},
-    "vitbert_no_kd": {"distillation": False},
-    "vitbert_no_gm": {"merge": {"name": "sum"}},
-    # What else changes the step.
-    "mask+pcgrad": {"merge": {"name": "mask+pcgrad"}},
-    "by_block": {"merge": {"name": "mask+gradvac", "per_block": True}, "optimizer": SGD},
-    "executions": {"steps_per_execution": 2},
-    "parts": {"trainer": {"accumulation": 4, "remat": True}},
-    **{name: {"merge": {"name": name}, "optimizer": SGD} for name in MERGES},
-    **{
-        name: {"merge": {"name": "sum"}, "optimizer": {"name": name, "ema": 0.9}}
-        for name in OPTIONS
-    },
-}
 
 
 # Processes of JAX that share a training: how many, and how many devices each has.
@@ -91,28 +61,3 @@ def both(cases, folder, shared=ALONE, known=None):
     assert [process.wait() for process in processes] == [0] * len(processes)
     for name, ours in found.items():
         yield name, ours, dict(np.load(f"{folder}/{name}.jax.npz"))
-
-
-def apart(first, second):
-    """The largest `|a - b| / (1 + |b|)` of the entries of each kind: dict."""
-    assert first.keys() == second.keys()
-    largest = {}
-    for name, values in first.items():
-        kind = name if name.startswith("logs/") else name.partition("/")[0]
-        # Their gradients are 0 but for rounding, which some optimisers divide by itself.
-        kind += " of keys' biases" * bool(re.search("key.bias", name))
-        values, expected = (np.asarray(side, float) for side in (values, second[name]))
-        difference = np.abs(values - expected) / (1 + np.abs(expected))
-        largest[kind] = max(largest.get(kind, 0.0), float(np.max(difference, initial=0.0)))
-    return largest
-
-
-if __name__ == "__main__":
-    chosen = {name: CASES[name] for name in sys.argv[1:] or CASES}
-    with tempfile.TemporaryDirectory() as made:
-        for case_name, tensorflow, jax in both(chosen, made):
-            print(
-                case_name,
-                {kind: float(f"{value:.1e}") for kind, value in apart(tensorflow, jax).items()},
-                flush=True,
-            )

@@ -1,11 +1,10 @@
-"""The same steps on both backends, up to rounding; `comparison` has all merges and optimisers."""
+"""The same steps on both backends, up to rounding."""
 
 import numpy as np
 import pytest
 
 from tests.keras_vitbert.training.backends.comparison import (
     ALONE,
-    CASES,
     MANY_DEVICES,
     MANY_PROCESSES,
     SGD,
@@ -14,7 +13,7 @@ from tests.keras_vitbert.training.backends.comparison import (
 from tests.marks import slow, thorough
 
 CHOSEN = {
-    "vitbert": (CASES["vitbert"], ALONE),
+    "vitbert": ({}, ALONE),
     "alone": (
         {
             "merge": {"name": "mask+famo"},  # computes losses again, after the update
@@ -24,7 +23,7 @@ CHOSEN = {
         },
         ALONE,
     ),
-    "devices": (CASES["vitbert"], MANY_DEVICES),
+    "devices": ({}, MANY_DEVICES),
     "divided": ({"sharding": "fsdp"}, MANY_DEVICES),
     # A part has one example of each process.
     "processes": ({"optimizer": SGD, "trainer": {"accumulation": 4}}, MANY_PROCESSES),

@@ -319,7 +319,7 @@ class Fitting(keras.Model):
         It starts one after another, at most one ahead of the devices, so that their memory never
         holds all batches of an execution.
         """
-        placed = self.distribute_strategy.placed
+        placed = self.distribute_strategy.place
         values, read, all_logs = _unaliased(placed(state)), placed(frozen), []
         for batch, run in zip(batches, programs, strict=False):
             values, logs = run(values, read, batch)

@@ -43,7 +43,7 @@ class Views(Section):
             layers = tuple(json.loads(json.dumps(self.augmentations)))
         except TypeError as error:
             raise ValueError(f"augmentations: {error}") from error
-        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "augmentations", layers)
 
     @property
     def in_pairs(self) -> bool:

@@ -19,6 +19,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,23 +35,14 @@ FORMAT = 1  # of config.json
 
 
 class RunFolder:
-    """A run's folder.
-
-    Args:
-        path: local or `gs://`.
-        writes: only one of several processes that share the folder writes, see
-            `keras_vitbert.runs.machine`.
-
-    Attributes:
-        logged_from: int, the first step that this process logs, see `summary_writer`.
-    """
+    """A run's folder, local or `gs://`; of the processes that share it, one writes."""
 
     def __init__(self, path: str, writes: bool = True):
         self.path = path
         self.writes = writes
         self.checkpoints = os.path.join(path, "checkpoints")
-        self.logged_from = 0
-        self._writers = {}
+        self.logged_from = 0  # the first step that this process logs, see `summary_writer`
+        self._writers: dict[str, Any] = {}
 
     def make(self) -> None:
         """Makes the folder, or checks that it can be written to."""
@@ -83,13 +75,13 @@ class RunFolder:
         """The content of `result.json` of a fine-tuning trial, or None if it is not finished."""
         return self._json("result.json")
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Writes `summary.json`, with what the run was made from."""
-        record = self.record()
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`, with the run's inputs and versions."""
+        record = self.record() or {}
         kept = {key: record[key] for key in ("replicas", "inputs", "accepted_changes")}
         self.write_json("summary.json", {**summary, "versions": versions(), **kept})
 
-    def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, str]]:
+    def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, Any]]:
         """The rows of a log up to a step: a killed run may have written some after its checkpoint.
 
         Raises:
@@ -100,18 +92,18 @@ class RunFolder:
             return []
         try:
             header, *lines = filter(None, csv_reader(text))
-            if any(len(line) != len(header) for line in lines) or not text.endswith("\n"):
+            if not text.endswith("\n"):
                 raise ValueError("a line is cut off")
             rows = [dict(zip(header, line, strict=True)) for line in lines]
             return [row for row in rows if int(row["step"]) <= up_to_step]
         except (ValueError, KeyError, csv.Error) as error:
             raise self._damaged(name, error) from error
 
-    def write_rows(self, rows: list[dict[str, Any]], name: str = "metrics.csv") -> None:
+    def write_rows(self, rows: Sequence[Mapping[str, Any]], name: str = "metrics.csv") -> None:
         """Replaces a log by rows of column to value."""
-        self.write(name, csv_text(rows))
+        self.write(name, csv_text(list(rows)))
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON object."""
         self.write(name, json.dumps(content, indent=2) + "\n")
 
@@ -120,7 +112,7 @@ class RunFolder:
         if self.writes:
             write_atomically(self.file(name), text)
 
-    def summary_writer(self, name: str) -> tf.summary.SummaryWriter | None:
+    def summary_writer(self, name: str) -> Any:
         """The TensorBoard writer of `train` or `validation`; None if this process does not write.
 
         It is shared, because TensorBoard follows only the newest file of a folder. It makes
@@ -139,7 +131,7 @@ class RunFolder:
             self._writers[name] = writer
         return self._writers[name]
 
-    def log_scalars(self, name: str, step: int, scalars: dict[str, float]) -> None:
+    def log_scalars(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Writes numbers by tag for TensorBoard, if this process writes."""
         writer = self.summary_writer(name)
         if writer is None:
@@ -163,12 +155,12 @@ class RunFolder:
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
             raise ValueError(f"{self.path}: cannot be read ({one_line(error.message)})") from error
 
-    def _json(self, name):
+    def _json(self, name: str) -> dict[str, Any] | None:
         text = self.read(name)
         try:
             return None if text is None else json_object(text)
         except ValueError as error:
             raise self._damaged(name, error) from error
 
-    def _damaged(self, name, reason):
+    def _damaged(self, name: str, reason: Exception) -> ValueError:
         return ValueError(f"{self.file(name)} is damaged ({reason}); fix it or use another folder")

@@ -26,7 +26,6 @@ WANTED = (
     "ViT"
 )
 
-
 _HUBS = ("hf://", "kaggle://")
 _WEIGHTS = (".safetensors", ".weights.h5")  # the latter of Keras; `tf_model.h5` is not read
 _FETCHED = ["*.json", "*.txt", *(f"*{suffix}" for suffix in _WEIGHTS)]
@@ -37,19 +36,12 @@ _OWN_MODELS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "weights"
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A trained model that was found.
+    """The place of a trained model, and its kind."""
 
-    Attributes:
-        kind: one of this module's constants.
-        path: a folder, a checkpoint's prefix or a file.
-        label: the path as it was given, for messages.
-        config: the content of config.json; empty if there is none.
-    """
-
-    kind: str
-    path: str
-    label: str
-    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    kind: str  # one of this module's constants
+    path: str  # a folder, a checkpoint's prefix or a file
+    label: str  # the path as it was given, for messages
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)  # of config.json
 
     @property
     def is_own_preset(self) -> bool:
@@ -58,11 +50,10 @@ class Source:
 
 
 def find(path: str) -> Source:
-    """Finds the model at a path; `hf://OWNER/NAME` and presets are fetched to their caches.
+    """Finds the model at a path; what is not local is fetched to its cache.
 
-    Args:
-        path: a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of `own_models()`, or
-            the name of a keras-hub preset.
+    It may be a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of `own_models()`, or
+    that of a keras-hub preset.
 
     Raises:
         ValueError: there is no model, it cannot be fetched, or it is of no known kind.
@@ -96,7 +87,8 @@ def columns_of(path: str) -> list[str]:
     """The sentence columns that a run was fine-tuned on; none if it is something else."""
     if path.startswith(_HUBS) or not tf.io.gfile.isdir(path) or find(path).kind != FINE_TUNED:
         return []
-    return RunFolder(path).record().get("columns", {}).get("sentences", [])
+    record = RunFolder(path).record() or {}
+    return record.get("columns", {}).get("sentences", [])
 
 
 def exported_versions(folder: str) -> list[int]:
@@ -117,8 +109,7 @@ def read_json(path: str) -> dict[str, Any] | None:
         raise ValueError(f"{path}: {one_line(error)}") from error
 
 
-def _in_folder(path, label):
-    """The source of the model in a folder, or None."""
+def _in_folder(path: str, label: str) -> Source | None:
     config = read_json(os.path.join(path, "config.json"))
     if config is None:
         if tf.io.gfile.exists(os.path.join(path, _SAVED_MODEL)):
@@ -129,7 +120,7 @@ def _in_folder(path, label):
             return Source(GOOGLE_BERT, _checkpoint(path), label)
         return None
     if "experiment" in config or "schema" in config:
-        record = RunFolder(path).record()  # refuses that of another version
+        record = RunFolder(path).record() or {}  # refuses that of another version
         return Source(RUN if "variant" in record["experiment"] else FINE_TUNED, path, label, record)
     if "registered_name" in config:
         return Source(PRESET, path, label, config)
@@ -138,7 +129,7 @@ def _in_folder(path, label):
     return None
 
 
-def _checkpoint(folder):
+def _checkpoint(folder: str) -> str:
     """The prefix of the only checkpoint in a folder, or of `bert_model.ckpt`."""
     names = tf.io.gfile.listdir(folder)
     prefixes = sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
@@ -152,7 +143,7 @@ def _checkpoint(folder):
     return os.path.join(folder, prefixes[0])
 
 
-def _fetched(handle):
+def _fetched(handle: str) -> str:
     """The local folder of `hf://OWNER/NAME` or of a Kaggle handle."""
     import huggingface_hub
     import kagglehub
@@ -171,8 +162,8 @@ def _fetched(handle):
         ) from error
 
 
-def _preset_handle(name):
-    """The Kaggle handle of a keras-hub preset, or None if there is none of this name."""
+def _preset_handle(name: str) -> str | None:
+    """The Kaggle handle of a keras-hub preset."""
     if "/" in name:
         return None
     from keras_hub import models

@@ -8,6 +8,7 @@ by tanh: BERT in `modeling.gelu`, whatever its config calls it, and ViT by the d
 import math
 import os
 import re
+from typing import Any
 
 import keras
 import keras_hub
@@ -116,7 +117,14 @@ def read_keras_hub(source: Source) -> Imported:
     )
 
 
-def _keras_hub_bert(source, model, preprocessor, architecture, arguments, tensors):
+def _keras_hub_bert(
+    source: Source,
+    model: Any,
+    preprocessor: Any,
+    architecture: str,
+    arguments: dict[str, Any],
+    tensors: dict[str, np.ndarray],
+) -> Imported:
     backbone = getattr(model, "backbone", model)
     arguments |= {
         "intermediate_dim": backbone.intermediate_dim,
@@ -148,7 +156,7 @@ def _keras_hub_bert(source, model, preprocessor, architecture, arguments, tensor
     )
 
 
-def _mean_and_std(source, model, preprocessor):
+def _mean_and_std(source: Source, model: Any, preprocessor: Any) -> tuple[Any, Any]:
     """The mean and std that normalise images in [0, 1].
 
     The converter of a preset scales and shifts values in 0 to 255. A task without a converter takes

@@ -7,8 +7,8 @@ import keras
 
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.classifier import build_classifier
-from keras_vitbert.model.pretraining_network import build_network
+from keras_vitbert.model.classifier import Classifier, build_classifier
+from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.provenance import names_digest
@@ -31,10 +31,6 @@ def load(path: str, dtype: str | None = "float32") -> TrainedModel:
             of Google's BERT, a `.npz` of Google's ViT.
         dtype: a Keras dtype policy to run it in, such as `mixed_bfloat16`, or `bfloat16` to keep
             the variables in it as well. None for the policy of its training.
-
-    Returns:
-        `TrainedModel`, of whatever kind the model is. Its `network` takes images as integers in 0
-        to 255 or floats in [0, 1].
 
     Raises:
         ValueError: there is no such model, or it is damaged.
@@ -67,7 +63,7 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
     return trained if as_written and not trained.has_lora else trained.in_dtype(dtype or "float32")
 
 
-def _open_run(folder, record, dtype):
+def _open_run(folder: RunFolder, record: dict[str, Any], dtype: str) -> TrainedModel:
     check_sums(folder.path)  # if the run is a shared one
     config = config_of(record)
     variant, sizes = config.parts, config.model.to_dict()
@@ -77,7 +73,7 @@ def _open_run(folder, record, dtype):
     return _restored(*about, network, heads, config.data.images.central_crop)
 
 
-def _open_fine_tuned(folder, record, dtype):
+def _open_fine_tuned(folder: RunFolder, record: dict[str, Any], dtype: str) -> TrainedModel:
     summary, classes = folder.summary(), _classes(folder)
     if summary is None or classes is None:
         raise ValueError(f"{folder.path}: holds no finished run of keras_vitbert.finetune")
@@ -92,7 +88,16 @@ def _open_fine_tuned(folder, record, dtype):
     return _restored(*about, network, heads, central_crop)
 
 
-def _restored(folder, record, summary, place, name, network, heads, central_crop):
+def _restored(
+    folder: RunFolder,
+    record: dict[str, Any],
+    summary: dict[str, Any],
+    place: str,
+    name: str,
+    network: PreTrainingNetwork | Classifier,
+    heads: dict[str, Any],
+    central_crop: float,
+) -> TrainedModel:
     """The `TrainedModel` of a run, from the latest checkpoint in a folder."""
     checkpoint, step = checkpoints.latest(place)
     if checkpoint is None:
@@ -120,11 +125,7 @@ def _restored(folder, record, summary, place, name, network, heads, central_crop
 
 
 def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
-    """The vocabulary of the run in a folder, whose `config.json` holds the record.
-
-    Raises:
-        ValueError: it is missing, or not what the run was trained with.
-    """
+    """The vocabulary of the run in a folder, which must be that of its record."""
     path = os.path.join(path, "vocabulary.txt")
     vocabulary = read_vocabulary(path)
     if names_digest(vocabulary) != record["inputs"]["vocabulary"]:
@@ -132,13 +133,12 @@ def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
     return vocabulary
 
 
-def _classes(folder):
-    """The class names of a run's folder, or None."""
+def _classes(folder: RunFolder) -> list[str] | None:
     text = folder.read("classes.txt")
     return None if text is None else text.splitlines()
 
 
-def _open_preset(source):
+def _open_preset(source: finding.Source) -> TrainedModel:
     task = hub.load_preset(source.path)
     name = os.path.basename(os.path.normpath(source.path))
     if isinstance(task, ViTBertBackbone):
@@ -165,10 +165,10 @@ _READERS = {
 }
 
 
-def _import(source, dtype):
+def _import(source: finding.Source, dtype: str) -> TrainedModel:
     """The `TrainedModel` of a BERT or ViT of another project."""
     try:
-        return _READERS[source.kind](source).opened(source, dtype)
+        return _READERS[source.kind](source).open(source, dtype)
     # Where a file is damaged or has another content, libraries raise many kinds of errors.
     except Exception as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "

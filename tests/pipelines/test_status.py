@@ -53,13 +53,6 @@ def test_what_an_exception_leaves_is_closed(clock, capsys):
     assert status.times() == {"drawing": 0, "saving": 1, "other": 2}
 
 
-def test_a_display_takes_the_place_of_lines(clock, capsys):
-    shown = []
-    with status.display(shown.append), status.doing("a"), status.doing("b"):
-        pass
-    assert shown == ["a", "b", "a", ""] and not capsys.readouterr().err
-
-
 def test_how_far_it_is_is_told_after_a_silence(clock, capsys):
     with status.doing("reading"):
         for _ in status.counted("xyz", 3, "file"):

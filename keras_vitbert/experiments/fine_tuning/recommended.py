@@ -73,7 +73,6 @@ class Chosen:
     Attributes:
         fields: those that were open.
         config: the config, by and by without open fields.
-        pictures: what was looked at to fill them in, or None.
     """
 
     def __init__(
@@ -82,13 +81,12 @@ class Chosen:
         self.fields = config.open_fields()
         known = flatten(recorded or {})
         self.config = config.with_values({f: known[f] for f in self.fields if f in known})
-        self.pictures: Pictures | None = None
         self._model, self._replicas = model, replicas
 
     def for_images(self, store: Any) -> FineTuning:
         """The config for the training images in a store."""
-        config, model, self.pictures = self.config, self._model, look_at(store)
-        side = int(np.median(self.pictures.sizes.min(axis=1)))  # the shorter one
+        config, model, pictures = self.config, self._model, look_at(store)
+        side = int(np.median(pictures.sizes.min(axis=1)))  # the shorter one
         unit = batch_unit(self._replicas, config.accumulation, config.value("images").in_pairs)
         power = 1 << max(store.count.bit_length() - 1, 0)
         batch = max(min(_BATCH, power) // unit, 1) * unit

@@ -2,10 +2,9 @@
 
 import pathlib
 
-from keras_vitbert.runs.provenance import origin_of
 from keras_vitbert.trained.loading import load
 from keras_vitbert.trained.sharing import model_card
-from keras_vitbert.trained.trained_model import TrainedModel
+from keras_vitbert.trained.trained_model import TrainedModel, origin_of
 
 
 def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds(full_model):

@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 Logs = dict[str, Any]  # of Keras: values by name
 
 
-class Throughput(keras.callbacks.Callback):
+class TrainerCallback(keras.callbacks.Callback):
+    """A callback of a `BaseTrainer`."""
+
+    model: BaseTrainer  # pyright: ignore[reportIncompatibleMethodOverride]  (Keras says None)
+
+
+class Throughput(TrainerCallback):
     """Adds `images_per_second` and `tokens_per_second` to the logs.
 
     They count the time in training steps, including the wait for data, but not validation,
     checkpoints or the executions that trace a function.
     """
-
-    model: BaseTrainer
 
     def __init__(self, images_per_step: int, tokens_per_step: int):
         super().__init__()
@@ -45,10 +49,14 @@ class Throughput(keras.callbacks.Callback):
         if not self.model.traced:
             self.seconds += time.perf_counter() - self._began
             self.steps += self.model.steps_per_execution
-        logs.update(self.rates())
+        self._add_rates(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        logs.update(self.rates())
+        self._add_rates(logs)
+
+    def _add_rates(self, logs: Logs | None) -> None:
+        if logs is not None:
+            logs.update(self.rates())
 
     def rates(self) -> dict[str, float]:
         """The rates since this process started training."""
@@ -60,10 +68,8 @@ class Throughput(keras.callbacks.Callback):
         }
 
 
-class RunLog(keras.callbacks.Callback):
+class RunLog(TrainerCallback):
     """Writes `metrics.csv` and TensorBoard scalars at the end of every epoch."""
-
-    model: BaseTrainer
 
     def __init__(self, folder: RunFolder, resumed_from: int):
         super().__init__()
@@ -73,9 +79,8 @@ class RunLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         scalars = {name: float(value) for name, value in (logs or {}).items()}
         validation = {n: scalars.pop(n) for n in list(scalars) if n.startswith("val_")}
-        scalars["learning_rate"] = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
+        rate: Any = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        scalars["learning_rate"] = float(rate)
         more = self.model.log_values()
         curves = {name: more[name] for name in self.model.curves if name in more}
         unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
@@ -97,15 +102,13 @@ def tensorboard_tag(name: str) -> str:
     return f"{'throughput' if 'per_second' in name else name}/{name}"
 
 
-class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
+class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
     """Saves every `checkpoint_interval` steps, at the end, and when the run is asked to stop.
 
     At the end of an epoch it saves after validation and the log, so that a resumed run has both.
     A thread writes one checkpoint at a time; until it is written, it takes the memory of one more
     copy of the state on this machine. Leaving the context waits for the last write.
     """
-
-    model: BaseTrainer
 
     def __init__(self, run: Run):
         super().__init__()

@@ -69,7 +69,7 @@ def write(folder: str, taken: Snapshot, keep: int) -> None:
     name = _write(folder, taken.step, taken.values)
     # Training may have gone back: later ones are of a future that it has left.
     steps = sorted(step for step in _steps(folder) if step <= name)
-    before = _pointed(folder, POINTER)
+    before = _read_pointer(folder, POINTER)
     write_atomically(os.path.join(folder, POINTER), name + "\n")
     if taken.validated:
         write_atomically(os.path.join(folder, GOOD), name + "\n")
@@ -78,7 +78,7 @@ def write(folder: str, taken: Snapshot, keep: int) -> None:
         went_back = _restores(os.path.join(folder, before)) != taken.count("restores")
         if taken.count("in_a_row") >= min(passed, STEPS_TO_SHOW) and not went_back:
             write_atomically(os.path.join(folder, GOOD), before + "\n")
-    kept = {name, _pointed(folder, GOOD)}
+    kept = {name, _read_pointer(folder, GOOD)}
     for old in steps[:-keep]:
         if old not in kept:
             tf.io.gfile.rmtree(os.path.join(folder, old))
@@ -132,15 +132,11 @@ def _write(folder: str, step: int, values: Sections) -> str:
 
 
 def latest(folder: str) -> tuple[str | None, int]:
-    """The path and the step of the last complete checkpoint; (None, 0) if there is none.
-
-    Raises:
-        ValueError: the pointer names a checkpoint that is missing or incomplete.
-    """
+    """The path and the step of the last complete checkpoint; (None, 0) if there is none."""
     pointer = os.path.join(folder, POINTER)
     if not tf.io.gfile.exists(pointer):
         return None, 0
-    path = os.path.join(folder, _pointed(folder, POINTER))
+    path = os.path.join(folder, _read_pointer(folder, POINTER))
     try:
         return path, _step(path)
     except (tf.errors.OpError, ValueError, KeyError) as error:
@@ -150,7 +146,7 @@ def latest(folder: str) -> tuple[str | None, int]:
         ) from error
 
 
-def _pointed(folder: str, pointer: str) -> str:
+def _read_pointer(folder: str, pointer: str) -> str:
     """The name in a pointer; empty if there is none, or if it cannot be read."""
     try:
         with tf.io.gfile.GFile(os.path.join(folder, pointer)) as file:
@@ -163,14 +159,11 @@ def restore_newest(folder: str, trainer: BaseTrainer, writes: bool = True) -> in
     """Loads the last complete checkpoint or, if it is damaged, the newest intact one before it.
 
     `LAST` then names the one that was loaded, and `GOOD` no later one, if this process writes.
-    Returns the step; 0 if there is no checkpoint.
-
-    Raises:
-        ValueError: there are checkpoints, but none is intact.
+    Returns the step; 0 if there is no checkpoint. If none is intact, it is an error.
     """
-    pointer, refusal = os.path.join(folder, POINTER), None
+    pointer, refusals = os.path.join(folder, POINTER), []
     if tf.io.gfile.exists(pointer):
-        last = _pointed(folder, POINTER)
+        last = _read_pointer(folder, POINTER)
         names = sorted(_steps(folder), reverse=True)
         if last.startswith("step-"):  # else it is damaged, or another name of some checkpoint
             names = [name for name in names if name < last]
@@ -178,16 +171,16 @@ def restore_newest(folder: str, trainer: BaseTrainer, writes: bool = True) -> in
             try:
                 restore(os.path.join(folder, name), trainer)
             except ValueError as error:
-                refusal = refusal or error
+                refusals.append(error)
                 continue
-            if refusal:
-                say(f"{refusal}; resuming from {name}")
+            if refusals:
+                say(f"{refusals[0]}; resuming from {name}")
                 if writes:
                     write_atomically(pointer, name + "\n")
             break
         else:
-            raise refusal
-    if writes and _pointed(folder, GOOD) > _name(trainer.step):  # of a future that is left
+            raise refusals[0]
+    if writes and _read_pointer(folder, GOOD) > _name(trainer.step):  # of a future that is left
         tf.io.gfile.remove(os.path.join(folder, GOOD))
     return trainer.step
 
@@ -197,11 +190,8 @@ def go_back(folder: str, trainer: BaseTrainer) -> str:
 
     The step, the metrics and the counts stay: data and schedules continue. Returns the checkpoint's
     name; empty if no checkpoint has been shown to be good.
-
-    Raises:
-        ValueError: it is damaged.
     """
-    name = _pointed(folder, GOOD)
+    name = _read_pointer(folder, GOOD)
     if name not in _steps(folder):
         return ""
     whole, guard = _state(trainer), trainer.anomaly_guard
@@ -216,14 +206,10 @@ def go_back(folder: str, trainer: BaseTrainer) -> str:
 
 
 def restore(path: str, trainer: BaseTrainer) -> None:
-    """Loads the checkpoint in a folder into a trainer, which it must match exactly.
-
-    Raises:
-        ValueError: the checkpoint is damaged or belongs to another model.
-    """
+    """Loads the checkpoint in a folder into a trainer, which it must match exactly."""
     state = _state(trainer)
     _read(path, state, state)
-    with _telling(path):
+    with _name_in_errors(path):
         step, done = _step(path), int(trainer.optimizer.iterations.numpy())
         if done != step:
             raise ValueError(f"step.json is from step {step}, the weights are from step {done}")
@@ -231,11 +217,7 @@ def restore(path: str, trainer: BaseTrainer) -> None:
 
 
 def restore_network(path: str, network: keras.Model) -> None:
-    """Loads the network's weights from the checkpoint in a folder, without the training state.
-
-    Raises:
-        ValueError: the checkpoint is damaged or belongs to another model.
-    """
+    """Loads the network's weights from the checkpoint in a folder, without the training state."""
     whole = {"network": _by_path(network.variables)}
     _read(path, {"network": _by_path(network.weights)}, whole)
 
@@ -246,7 +228,7 @@ def _open(path: str) -> Any:
 
 def _read(path: str, state: Sections, whole: Sections) -> None:
     """Reads `state`, which is all or a part of `whole`; the checkpoint must match `whole`."""
-    with _telling(path):
+    with _name_in_errors(path):
         reader = _open(path)
         shapes = reader.get_variable_to_shape_map()
         stored = {name: shape for name, shape in shapes.items() if name.split("/")[0] in whole}
@@ -280,7 +262,7 @@ def _key(section: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _telling(path: str) -> Iterator[None]:
+def _name_in_errors(path: str) -> Iterator[None]:
     """Names the checkpoint in errors of reading it."""
     try:
         yield
@@ -302,12 +284,10 @@ def _state(trainer: BaseTrainer) -> Sections:
 
 
 def _by_path(variables: Iterable[Any], owner: str = "") -> dict[str, Any]:
-    """Variables by a path that is the same in every process.
-
-    Keras numbers random generators and optimisers across all models of a process. So the name of
-    the `owner` and the numbers of generators are left out; the generators of one layer are
-    distinguished by their order.
-    """
+    """Variables by a path that is the same in every process."""
+    # Keras numbers random generators and optimisers across all models of a process. So the name of
+    # the `owner` and the numbers of generators are left out; the generators of one layer are
+    # distinguished by their order.
     by_path = {}
     for variable in variables:
         path = variable.path.removeprefix(f"{owner}/")

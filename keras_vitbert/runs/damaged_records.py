@@ -42,7 +42,7 @@ def reading_images(splits: Iterable[Any]) -> contextlib.AbstractContextManager[N
 
 
 @contextlib.contextmanager
-def _reading(damages: Iterator[str | None], more: str = "") -> Iterator[None]:
+def _reading(damages: Iterator[object], more: str = "") -> Iterator[None]:
     """TensorFlow does not say which file it was reading, so `damages` read the records again."""
     try:
         yield

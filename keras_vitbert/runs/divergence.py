@@ -17,13 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import keras
-
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.callbacks import Checkpoints, TrainerCallback
 from pipelines.command_line import Diverged, say
 
 if TYPE_CHECKING:
-    from keras_vitbert.runs.callbacks import Checkpoints
     from keras_vitbert.runs.loop import Stream
     from keras_vitbert.runs.run import Run
     from keras_vitbert.training.anomaly_guard import BadStep
@@ -42,10 +40,8 @@ def counts(trainer: BaseTrainer) -> dict[str, int]:
     }
 
 
-class DivergenceGuard(keras.callbacks.Callback):
+class DivergenceGuard(TrainerCallback):
     """Records each bad step, and stops, continues, or goes back."""
-
-    model: BaseTrainer
 
     def __init__(self, run: Run, stream: Stream, keeper: Checkpoints):
         super().__init__()

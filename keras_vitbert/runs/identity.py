@@ -63,11 +63,7 @@ def experiment_dict(config: Experiment) -> dict[str, Any]:
 
 
 def config_of(record: Mapping[str, Any]) -> Any:
-    """The settings in the content of a `config.json` as a `Pretraining`, `ImageTask` or `TextTask`.
-
-    Raises:
-        ValueError: a setting is missing, unknown or bad.
-    """
+    """The `Pretraining`, `ImageTask` or `TextTask` in the content of a `config.json`."""
     settings = dict(record["experiment"])
     kind = settings.pop("kind", None)
     recipe = {None: Pretraining, "images": ImageTask}.get(kind, TextTask)
@@ -89,11 +85,7 @@ class Identity:
     dropout_generator: str = ""
 
     def begin(self, folder: RunFolder) -> None:
-        """Records a new run, or checks that a resumed one is the same.
-
-        Raises:
-            ValueError: it is not the same; the folder stays as it was.
-        """
+        """Records a new run, or refuses a resumed one that is not the same; writes nothing then."""
         folder.make()
         began, now = folder.record(), self._record()
         changes = self.changes(folder) if began else []
@@ -106,7 +98,7 @@ class Identity:
             _tell_what_computes(folder, began, now)
         record["inputs"] = {**record["inputs"], **now["inputs"]}
         if changes:
-            described = _described(changes, record["inputs"])
+            described = _describe(changes, record["inputs"])
             say(f"{folder.path} goes on, though it began with {described}")
             record["experiment"] = now["experiment"]
             record["accepted_changes"] = [*record["accepted_changes"], *changes]
@@ -116,12 +108,7 @@ class Identity:
     def changes(self, folder: RunFolder, later: Collection[str] = ()) -> list[dict[str, Any]]:
         """The accepted changes since the run in a folder began: dicts with `name`, `was`, `is`.
 
-        Args:
-            folder: of a run.
-            later: names of inputs that the run makes itself, and has not made yet.
-
-        Raises:
-            ValueError: others; names each of them.
+        Other changes are refused. `later` names inputs that the run has yet to make itself.
         """
         began, now = folder.record(), self._record()
         if began is None:
@@ -138,7 +125,7 @@ class Identity:
         ]
         accepted = {name.removeprefix("config.") for name in self.accepted} - {*_NEVER_ACCEPTED}
         if refused := [change for change in changes if change["name"] not in accepted]:
-            described = _described(refused, {**known, **now["inputs"]})
+            described = _describe(refused, {**known, **now["inputs"]})
             raise ValueError(
                 f"{folder.path} holds a run with {described}; give what it began with, or another "
                 "folder, or name the changes in accept_changes"
@@ -169,7 +156,7 @@ class Identity:
         return json.loads(json.dumps(record))
 
 
-def _described(changes: Iterable[Mapping[str, Any]], inputs: Mapping[str, str]) -> str:
+def _describe(changes: Iterable[Mapping[str, Any]], inputs: Mapping[str, str]) -> str:
     """What a run began with and is no longer so."""
     return "; ".join(
         f"other {each['name']}"

@@ -61,7 +61,8 @@ def fit(
         ValueError: the step of the last checkpoint is not a multiple of `steps_per_execution`.
         Diverged, Stopped: see `pipelines.command_line`.
     """
-    config, folder, strategy = run.config, run.folder, run.strategy
+    config: Any = run.config  # a `Pretraining`, where there is validation
+    folder, strategy = run.folder, run.strategy
     keeper = Checkpoints(run)
     with strategy.scope(), doing("looking for a checkpoint"):
         start = keeper.resume(trainer)
@@ -109,7 +110,7 @@ def fit(
                 steps_per_epoch=length,
                 callbacks=callbacks,
                 shuffle=False,
-                verbose=0,  # `RunProgress` reports instead
+                verbose=0,  # `RunProgress` reports  # pyright: ignore[reportArgumentType]
                 **validation,
             )
     return start

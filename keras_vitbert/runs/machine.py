@@ -129,16 +129,11 @@ def open_machine(
     deterministic: bool = False,
     wait_seconds: float = SECONDS,
 ) -> Machine:
-    """Connects to the devices.
+    """Connects to the devices, see `tpu.strategy.get_strategy`.
 
     Args:
-        tpu, tpu_address: see `tpu.strategy.get_strategy`.
-        sharding: of the config.
         deterministic: whether operations give the same bits each time, slower on GPUs.
         wait_seconds: how long to wait for the other machines of `TF_CONFIG` to start.
-
-    Raises:
-        ValueError: there are no such devices.
     """
     if tpu is None:
         wait_for_peers(wait_seconds)

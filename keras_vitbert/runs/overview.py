@@ -12,7 +12,7 @@ from pipelines.cores import available_cores
 from tpu.devices import device_type, gpus
 
 if TYPE_CHECKING:
-    from keras_vitbert.configs.fine_tuning import FineTuning
+    from keras_vitbert.configs.fine_tuning import ImageTask
     from keras_vitbert.runs.run import Run
 
 _CLASSES_SHOWN = 6
@@ -35,8 +35,7 @@ def passes(steps: int, batch: int, count: int) -> str:
 
 def _pretraining_rows(run: Any) -> list[tuple[str, str]]:
     config, variant, data = run.config, run.variant, run.data
-    model, merge = config.model, config.merge
-    rows, batches = [], []
+    model, rows, batches = config.model, [], []
     for kind, is_used, train, validation, batch in (
         ("images", variant.images, data.images, data.image_validation, config.image_batch_size),
         ("texts", variant.text, data.texts, data.text_validation, config.text_batch_size),
@@ -48,9 +47,6 @@ def _pretraining_rows(run: Any) -> list[tuple[str, str]]:
             batches.append(f"{batch} {kind} ({times} passes)")
     if variant.images and data.classes:
         rows.append(("classes", _classes(data.classes)))
-    if variant.text:
-        words = f"{len(data.vocabulary):,} in the vocabulary, {config.data.case}"
-        rows.append(("tokens", f"{data.texts.length} a text, {words}"))
     shape = f"{model.num_layers} blocks of width {model.hidden_dim}"
     rows.append(("model", f"{variant.name}: {shape}"))
     rows.append(("training", f"{config.steps:,} steps of {' and '.join(batches)}"))
@@ -58,9 +54,6 @@ def _pretraining_rows(run: Any) -> list[tuple[str, str]]:
         given = run.teacher_paths
         own = (given.get(kind) or f"own {kind} teacher" for kind in ("image", "text"))
         rows.append(("teachers", "; ".join(own)))
-    if config.masks:
-        updates = f"{merge.mask_updates} updates, every {merge.mask_update_interval:,} steps"
-        rows.append(("masks", f"{merge.mask_ratio:.0%} cleared by {updates}"))
     return rows
 
 
@@ -101,8 +94,8 @@ def _fine_tuning_rows(run: Any) -> list[tuple[str, str]]:
     return rows
 
 
-def _views(config: FineTuning) -> str:
-    views = config.value("images")
+def _views(config: ImageTask) -> str:
+    views = config.images
     smallest = views.crop_area[0]
     words = [f"{config.image_size} pixels"]
     words.append(f"crops of at least {smallest:.0%} of the area" if smallest < 1 else "not cropped")

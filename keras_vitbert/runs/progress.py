@@ -6,38 +6,23 @@ Steps are those of the whole run. Lines become rarer: after a fifth of the time 
 second and at most 30 seconds or, later in a long run, a hundredth of its time so far.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import keras
-
-from keras_vitbert.runs.callbacks import Throughput
+from keras_vitbert.runs.callbacks import Throughput, TrainerCallback
 from pipelines.status import SILENCE, doing, duration, say, times
-
-if TYPE_CHECKING:
-    from keras_vitbert.training.base_trainer import BaseTrainer
 
 _KINDS = ("steps", "tracing", "validation", "drawing", "probing", "saving", "teachers")  # of time
 
 
-class RunProgress(keras.callbacks.Callback):
+class RunProgress(TrainerCallback):
     """Reports the progress of a run over all its calls of `fit`; its time begins when it is made.
 
-    Args:
-        label: the start of each line.
-        steps: of the whole run.
-        throughput: of its steps.
-        speaks: whether this process reports anything.
-        flops: operations of a step; None if not known.
-        peak: operations per second that the devices can do; None if not known.
-        later: seconds of what follows the run; `time left` reports it too.
+    A step takes `flops` operations, of which the devices can do `peak` a second, if they are known.
+    `later` are the seconds of what follows the run; `time left` reports it too.
     """
-
-    model: BaseTrainer
 
     def __init__(
         self,
@@ -108,10 +93,8 @@ class RunProgress(keras.callbacks.Callback):
 def time_shares(before: dict[str, float], began: float, teachers: float = 0.0) -> dict[str, float]:
     """Where a run's time went, for its summary: seconds of `_KINDS` and `other`.
 
-    Args:
-        before: `pipelines.status.times` at the start of the run.
-        began: `time.monotonic` at the start of the run.
-        teachers: seconds that training its teachers took; in neither of the two.
+    `before` is `pipelines.status.times`, `began` is `time.monotonic` at the start of the run; the
+    training of its `teachers`, in seconds, is in neither of the two.
     """
     now = {**times(), "teachers": teachers}
     seconds = {kind: now.get(kind, 0.0) - before.get(kind, 0.0) for kind in _KINDS}

@@ -66,11 +66,9 @@ def commit() -> str:
 
 
 def data_digest(source: Any) -> str:
-    """The digest of a source of data, such as `RecordFiles` or `LabelledTexts`.
-
-    Its own samples the content of large files; a manifest's, or without one that of the checksums
-    of all records, covers what lies between the samples.
-    """
+    """The digest of a source of data, such as `RecordFiles` or `LabelledTexts`."""
+    # Its own samples the content of large files; a manifest's, or without one that of the checksums
+    # of all records, covers what lies between the samples.
     names = ("sha256", "manifest_sha256", "checksums_sha256")
     return _digest(json.dumps([getattr(source, name, None) for name in names]))
 

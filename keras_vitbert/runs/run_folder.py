@@ -19,7 +19,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,11 +54,7 @@ class RunFolder:
         return os.path.join(self.path, name)
 
     def record(self) -> dict[str, Any] | None:
-        """The content of `config.json`, see `keras_vitbert.runs.identity`; None without a run.
-
-        Raises:
-            ValueError: it is damaged, or of another version of this project.
-        """
+        """The content of `config.json`, see `keras_vitbert.runs.identity`; None without a run."""
         record = self._json("config.json")
         if record is not None and record.get("format") != FORMAT:
             raise ValueError(
@@ -82,11 +78,7 @@ class RunFolder:
         self.write_json("summary.json", {**summary, "versions": versions(), **kept})
 
     def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, Any]]:
-        """The rows of a log up to a step: a killed run may have written some after its checkpoint.
-
-        Raises:
-            ValueError: the file is damaged, perhaps cut off.
-        """
+        """The rows of a log up to a step; a killed run may have logged after its checkpoint."""
         text = self.read(name)
         if text is None:
             return []
@@ -99,9 +91,9 @@ class RunFolder:
         except (ValueError, KeyError, csv.Error) as error:
             raise self._damaged(name, error) from error
 
-    def write_rows(self, rows: Sequence[Mapping[str, Any]], name: str = "metrics.csv") -> None:
+    def write_rows(self, rows: list[dict[str, Any]], name: str = "metrics.csv") -> None:
         """Replaces a log by rows of column to value."""
-        self.write(name, csv_text(list(rows)))
+        self.write(name, csv_text(rows))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON object."""
@@ -123,11 +115,10 @@ class RunFolder:
             return None
         if name not in self._writers:
             writer = tf.summary.create_file_writer(self.file(name))
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            event = event_pb2.Event(
-                wall_time=time.time(), step=self.logged_from, session_log=start
-            ).SerializeToString()
-            tf.raw_ops.ImportEvent(writer=writer._resource, event=event)
+            events: Any = event_pb2  # has no stubs
+            start = events.SessionLog(status=events.SessionLog.START)
+            event = events.Event(wall_time=time.time(), step=self.logged_from, session_log=start)
+            tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
             self._writers[name] = writer
         return self._writers[name]
 

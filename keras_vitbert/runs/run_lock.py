@@ -25,11 +25,7 @@ class Locked(ValueError):
 
 @contextlib.contextmanager
 def held(folder: str, writes: bool = True) -> Iterator[None]:
-    """Holds the lock of a folder while the block runs.
-
-    Args:
-        folder: the run's folder, which exists; on `gs://`, there is no lock.
-        writes: whether this process takes the lock; of those that share a run, one does.
+    """Holds the lock of an existing folder while the block runs; one of the run's processes does.
 
     Raises:
         Locked: another process holds it.

@@ -90,11 +90,7 @@ class Imported:
     central_crop: float = 1.0  # the fraction of an image's shorter side that it sees
 
     def open(self, source: Source, dtype: str) -> TrainedModel:
-        """The model as a `Classifier` of texts or a `PreTrainingNetwork` that computes the same.
-
-        Raises:
-            ValueError: the tensors are not those of the config, or the vocabulary is not BERT's.
-        """
+        """The model as a `Classifier` of texts or a `PreTrainingNetwork` that computes the same."""
         arguments, lower_case = dict(self.arguments), self.lower_case
         if self.vocabulary is not None:
             tokens, size = len(self.vocabulary), arguments["vocabulary_size"]
@@ -160,11 +156,7 @@ class Imported:
 
 
 def arguments_of(config: dict[str, Any], table: dict[str, tuple[str, Any]]) -> dict[str, Any]:
-    """The arguments of our backbone from a config of transformers, by one of this module's tables.
-
-    Raises:
-        ValueError: it is a variant that this project does not compute.
-    """
+    """The arguments of our backbone from a config of transformers, by a table of this module."""
     arguments = {ours: config.get(theirs, default) for ours, (theirs, default) in table.items()}
     activation = arguments["activation"]
     known = ", ".join(sorted(ACTIVATIONS))

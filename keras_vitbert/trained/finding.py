@@ -60,7 +60,7 @@ def find(path: str) -> Source:
     """
     folder = None
     if path.startswith(_HUBS):
-        folder = _fetched(path)
+        folder = _fetch(path)
     elif tf.io.gfile.isdir(path):
         folder = path
     elif tf.io.gfile.exists(path + ".index"):
@@ -71,7 +71,7 @@ def find(path: str) -> Source:
     elif path in own_models():
         folder = os.path.join(_OWN_MODELS, path)
     elif handle := _preset_handle(path):
-        folder = _fetched(handle)
+        folder = _fetch(handle)
     source = _in_folder(folder, path) if folder else None
     if source is None:
         raise ValueError(f"{path}: no model is there; {WANTED}")
@@ -117,7 +117,8 @@ def _in_folder(path: str, label: str) -> Source | None:
         if versions := exported_versions(path):
             return Source(EXPORT, os.path.join(path, str(versions[-1])), label)
         if tf.io.gfile.exists(os.path.join(path, "bert_config.json")):
-            return Source(GOOGLE_BERT, _checkpoint(path), label)
+            checkpoint = _only_checkpoint(path)
+            return Source(GOOGLE_BERT, checkpoint, label) if checkpoint else None
         return None
     if "experiment" in config or "schema" in config:
         record = RunFolder(path).record() or {}  # refuses that of another version
@@ -129,21 +130,15 @@ def _in_folder(path: str, label: str) -> Source | None:
     return None
 
 
-def _checkpoint(folder: str) -> str:
-    """The prefix of the only checkpoint in a folder, or of `bert_model.ckpt`."""
+def _only_checkpoint(folder: str) -> str | None:
+    """The prefix of `bert_model.ckpt`, or of the only checkpoint in a folder."""
     names = tf.io.gfile.listdir(folder)
-    prefixes = sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
-    if "bert_model.ckpt" in prefixes:
-        prefixes = ["bert_model.ckpt"]
-    if len(prefixes) != 1:
-        raise ValueError(
-            f"{folder}: holds {len(prefixes)} checkpoints beside bert_config.json; give the prefix "
-            "of one"
-        )
-    return os.path.join(folder, prefixes[0])
+    prefixes = [name.removesuffix(".index") for name in names if name.endswith(".index")]
+    prefixes = ["bert_model.ckpt"] if "bert_model.ckpt" in prefixes else prefixes
+    return os.path.join(folder, prefixes[0]) if len(prefixes) == 1 else None
 
 
-def _fetched(handle: str) -> str:
+def _fetch(handle: str) -> str:
     """The local folder of `hf://OWNER/NAME` or of a Kaggle handle."""
     import huggingface_hub
     import kagglehub
@@ -169,6 +164,7 @@ def _preset_handle(name: str) -> str | None:
     from keras_hub import models
 
     for task in (models.ImageClassifier, models.MaskedLM, models.TextClassifier, models.Backbone):
-        if name in task.presets:
-            return task.presets[name]["kaggle_handle"]
+        presets: Any = task.presets
+        if name in presets:
+            return presets[name]["kaggle_handle"]
     return None

@@ -79,7 +79,7 @@ def read_keras_hub(source: Source) -> Imported:
     """Reads a preset of a `BertBackbone`, `ViTBackbone` or `DeiTBackbone`, and its task's head."""
     task = read_json(os.path.join(source.path, "task.json"))
     config = task or source.config
-    held = keras.saving.get_registered_object(str(config.get("registered_name")))
+    held: Any = keras.saving.get_registered_object(str(config.get("registered_name")))
     if held not in _KERAS_HUB:
         known = ", ".join(cls.__name__ for cls in _KERAS_HUB)
         raise ValueError(f"it is the preset of a {config.get('class_name')}; known are {known}")
@@ -90,7 +90,9 @@ def read_keras_hub(source: Source) -> Imported:
     backbone, preprocessor = getattr(model, "backbone", model), getattr(model, "preprocessor", None)
     names = ("num_layers", "num_heads", "hidden_dim")
     arguments = {name: getattr(backbone, name) for name in names}
-    tensors = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    tensors: dict[str, Any] = {
+        weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights
+    }
     if architecture.startswith("Bert"):
         return _keras_hub_bert(source, model, preprocessor, architecture, arguments, tensors)
     is_deit = architecture.startswith("DeiT")
@@ -123,7 +125,7 @@ def _keras_hub_bert(
     preprocessor: Any,
     architecture: str,
     arguments: dict[str, Any],
-    tensors: dict[str, np.ndarray],
+    tensors: dict[str, Any],
 ) -> Imported:
     backbone = getattr(model, "backbone", model)
     arguments |= {

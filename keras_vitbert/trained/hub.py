@@ -75,7 +75,7 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         if self.sequence_length:
             return tokens.numpy()
         is_batch = isinstance(tokens, tf.RaggedTensor)
-        return _decoded(tokens.to_list() if is_batch else tokens.numpy().tolist())
+        return _decode(tokens.to_list() if is_batch else tokens.numpy().tolist())
 
     def _tokens(self, encoder: TextEncoder, texts: tf.Tensor) -> Any:
         """Tokens, ragged or dense if the length is fixed; with a batch axis if texts have one."""
@@ -87,10 +87,10 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         return tf.ensure_shape(tokens[0], (self.sequence_length,)) if texts.ndim == 0 else tokens
 
 
-def _decoded(tokens: Any) -> Any:
+def _decode(tokens: Any) -> Any:
     """Bytes as str, in nested lists."""
     if isinstance(tokens, list):
-        return [_decoded(token) for token in tokens]
+        return [_decode(token) for token in tokens]
     return tokens.decode() if isinstance(tokens, bytes) else tokens
 
 
@@ -124,7 +124,8 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
             return np.stack([self.call(image) for image in inputs])
         with tf.device("cpu"):
             images = _as_bytes(tf.convert_to_tensor(inputs))
-            view = central_view(images, self.image_size[0], self.central_crop)
+            size: Any = self.image_size
+            view = central_view(images, size[0], self.central_crop)
             view = tf.cast(view, tf.float32) * self.scale
         return view if tf.inside_function() else view.numpy()
 
@@ -145,7 +146,7 @@ def _as_bytes(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(images, tf.uint8) if is_integer else images * 255
 
 
-class _NamedClasses:
+class _NamedClasses(keras_hub.models.Preprocessor):
     """Keeps the class names, in the order of the logits."""
 
     def __init__(self, *args: Any, class_names: list[str] | None = None, **kwargs: Any):
@@ -221,7 +222,8 @@ class ViTBertImageClassifier(keras_hub.models.ImageClassifier):
         self.backbone = backbone
         self.preprocessor = preprocessor
         self.head = class_head(head_kind, num_classes, backbone, "head")
-        images = backbone.input["images"]
+        inputs: Any = backbone.input
+        images = inputs["images"]
         sequences = backbone({"images": images}, image_positions=self.head.tokens)
         logits = self.head.of_sequence(sequences["image_sequence"])
         # keras-hub's own constructor would pool over the area of images.
@@ -269,7 +271,8 @@ class ViTBertTextClassifier(keras_hub.models.TextClassifier):
         self.backbone = backbone
         self.preprocessor = preprocessor
         self.head = class_head(head_kind, num_classes, backbone, "head")
-        inputs = {name: x for name, x in backbone.input.items() if name != "images"}
+        inputs: Any = backbone.input
+        inputs = {name: x for name, x in inputs.items() if name != "images"}
         sequences = backbone(inputs, text_positions=self.head.tokens)
         logits = self.head.of_sequence(sequences["text_sequence"])
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
@@ -314,7 +317,8 @@ class ViTBertMaskedLM(keras_hub.models.MaskedLM):
         self.preprocessor = preprocessor
         self.mlm_head = masked_lm_head(head_kind, backbone, "mlm_head")
         positions = keras.Input((None,), dtype="int32", name="mask_positions")
-        inputs = {name: x for name, x in backbone.input.items() if name != "images"}
+        inputs: Any = backbone.input
+        inputs = {name: x for name, x in inputs.items() if name != "images"}
         logits = self.mlm_head(backbone(inputs)["text_sequence"], positions)
         super().__init__(inputs={**inputs, "mask_positions": positions}, outputs=logits, **kwargs)
         self.head_kind = head_kind
@@ -332,16 +336,13 @@ HEADS = {"image_classifier": "image", "text_classifier": "text", "masked_lm": "m
 
 
 def load_preset(path: str) -> Any:
-    """The task of a preset of this project, or its backbone if it holds no task.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+    """The task of a preset of this project, or its backbone if it holds no task."""
     check_sums(path)
     try:
         about = read_json(os.path.join(path, "task.json"))  # the preset of a backbone has none
         about = about or read_json(os.path.join(path, "config.json")) or {}
-        return keras.saving.get_registered_object(about["registered_name"]).from_preset(path)
+        task: Any = keras.saving.get_registered_object(about["registered_name"])
+        return task.from_preset(path)
     # Missing, truncated and unexpected files raise many kinds of errors.
     except Exception as error:
         raise ValueError(

@@ -88,14 +88,14 @@ def _read_bert(source: Source, architecture: str) -> Imported:
     if architecture.startswith("DistilBert"):
         config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
         config |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
-    tensors = _with_prefix(read_tensors(source.path), type_of(architecture))
-    tensors = _renamed(tensors, _OLD_BERT_NAMES)
+    tensors = _add_prefix(read_tensors(source.path), type_of(architecture))
+    tensors = _rename_tensors(tensors, _OLD_BERT_NAMES)
     if "cls.predictions.decoder.bias" in tensors:
         tensors["cls.predictions.bias"] = tensors.pop("cls.predictions.decoder.bias")
     kinds, name = {}, weight_names.name_of
     decoder = tensors.get(name("mlm_head/logits/kernel", rules))
     words = tensors.get(name("text_embedding/word_embedding/embeddings", rules))
-    tied = decoder is None or np.array_equal(decoder, words)
+    tied = decoder is None or words is not None and np.array_equal(decoder, words)
     # As in transformers: a stored decoder that differs from the embedding is not tied.
     if "mlm" in ARCHITECTURES[architecture]:
         if not (tied and config.get("tie_word_embeddings", True)):
@@ -123,7 +123,7 @@ def _read_vit(source: Source, architecture: str) -> Imported:
     if architecture.endswith("Model"):
         pooler_act = config.get("pooler_act", "tanh")  # of transformers 5
         require(pooler_act == "tanh", "pooler_act", pooler_act)
-    tensors = _with_prefix(_renamed(read_tensors(source.path), _NEW_VIT_NAMES), type_)
+    tensors = _add_prefix(_rename_tensors(read_tensors(source.path), _NEW_VIT_NAMES), type_)
     return Imported(
         *(architecture, arguments, tensors, rules_of(architecture), True),
         ignored=r"\w+\.embeddings\.mask_token",
@@ -137,11 +137,7 @@ def _read_vit(source: Source, architecture: str) -> Imported:
 
 
 def read_tensors(folder: str) -> Tensors:
-    """All tensors of a folder, from its safetensors files or else from its torch files.
-
-    Raises:
-        ValueError: names a file that is missing or damaged.
-    """
+    """All tensors of a folder, from its safetensors files or else from its torch files."""
     names, usual = os.listdir(folder), "model.safetensors"
     if not {usual, f"{usual}.index.json"}.intersection(names):
         torchs = "pytorch_model.bin"
@@ -163,7 +159,7 @@ def _read_safetensors(path: str) -> Tensors:
 
 
 def _read_torch(path: str) -> Tensors:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _SAFE_TORCH:
         raise ValueError(
@@ -176,16 +172,17 @@ def _read_torch(path: str) -> Tensors:
     }
 
 
-def _renamed(tensors: Tensors, patterns: weight_names.Rules) -> Tensors:
+def _rename_tensors(tensors: Tensors, patterns: weight_names.Rules) -> Tensors:
     """The same tensors under the names that `re.sub` makes by each pattern."""
     return {weight_names.name_of(name, patterns): value for name, value in tensors.items()}
 
 
-def _with_prefix(tensors: Tensors, model_type: str) -> Tensors:
+def _add_prefix(tensors: Tensors, model_type: str) -> Tensors:
     """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
-    common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
+    common = os.path.commonprefix(list(tensors))
+    common = common[: common.rfind(".") + 1]  # such as `module.`
     inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|transformer|pooler|layernorm)\.)"
-    return _renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
+    return _rename_tensors(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
 
 
 def read_vocabulary(folder: str) -> list[str]:
@@ -201,7 +198,7 @@ def read_vocabulary(folder: str) -> list[str]:
         ids.setdefault(token["content"], token["id"])
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError("tokenizer.json leaves out some ids; add vocab.txt")
-    return sorted(ids, key=ids.get)
+    return sorted(ids, key=ids.__getitem__)
 
 
 def _lower_case(source: Source) -> bool | None:
@@ -254,6 +251,6 @@ def _central_crop(content: Mapping[str, Any]) -> float:
 def _labels(config: Mapping[str, Any]) -> list[str] | None:
     """The class names in order, if the config has any."""
     names = config.get("id2label") or {}
-    labels = [names.get(str(number)) for number in range(len(names))]
+    labels = [names[key] for key in map(str, range(len(names))) if key in names]
     is_default = all(name == f"LABEL_{number}" for number, name in enumerate(labels))
-    return None if is_default or None in labels else labels
+    return None if is_default or len(labels) < len(names) else labels

@@ -102,10 +102,10 @@ class HuggingFaceModel:
         values = {path: np.asarray(v.value, np.float32) for path, v in variables.items()}
         # What the backbone lacks is 0. A ViT has no factor of its positions.
         if self._is_bert and not backbone.num_segments:
-            values["text_embedding/segment_embedding/embeddings"] = np.zeros((2, width))
+            values["text_embedding/segment_embedding/embeddings"] = np.zeros((2, width), np.float32)
         if not self._is_bert:
             values["image_embedding/position_embedding"] *= np.float32(backbone.embedding_scale)
-            values.setdefault("image_embedding/patch_projection/bias", np.zeros(width))
+            values.setdefault("image_embedding/patch_projection/bias", np.zeros(width, np.float32))
         tensors = weight_names.name_tensors(values, rules_of(self.architecture))
         if "cls.predictions.decoder.weight" in tensors:  # the bias has two names then
             tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].copy()

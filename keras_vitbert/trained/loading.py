@@ -70,7 +70,7 @@ def _open_run(folder: RunFolder, record: dict[str, Any], dtype: str) -> TrainedM
     network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
     heads = {"image": network.image_head, "mlm": network.mlm_head}
     about = folder, record, folder.summary() or {}, folder.checkpoints, variant.name
-    return _restored(*about, network, heads, config.data.images.central_crop)
+    return _open_checkpoint(*about, network, heads, config.data.images.central_crop)
 
 
 def _open_fine_tuned(folder: RunFolder, record: dict[str, Any], dtype: str) -> TrainedModel:
@@ -85,10 +85,10 @@ def _open_fine_tuned(folder: RunFolder, record: dict[str, Any], dtype: str) -> T
     central_crop = config.images.central_crop if config.kind == "images" else CENTRAL_CROP
     checkpoint = os.path.join(folder.path, summary["model"], "checkpoints")
     about = folder, record, summary, checkpoint, config.task
-    return _restored(*about, network, heads, central_crop)
+    return _open_checkpoint(*about, network, heads, central_crop)
 
 
-def _restored(
+def _open_checkpoint(
     folder: RunFolder,
     record: dict[str, Any],
     summary: dict[str, Any],
@@ -143,16 +143,16 @@ def _open_preset(source: finding.Source) -> TrainedModel:
     name = os.path.basename(os.path.normpath(source.path))
     if isinstance(task, ViTBertBackbone):
         return TrainedModel(source.path, name, task, {}, network=task)
-    about: dict[str, Any] = {"network": task, "classes": None}
-    if hasattr(task.preprocessor, "class_names"):
-        about["classes"] = task.preprocessor.class_names
+    preprocessor: Any = task.preprocessor
+    classes = getattr(preprocessor, "class_names", None)
+    about: dict[str, Any] = {"network": task, "classes": classes}
     if isinstance(task, hub.ViTBertImageClassifier):
         heads = {"image": task.head}
-        about["central_crop"] = task.preprocessor.image_converter.central_crop
+        about["central_crop"] = preprocessor.image_converter.central_crop
     else:
         is_classifier = isinstance(task, hub.ViTBertTextClassifier)
         heads = {"text": task.head} if is_classifier else {"mlm": task.mlm_head}
-        tokenizer = task.preprocessor.tokenizer
+        tokenizer = preprocessor.tokenizer
         about |= {"vocabulary": tokenizer.get_vocabulary(), "lower_case": tokenizer.lowercase}
     return TrainedModel(source.path, name, task.backbone, heads, **about)
 

@@ -69,12 +69,7 @@ def image_items(path: str) -> Iterator[Item]:
 
     Those of a folder are named relative to it, as in `predictions.csv` of a fine-tuned run. A
     folder of a million images is not listed first.
-
-    Raises:
-        ValueError: there is no image.
     """
-    if not tf.io.gfile.exists(path):
-        raise ValueError(f"{path}: no such file or folder")
     if not tf.io.gfile.isdir(path):
         return iter([Item({"image": path}, path)])
     items = _images_below(path)
@@ -105,13 +100,8 @@ def table_items(
 ) -> list[Item]:
     """The sentences of a table, without labels, see `pipelines.tasks.tables`.
 
-    Args:
-        columns: one or two names; the usual ones if empty.
-        remembered: the columns that the model was trained on; they come before the usual ones
-            where the table has them.
-
-    Raises:
-        ValueError: it cannot be read, a column is missing or not one of two, or a row is damaged.
+    Without one or two names of columns, they are those `remembered` from the model's training,
+    where the table has them, or else the usual ones.
     """
     if len(columns) > 2 or len(set(columns)) < len(columns):
         raise ValueError(f"columns={','.join(columns)}: give one or two different names")
@@ -135,12 +125,7 @@ def table_items(
 def open_functions(path: str, top_k: int) -> Functions:
     """The functions of a model by their signatures, see `ServedModel`.
 
-    Args:
-        path: what `finding.find` takes, or a folder that `export` wrote: of a model, whose latest
-            version is used, or of a version.
-
-    Raises:
-        ValueError: it is none of these, or damaged.
+    Of a folder that `export` wrote for a model, the latest version is used.
     """
     source = find(path)
     if source.kind != EXPORT:
@@ -158,11 +143,7 @@ def open_functions(path: str, top_k: int) -> Functions:
 
 
 def choose(functions: Functions, items: Sequence[Item], path: str) -> str:
-    """Chooses the signature: masks are filled if the texts have any and the model can.
-
-    Raises:
-        ValueError: the model at `path` has no such signature.
-    """
+    """Chooses the signature: masks are filled if the texts have any and the model can."""
     what = "images" if "image" in items[0].inputs else "texts"
     wanted = [CLASSIFY_IMAGE]
     if what == "texts":
@@ -187,10 +168,6 @@ def predict(
 
     A message is appended to `left_out` for each item that cannot be predicted; without such a list,
     the first one is an error. `path` is that of the model, for messages.
-
-    Raises:
-        ValueError: a file cannot be read or is not an image, a text has no `[MASK]` to fill, or an
-            answer is not finite.
     """
     # A batch is padded to its longest text.
     order = sorted(range(len(items)), key=lambda number: items[number].length)
@@ -242,7 +219,7 @@ def _pairs(names: Iterable[bytes], scores: Iterable[float]) -> list[tuple[str, f
     ]
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: OSError | tf.errors.OpError) -> str:
     """What is wrong with an input."""
     if isinstance(error, OSError):
         return f"cannot be read ({one_line(error)})"

@@ -5,6 +5,7 @@ compiles none of them: batches and lengths vary with each request.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -52,6 +53,7 @@ class ServedModel(tf.Module):
     def __init__(self, trained: TrainedModel, top_k: int = 5):
         super().__init__(name="served_model")
         self._trained = trained
+        self._vocabulary = trained.vocabulary or []
         self._top_k = top_k
         backbone, heads = trained.backbone, trained.heads
         layers = [backbone, *heads.values()]
@@ -105,7 +107,8 @@ class ServedModel(tf.Module):
     def _text_inputs(self, columns: tf.Tensor, masks: bool = False) -> Tensors:
         """The backbone's inputs for `(batch, 1 or 2)` texts; `masks` as in `TextEncoder`."""
         is_pair = tf.equal(tf.shape(columns)[1], 2)
-        inputs = self._encode(columns[:, 0], columns[:, -1], is_pair, masks)
+        encode: Any = self._encode
+        inputs = encode(columns[:, 0], columns[:, -1], is_pair, masks)
         return {name: _at_least_a_column(x) for name, x in inputs.items()}
 
     def _classes(self, modality: str, encode: Callable, examples: tf.Tensor) -> Tensors:
@@ -123,7 +126,7 @@ class ServedModel(tf.Module):
 
     def _masked_tokens(self, text: tf.Tensor) -> Tensors:
         """The likeliest tokens at each `[MASK]`."""
-        vocabulary = self._trained.vocabulary
+        vocabulary = self._vocabulary
         columns = _columns(text)
         inputs = self._text_inputs(columns, masks=True)
         is_mask = tf.equal(inputs["token_ids"], self._encode.mask_id)
@@ -137,7 +140,8 @@ class ServedModel(tf.Module):
         ]
         with tf.control_dependencies(checks):
             places = tf.where(is_mask)
-        positions = tf.RaggedTensor.from_row_lengths(places[:, 1], counts, validate=False)
+        ragged: Any = tf.RaggedTensor  # whose stubs lack some methods
+        positions = ragged.from_row_lengths(places[:, 1], counts, validate=False)
         positions = _at_least_a_column(positions.to_tensor())
         is_there = tf.sequence_mask(counts, tf.shape(positions)[1])[:, :, None]
         places = counted_over_all(positions, starts_of(inputs["token_ids"]))
@@ -157,7 +161,8 @@ def _function(function: Callable[[tf.Tensor], Tensors], signature: str) -> Calla
     """A `tf.function` whose only argument has the name and type of the signature's input."""
     name = input_name(signature)
     # A text or a pair of texts: any shape.
-    spec = tf.TensorSpec((None,) if name == "image" else None, tf.string, name)
+    shape: Any = (None,) if name == "image" else None
+    spec = tf.TensorSpec(shape, tf.string, name)
     return tf.function(function, input_signature=[spec], autograph=False)
 
 
@@ -172,12 +177,13 @@ def _columns(texts: tf.Tensor) -> tf.Tensor:
 
 def _at_least_a_column(table: tf.Tensor) -> tf.Tensor:
     """Pads an empty batch of texts, which has no tokens, to the one token that layers expect."""
-    return tf.pad(table, [[0, 0], [0, tf.maximum(1 - tf.shape(table)[1], 0)]])
+    paddings: Any = [[0, 0], [0, tf.maximum(1 - tf.shape(table)[1], 0)]]
+    return tf.pad(table, paddings)
 
 
 def _require_all(is_right: tf.Tensor, complaint: str) -> tf.Operation:
     """An assertion that names the first wrong text, counted from 0."""
-    wrong = tf.strings.as_string(tf.where(~is_right)[:1, 0])
+    wrong = tf.strings.as_string(tf.where(tf.logical_not(is_right))[:1, 0])
     message = tf.strings.join(["text ", tf.strings.reduce_join(wrong), f" {complaint}"])
     return tf.debugging.Assert(tf.reduce_all(is_right), [message])
 

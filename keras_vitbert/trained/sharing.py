@@ -158,7 +158,7 @@ def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
     if trained.origin:
         sections.append(f"## Weights\n\n{trained.origin}")
     if trained.record:
-        sections += [_training(trained.record, trained.summary), _measured(trained.summary)]
+        sections += [_training(trained.record, trained.summary), _results(trained.summary)]
     data = ModelCardData(library_name=library, pipeline_tag=pipeline, tags=["vit-bert", "keras"])
     card = _CARD.format(
         metadata=data.to_yaml(),
@@ -166,7 +166,7 @@ def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
         title=title,
         language="python" if "import" in usage else "sh",
         usage=usage,
-        sections="\n\n".join([*sections, _made_from(origin)]),
+        sections="\n\n".join([*sections, _provenance(origin)]),
     )
     return str(ModelCard(card))
 
@@ -239,7 +239,7 @@ def _training(record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     return _table("Training", ["", ""], rows.items())
 
 
-def _measured(summary: Mapping[str, Any]) -> str:
+def _results(summary: Mapping[str, Any]) -> str:
     if not summary:
         return "## Measured\n\nThe run is not finished, so it has no final results."
     if "validation" in summary:
@@ -265,7 +265,7 @@ def _measured(summary: Mapping[str, Any]) -> str:
     return f"{_table('Measured', header, rows)}\n\n{note}"
 
 
-def _made_from(origin: Mapping[str, Any]) -> str:
+def _provenance(origin: Mapping[str, Any]) -> str:
     """The first characters of the digests; `origin.json` has the whole digests."""
     made_of = origin["made_of"]
     digests = {"weights of the backbone": origin["weights_sha256"], **made_of.get("inputs", {})}

@@ -58,16 +58,16 @@ class TrainedModel:
 
         `bfloat16` also keeps the variables in it.
         """
-        backbone = _rebuilt(self.backbone, dtype)
+        backbone = _rebuild(self.backbone, dtype)
         heads = {}
         for name, head in self.heads.items():
-            heads[name] = _rebuilt(head, dtype, backbone.hidden_dim)
+            heads[name] = _rebuild(head, dtype, backbone.hidden_dim)
             if isinstance(head, BertMaskedLMHead):
                 heads[name].tie(backbone.text_embedding.word_embedding)
         return dataclasses.replace(self, backbone=backbone, heads=heads)
 
 
-def _rebuilt(layer: keras.layers.Layer, dtype: str, hidden_dim: int | None = None) -> Any:
+def _rebuild(layer: keras.layers.Layer, dtype: str, hidden_dim: int | None = None) -> Any:
     """A layer or model with the same weights in another dtype policy, and without LoRA."""
     new = type(layer).from_config({**layer.get_config(), "dtype": dtype})
     if not new.built:
@@ -122,10 +122,10 @@ def _meanings(name: str) -> set[str]:
     """All names of a class, normalised."""
     if re.fullmatch(_SYNSET, name):
         return {name, _imagenet_names().get(name, name)}
-    return {_spelled(synonym) for synonym in name.split(",")}
+    return {_normalise(synonym) for synonym in name.split(",")}
 
 
-def _spelled(name: str) -> str:
+def _normalise(name: str) -> str:
     return " ".join(re.sub(r"[_-]", " ", name).lower().split())
 
 
@@ -137,4 +137,4 @@ def _imagenet_names() -> dict[str, str]:
     best = keras_hub.utils.decode_imagenet_predictions(
         np.eye(1000, dtype=np.float32), top=1, include_synset_ids=True
     )
-    return {synset: _spelled(name) for [(synset, name, _)] in best}
+    return {synset: _normalise(name) for [(synset, name, _)] in best}

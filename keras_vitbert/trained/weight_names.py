@@ -175,16 +175,13 @@ def assign(
             biases of attention may have two axes for the heads and their size.
         ignored: a regular expression for whole names of tensors that are not used, besides heads.
         lacking: one that finds the paths of biases which the file lacks; they stay 0.
-
-    Raises:
-        ValueError: a tensor is missing, unknown, of another shape, of integers or not finite.
     """
     unknown = tensors.keys() - {name_of(path, rules) for path in _OF_HEADS}
     for variable in network.weights:
         if re.search(lacking, variable.path):
             continue
         own = tuple(variable.shape)
-        names, shape, axes = _stored(variable.path, own, rules)
+        names, shape, axes = _file_layout(variable.path, own, rules)
         shape = tuple(shape[axis] for axis in axes) if in_torch else shape
         for name in names:
             if name not in tensors:
@@ -208,14 +205,14 @@ def name_tensors(values: Mapping[str, np.ndarray], rules: Rules) -> dict[str, np
     """The values of variables by their paths, as the tensors of a file in torch's layout."""
     tensors = {}
     for path, value in values.items():
-        names, shape, axes = _stored(path, value.shape, rules)
+        names, shape, axes = _file_layout(path, value.shape, rules)
         arrays = np.split(value, len(names), axis=min(1, len(names) - 1))
         for name, array in zip(names, arrays, strict=True):
             tensors[name] = np.ascontiguousarray(array.reshape(shape).transpose(axes), np.float32)
     return tensors
 
 
-def _stored(
+def _file_layout(
     path: str, shape: tuple[int, ...], rules: Rules
 ) -> tuple[list[str], tuple[int, ...], tuple[int, ...]]:
     """How a file holds a variable: names of tensors, their shape, and torch's order of axes."""

@@ -3,7 +3,7 @@
 pip install -e ".[test,parity]"
 python -m pytest -m slow -s tests/keras_vitbert/trained/test_base_size.py
 
-Logits, hidden states of every block, gradients of all weights, and a step of training.
+Logits at base size, and gradients of all weights at an odd one.
 """
 
 import copy
@@ -14,8 +14,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import load
-from keras_vitbert.training.optimizers import SGD
-from tests.keras_vitbert.trained.stored_models import block_outputs, real, values_of
+from tests.keras_vitbert.trained.stored_models import values_of
 
 pytestmark = pytest.mark.slow
 
@@ -59,9 +58,9 @@ def widened(model, seed):
 
 @pytest.fixture
 def made(fixtures, tmp_path):
-    """`made(kind, task, size, dtype, **config) -> (model of transformers, ours, batch)`."""
+    """`made(kind, task, size, **config) -> (model of transformers, ours, batch)`."""
 
-    def made(kind, task, size="odd", dtype="float32", **changes):
+    def made(kind, task, size="odd", **changes):
         import transformers
 
         sizes = {"odd": ODD, "base": BASE}[size][kind]
@@ -76,7 +75,7 @@ def made(fixtures, tmp_path):
         else:
             pixels = model.config.image_size
             batch = {"images": np.random.default_rng(2).random((2, pixels, pixels, 3), np.float32)}
-        return model, load(str(tmp_path), dtype), batch
+        return model, load(str(tmp_path)), batch
 
     yield made
     shutil.rmtree(tmp_path)  # of base size it is a gigabyte, which pytest would keep
@@ -131,29 +130,6 @@ def test_vit_base(fixtures, made, kind):
     assert_close(f"{kind} base", logits, wanted)
 
 
-@pytest.mark.parametrize("task", ["SequenceClassification", "ImageClassification"])
-@pytest.mark.parametrize(
-    ("size", "activation", "epsilon"),
-    [
-        (size, name, value)
-        for size in ("odd", "base")
-        for name in ("gelu", "gelu_new")
-        for value in (1e-12, 1e-3)
-    ],
-)
-def test_hidden_states_of_every_block(fixtures, made, task, size, activation, epsilon):
-    kind, stream = ("Bert", "text") if task == "SequenceClassification" else ("ViT", "image")
-    model, trained, batch = made(kind, task, size, hidden_act=activation, layer_norm_eps=epsilon)
-    found = block_outputs(trained.backbone, batch, stream)
-    wanted = fixtures.hidden_states(model, inputs_of(fixtures, model, batch))
-    if stream == "text":
-        wanted = real(wanted, batch)
-    assert len(found) == len(wanted) == model.config.num_hidden_layers + 1
-    for index, states in enumerate(wanted):
-        name = f"{kind} {size}, {activation}, {epsilon}, after {index} blocks"
-        assert_close(name, found[index], states, 1e-5 if size == "odd" else 1e-4)
-
-
 # --- training ----------------------------------------------------------------------------------
 
 TASKS = {
@@ -163,7 +139,6 @@ TASKS = {
     "DeiT": "ImageClassification",
 }
 LABELS = np.array([2, 0])
-RATE = 0.05
 
 
 def as_stored(model, values, folder):
@@ -227,24 +202,10 @@ def assert_all_close(found, wanted, tolerance, what):
     print(f"{what}: {len(wanted)} tensors, largest relative difference {worst:.1e}")
 
 
-@pytest.mark.parametrize(
-    ("kind", "size", "dtype"),
-    [
-        *((kind, "odd", "float32") for kind in TASKS),
-        # Random attention of so many blocks is so even that float32 does not resolve its gradients,
-        # some 1e-8 of the others': those of torch differ by six times their size from float64's.
-        ("Bert", "base", "float64"),
-        ("ViT", "base", "float64"),
-    ],
-)
-def test_gradients(fixtures, made, tmp_path, kind, size, dtype):
-    import torch
-
-    model, trained, batch = made(kind, TASKS[kind], size, dtype, num_labels=3)
-    model = model.to(getattr(torch, dtype))
+@pytest.mark.parametrize("kind", TASKS)
+def test_gradients(fixtures, made, tmp_path, kind):
+    model, trained, batch = made(kind, TASKS[kind], num_labels=3)
     inputs = inputs_of(fixtures, model, batch)
-    if "pixel_values" in inputs:
-        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
     their_loss = their_loss_and_gradients(model, inputs)
     wanted = as_stored(model, lambda parameter: parameter.grad, tmp_path / "gradients")
 
@@ -254,30 +215,4 @@ def test_gradients(fixtures, made, tmp_path, kind, size, dtype):
         variable.path: gradient.numpy()
         for variable, gradient in zip(trained.network.trainable_variables, gradients, strict=True)
     }
-    assert_all_close(by_path, wanted, 1e-4, f"{kind} {size}, gradients")
-
-
-@pytest.mark.parametrize(
-    ("kind", "size"), [*((kind, "odd") for kind in TASKS), ("Bert", "base"), ("ViT", "base")]
-)
-def test_a_step_of_sgd(fixtures, made, tmp_path, kind, size):
-    import torch
-
-    model, trained, batch = made(kind, TASKS[kind], size, num_labels=3)
-    inputs, network = inputs_of(fixtures, model, batch), trained.network
-    their_loss_and_gradients(model, inputs)
-    torch.optim.SGD(model.parameters(), RATE).step()
-
-    before = logits_of(network, batch)
-    _, gradients = loss_and_gradients(network, batch)
-    optimizer = SGD(RATE)
-    optimizer.build(network.trainable_variables)
-    optimizer.apply(gradients)
-
-    what = f"{kind} {size}"
-    wanted = as_stored(model, lambda parameter: parameter, tmp_path / "after")
-    assert_all_close(values_of(network), wanted, 1e-5, f"{what}, weights after a step")
-    with torch.no_grad():
-        logits = model(**inputs).logits.numpy()
-    assert np.abs(logits - before).max() > 1e-2 * np.abs(logits).max()  # the step is not lost
-    assert_close(f"{what}, logits after a step", logits_of(network, batch), logits)
+    assert_all_close(by_path, wanted, 1e-4, f"{kind}, gradients")

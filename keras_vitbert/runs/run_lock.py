@@ -35,14 +35,14 @@ def held(folder: str, writes: bool = True) -> Iterator[None]:
         return
     path = os.path.join(folder, LOCK)
     with open(path, "a+") as file:
+        is_ours = True
         try:
-            if not take_lock(file):
-                file.seek(0)
-                raise Locked(path, file.read())
+            is_ours = take_lock(file)
         except OSError as error:  # the file system has no locks
             say(f"{path}: cannot be locked ({error}); do not run the same command twice at once")
-        if not os.fstat(file.fileno()).st_nlink:  # its holder has just removed it
-            raise Locked(path, "")
+        if not is_ours or not os.fstat(file.fileno()).st_nlink:  # its holder may have removed it
+            file.seek(0)
+            raise Locked(path, file.read())
         file.truncate(0)
         with contextlib.suppress(OSError):  # on a full disk nobody is named
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())

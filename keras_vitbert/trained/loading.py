@@ -7,8 +7,8 @@ import keras
 
 from keras_vitbert.configs.devices import Devices
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.classifier import Classifier, build_classifier
-from keras_vitbert.model.pretraining_network import PreTrainingNetwork, build_network
+from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.provenance import names_digest
@@ -50,12 +50,10 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
     if source.kind == finding.EXPORT:
         raise ValueError(f"{source.label}: is {finding.EXPORT}, which holds no Keras model")
     if source.kind in (finding.RUN, finding.FINE_TUNED):
-        folder = RunFolder(source.path)
         dtype = dtype or Devices().dtype(source.config["experiment"]["dtype"])
         # Variables are read in the dtype that they were written in.
         as_written = keras.DTypePolicy(dtype).variable_dtype == "float32"
-        opened = _open_run if source.kind == finding.RUN else _open_fine_tuned
-        trained = opened(folder, source.config, dtype if as_written else "float32")
+        trained = _open_run(source, dtype if as_written else "float32")
     elif source.is_own_preset:
         trained, as_written = _open_preset(source), dtype in (None, "float32")
     else:
@@ -63,42 +61,28 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
     return trained if as_written and not trained.has_lora else trained.in_dtype(dtype or "float32")
 
 
-def _open_run(folder: RunFolder, record: dict[str, Any], dtype: str) -> TrainedModel:
-    check_sums(folder.path)  # if the run is a shared one
-    config = config_of(record)
-    variant, sizes = config.parts, config.model.to_dict()
-    network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
-    heads = {"image": network.image_head, "mlm": network.mlm_head}
-    about = folder, record, folder.summary() or {}, folder.checkpoints, variant.name
-    return _open_checkpoint(*about, network, heads, config.data.images.central_crop)
-
-
-def _open_fine_tuned(folder: RunFolder, record: dict[str, Any], dtype: str) -> TrainedModel:
-    summary, classes = folder.summary(), _classes(folder)
-    if summary is None or classes is None:
+def _open_run(source: finding.Source, dtype: str) -> TrainedModel:
+    """The model of a run of either command, from its latest checkpoint."""
+    folder, record = RunFolder(source.path), source.config
+    config, summary, classes = config_of(record), folder.summary() or {}, _classes(folder)
+    central_crop = CENTRAL_CROP
+    if source.kind == finding.RUN:
+        check_sums(folder.path)  # if the run is a shared one
+        place, variant = folder.checkpoints, config.parts
+        sizes, name = config.model.to_dict(), variant.name
+        network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
+        heads = {"image": network.image_head, "mlm": network.mlm_head}
+        central_crop = config.data.images.central_crop
+    elif summary and classes is not None:
+        place = os.path.join(folder.path, summary["model"], "checkpoints")
+        kind, name = config.kind, config.task
+        network = build_classifier(record["model"], kind, len(classes), dtype, config.head)
+        if config.lora_rank:
+            network.enable_lora(config.lora_rank)
+        heads = {"image" if kind == "images" else "text": network.head}
+        central_crop = config.images.central_crop if kind == "images" else central_crop
+    else:
         raise ValueError(f"{folder.path}: holds no finished run of keras_vitbert.finetune")
-    config = config_of(record)
-    network = build_classifier(record["model"], config.kind, len(classes), dtype, config.head)
-    if config.lora_rank:
-        network.enable_lora(config.lora_rank)
-    heads = {"image" if network.kind == "images" else "text": network.head}
-    central_crop = config.images.central_crop if config.kind == "images" else CENTRAL_CROP
-    checkpoint = os.path.join(folder.path, summary["model"], "checkpoints")
-    about = folder, record, summary, checkpoint, config.task
-    return _open_checkpoint(*about, network, heads, central_crop)
-
-
-def _open_checkpoint(
-    folder: RunFolder,
-    record: dict[str, Any],
-    summary: dict[str, Any],
-    place: str,
-    name: str,
-    network: PreTrainingNetwork | Classifier,
-    heads: dict[str, Any],
-    central_crop: float,
-) -> TrainedModel:
-    """The `TrainedModel` of a run, from the latest checkpoint in a folder."""
     checkpoint, step = checkpoints.latest(place)
     if checkpoint is None:
         raise ValueError(f"{place}: holds no checkpoint; run its command again")
@@ -108,7 +92,7 @@ def _open_checkpoint(
     if {"mlm", "text"} & heads.keys():
         vocabulary = vocabulary_of(folder.path, record)
         lower_case = is_lower(record["experiment"]["data"]["case"], vocabulary)
-    classes, known = _classes(folder), record["inputs"].get("classes")
+    known = record["inputs"].get("classes")
     if known and names_digest(classes or []) != known:
         raise ValueError(
             f"{folder.path}/classes.txt: does not name the classes that the run was trained with"

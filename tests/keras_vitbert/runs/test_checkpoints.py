@@ -263,13 +263,3 @@ def test_another_model_is_told(trained, config, tmp_path, change, caplog):
     # TensorFlow has not begun to read, after which it would print a page of warnings.
     gc.collect()
     assert not caplog.records
-
-
-def test_the_network_alone(trained, config, tmp_path):
-    """Of a whole checkpoint, into a network that is built another way and computes the same."""
-    checkpoints.write(str(tmp_path), checkpoints.snapshot(trained), keep=1)
-    path, _ = checkpoints.latest(str(tmp_path))
-    network = build_network(config.model.to_dict(), dtype="float32")
-    checkpoints.restore_network(path, network)
-    for ours, theirs in zip(network.weights, trained.network.weights, strict=True):
-        np.testing.assert_array_equal(ours.value, theirs.value, err_msg=ours.path)

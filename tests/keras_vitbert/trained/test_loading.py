@@ -55,6 +55,7 @@ def test_a_fine_tuned_run_is_its_median_model(name, head, classes):
 def test_an_older_checkpoint_is_told(finished, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(finished("vit"), copy)
+    capsys.readouterr()
     keras_vitbert.load(str(copy))
     assert capsys.readouterr().err == ""
     (copy / "checkpoints" / "LAST").write_text("step-00000008\n")

@@ -15,7 +15,6 @@ Exit status: 0 done, 2 bad flag, file or image.
 
 import contextlib
 import itertools
-import shutil
 import sys
 
 from keras_vitbert.trained.places import require_place
@@ -83,7 +82,6 @@ def main(argv: list[str]) -> int:
     first = next(chunks)
     signature = predicting.choose(functions, first, values.checkpoint)
     left_out, count = [] if of_folder else None, 0
-    width = 0 if values.output else shutil.get_terminal_size((0, 0)).columns
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(written_whole(values.output)) if values.output else None
         for chunk in itertools.chain([first], chunks):
@@ -97,7 +95,7 @@ def main(argv: list[str]) -> int:
                 say(f"left out: {line}")
             if not answers:
                 continue
-            text = as_text(answers, values.format, width)
+            text = as_text(answers, values.format)
             if count and values.format == "csv":
                 text = text.partition("\n")[2]  # the header was written before
             count += len(answers)

@@ -28,7 +28,6 @@ _doing: list[
     tuple[str, Callable[[str], None]]
 ] = []  # what is being done, and a function that tells how far it is; the innermost last
 _took: dict[str, float] = {}  # seconds by text
-_shown: list[Callable[[str], None]] = []  # displays that replace the lines, see `display`
 
 
 def say(text: str) -> None:
@@ -87,16 +86,12 @@ def doing(text: str, kind: str | None = None) -> Iterator[Callable[[str], None]]
     began = time.monotonic()
 
     def reach(place: str) -> None:
-        if _shown:
-            _shown[-1](f"{text}, {place}")
-        elif time.monotonic() - _said >= SILENCE:
+        if time.monotonic() - _said >= SILENCE:
             say(f"{text}, {place}, {duration(time.monotonic() - began)} ...")
 
     depth = len(_doing)
     _doing.append((text, reach))
-    if _shown:
-        _shown[-1](text)
-    elif _took.get(text, _SHORT) >= _SHORT:
+    if _took.get(text, _SHORT) >= _SHORT:
         say(f"{text} ...")
     try:
         with timed(kind) if kind else contextlib.nullcontext():
@@ -104,8 +99,6 @@ def doing(text: str, kind: str | None = None) -> Iterator[Callable[[str], None]]
     finally:
         _took[text] = time.monotonic() - began
         del _doing[depth:]
-        if _shown:
-            _shown[-1](_doing[-1][0] if _doing else "")
 
 
 def counted(items: Iterable, count: int, name: str = "batch") -> Iterator:
@@ -114,14 +107,3 @@ def counted(items: Iterable, count: int, name: str = "batch") -> Iterator:
         if _doing:
             _doing[-1][1](f"{name} {number:,} of {count:,}")
         yield item
-
-
-@contextlib.contextmanager
-def display(show: Callable[[str], None]) -> Iterator[None]:
-    """Passes what is being done to a display, and "" when nothing is, instead of printing it."""
-    depth = len(_shown)
-    _shown.append(show)
-    try:
-        yield
-    finally:
-        del _shown[depth:]

@@ -1,10 +1,13 @@
 """Callbacks of every training run: throughput, logs, checkpoints."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -14,33 +17,46 @@ from pipelines.command_line import Stopped, one_line, say, stop_request
 from pipelines.status import doing
 from tpu.devices import host_values
 
+if TYPE_CHECKING:
+    from keras_vitbert.runs.run import Run
+    from keras_vitbert.training.base_trainer import BaseTrainer
 
-class Throughput(keras.callbacks.Callback):
+Logs = dict[str, Any]  # of Keras: values by name
+
+
+class TrainerCallback(keras.callbacks.Callback):
+    """A callback of a `BaseTrainer`."""
+
+    model: BaseTrainer  # pyright: ignore[reportIncompatibleMethodOverride]  (Keras says None)
+
+
+class Throughput(TrainerCallback):
     """Adds `images_per_second` and `tokens_per_second` to the logs.
 
     They count the time in training steps, including the wait for data, but not validation,
     checkpoints or the executions that trace a function.
-
-    Args:
-        images_per_step, tokens_per_step: over all replicas, padding included.
     """
 
     def __init__(self, images_per_step: int, tokens_per_step: int):
         super().__init__()
         self.per_step = {"images": images_per_step, "tokens": tokens_per_step}
-        self.seconds = self.steps = 0
+        self.seconds, self.steps = 0.0, 0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._began = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if not self.model.traced:
             self.seconds += time.perf_counter() - self._began
             self.steps += self.model.steps_per_execution
-        logs.update(self.rates())
+        self._add_rates(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs.update(self.rates())
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._add_rates(logs)
+
+    def _add_rates(self, logs: Logs | None) -> None:
+        if logs is not None:
+            logs.update(self.rates())
 
     def rates(self) -> dict[str, float]:
         """The rates since this process started training."""
@@ -52,42 +68,32 @@ class Throughput(keras.callbacks.Callback):
         }
 
 
-class RunLog(keras.callbacks.Callback):
-    """Writes `metrics.csv` and TensorBoard scalars at the end of every epoch.
-
-    Args:
-        folder: of the run.
-        resumed_from: the step that training starts from.
-    """
+class RunLog(TrainerCallback):
+    """Writes `metrics.csv` and TensorBoard scalars at the end of every epoch."""
 
     def __init__(self, folder: RunFolder, resumed_from: int):
         super().__init__()
         self.folder = folder
         self.rows = folder.rows(up_to_step=resumed_from)
 
-    def on_epoch_end(self, epoch, logs=None):
-        scalars = {name: float(value) for name, value in logs.items()}
-        validation = {name: scalars.pop(name) for name in logs if name.startswith("val_")}
-        scalars["learning_rate"] = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        scalars = {name: float(value) for name, value in (logs or {}).items()}
+        validation = {n: scalars.pop(n) for n in list(scalars) if n.startswith("val_")}
+        rate: Any = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        scalars["learning_rate"] = float(rate)
         more = self.model.log_values()
         curves = {name: more[name] for name in self.model.curves if name in more}
         unprefixed = {name.removeprefix("val_"): x for name, x in validation.items()}
-        for writer, found in (("train", {**scalars, **curves}), ("validation", unprefixed)):
-            if found:
-                tags = {tensorboard_tag(name): value for name, value in found.items()}
+        for writer, values in (("train", {**scalars, **curves}), ("validation", unprefixed)):
+            if values:
+                tags = {tensorboard_tag(name): value for name, value in values.items()}
                 self.folder.log_scalars(writer, self.model.step, tags)
         self.rows.append({"step": self.model.step, **scalars, **more, **validation})
         self.folder.write_rows(self.rows)
 
 
 def tensorboard_tag(name: str) -> str:
-    """The TensorBoard tag of a logged value: TensorBoard groups tags by what precedes a slash.
-
-    Args:
-        name: such as `image_loss`; or with a group, such as `merge/cosine`.
-    """
+    """The TensorBoard tag of a logged value: TensorBoard groups tags by what precedes a slash."""
     if "/" in name:
         return name
     for group in ("accuracy", "loss", "gradient"):
@@ -96,25 +102,22 @@ def tensorboard_tag(name: str) -> str:
     return f"{'throughput' if 'per_second' in name else name}/{name}"
 
 
-class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
+class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
     """Saves every `checkpoint_interval` steps, at the end, and when the run is asked to stop.
 
     At the end of an epoch it saves after validation and the log, so that a resumed run has both.
     A thread writes one checkpoint at a time; until it is written, it takes the memory of one more
-    copy of the state on this machine. Leaving the context waits for the last one.
-
-    Args:
-        run: `keras_vitbert.runs.run.Run`, whose config has `checkpoint_interval` (steps),
-            `checkpoints_to_keep`, `steps_per_epoch` and `steps`.
+    copy of the state on this machine. Leaving the context waits for the last write.
     """
 
-    def __init__(self, run: Any):
+    def __init__(self, run: Run):
         super().__init__()
         self.run = run
-        self._thread, self._pending = ThreadPoolExecutor(1, "checkpoints"), None
-        self._epoch_metrics = None
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._pending: Future[None] | None = None
+        self._epoch_metrics: list[list[Any]] | None = None
 
-    def resume(self, trainer: Any) -> int:
+    def resume(self, trainer: BaseTrainer) -> int:
         """Loads the last checkpoint, if there is one; returns the step to continue from."""
         folder, is_chief = self.run.folder, self.run.workers.is_chief
         step = checkpoints.restore_newest(folder.checkpoints, trainer, is_chief)
@@ -126,7 +129,7 @@ class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
             ]
         return step
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         # `fit` has just reset the metrics; an interrupted epoch continues with its own.
         if self._epoch_metrics is not None:
             # In the scope a sum is divided among the replicas; outside, each would get all of it.
@@ -136,20 +139,20 @@ class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
                         variable.assign(value)
             self._epoch_metrics = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.check()
         # The end of an epoch is left to `on_epoch_end`.
         step, config = self.model.step, self.run.config
         if step % config.steps_per_epoch and step != config.steps:
             self._save_if_due()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         usual = self.model.anomaly_guard.is_usual((logs or {}).get("val_loss", math.nan))
         # Averages of the weights may be good while the last step has spoilt the weights themselves,
         # from which training goes on and goes back to. The steps after it show those.
         self._save_if_due(usual and not self.model.optimizer.use_ema)
 
-    def _save_if_due(self, validated=False):
+    def _save_if_due(self, validated: bool = False) -> None:
         step, config = self.model.step, self.run.config
         must_stop = self.run.workers.any_asks(stop_request.requested)
         if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
@@ -161,7 +164,7 @@ class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
             place = self.run.folder.checkpoints
             raise Stopped(f"at step {step}, saved in {place}; run the same command again")
 
-    def save(self, trainer: Any, validated: bool = False) -> None:
+    def save(self, trainer: BaseTrainer, validated: bool = False) -> None:
         """Takes a snapshot once the previous checkpoint is written, and begins to write it.
 
         Raises:
@@ -183,12 +186,17 @@ class Checkpoints(keras.callbacks.Callback, contextlib.AbstractContextManager):
         self._finish()
         self.run.workers.wait()
 
-    def _finish(self):
+    def _finish(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         with self._thread:
             try:
                 self._finish()

@@ -15,13 +15,15 @@ optimiser, masks, the training metrics of the unfinished epoch, and the step, wh
 position in the data and in the schedules.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -30,6 +32,11 @@ import tensorflow as tf
 from pipelines.command_line import one_line, say
 from pipelines.files import json_object, write_atomically
 from tpu.devices import host_values
+
+if TYPE_CHECKING:
+    from keras_vitbert.training.base_trainer import BaseTrainer
+
+Sections = dict[str, dict[str, Any]]  # Keras variables, or values, by section of the state and path
 
 POINTER, GOOD = "LAST", "GOOD"
 STEPS_TO_SHOW = 20
@@ -40,7 +47,7 @@ class Snapshot:
     """What a checkpoint holds, in this machine's memory: training may continue during the write."""
 
     step: int
-    values: dict[str, dict[str, np.ndarray]]  # by section of the state, and variable
+    values: dict[str, dict[str, np.ndarray]]  # by section of the state, and path
     validated: bool  # whether a validation has shown that the weights are good
 
     def count(self, name: str) -> int:
@@ -48,7 +55,7 @@ class Snapshot:
         return int(self.values["step_check"][f"step_check/{name}"])
 
 
-def snapshot(trainer: Any, validated: bool = False) -> Snapshot:
+def snapshot(trainer: BaseTrainer, validated: bool = False) -> Snapshot:
     """The state of a `BaseTrainer`; with several processes, all of them must call this."""
     values = {
         section: {name: host_values(variable) for name, variable in variables.items()}
@@ -62,7 +69,7 @@ def write(folder: str, taken: Snapshot, keep: int) -> None:
     name = _write(folder, taken.step, taken.values)
     # Training may have gone back: later ones are of a future that it has left.
     steps = sorted(step for step in _steps(folder) if step <= name)
-    before = _pointed(folder, POINTER)
+    before = _read_pointer(folder, POINTER)
     write_atomically(os.path.join(folder, POINTER), name + "\n")
     if taken.validated:
         write_atomically(os.path.join(folder, GOOD), name + "\n")
@@ -71,14 +78,14 @@ def write(folder: str, taken: Snapshot, keep: int) -> None:
         went_back = _restores(os.path.join(folder, before)) != taken.count("restores")
         if taken.count("in_a_row") >= min(passed, STEPS_TO_SHOW) and not went_back:
             write_atomically(os.path.join(folder, GOOD), before + "\n")
-    kept = {name, _pointed(folder, GOOD)}
+    kept = {name, _read_pointer(folder, GOOD)}
     for old in steps[:-keep]:
         if old not in kept:
             tf.io.gfile.rmtree(os.path.join(folder, old))
 
 
-def _restores(path):
-    """How often training had gone back before a checkpoint: int, or None if it is damaged."""
+def _restores(path: str) -> int | None:
+    """How often training had gone back before a checkpoint; None if it is damaged."""
     try:
         return int(_open(path).get_tensor(_key("step_check", "step_check/restores")))
     except (tf.errors.OpError, ValueError, RuntimeError):
@@ -88,12 +95,7 @@ def _restores(path):
 def write_weights(folder: str, network: keras.Model, step: int, dtype: str = "float32") -> None:
     """Writes a checkpoint of weights alone, from which no run can resume.
 
-    Args:
-        folder: a run's `checkpoints` folder.
-        network: with float32 variables.
-        step: that of these weights.
-        dtype: `float32` or `bfloat16`, to which they are rounded; `restore_network` reads them into
-            float32 variables.
+    They are rounded to the dtype; `restore_network` reads them into float32 variables.
     """
     values = {
         name: tf.cast(host_values(v), dtype if v.dtype == "float32" else v.dtype)
@@ -103,7 +105,7 @@ def write_weights(folder: str, network: keras.Model, step: int, dtype: str = "fl
     write_atomically(os.path.join(folder, POINTER), name + "\n")
 
 
-def _write(folder, step, values):
+def _write(folder: str, step: int, values: Sections) -> str:
     """Writes the content of a checkpoint and returns its name; no pointer names it yet."""
     name = _name(step)
     path = os.path.join(folder, name)
@@ -112,7 +114,11 @@ def _write(folder, step, values):
         for file in tf.io.gfile.listdir(place):
             if re.search(r"\.(tempstate|tmp-)\w+$", file):  # of a run that was killed
                 tf.io.gfile.remove(os.path.join(place, file))
-    state = {_key(part, n): value for part, named in values.items() for n, value in named.items()}
+    state = {
+        _key(section, name): value
+        for section, by_path in values.items()
+        for name, value in by_path.items()
+    }
     state = dict(sorted(state.items()))  # their order in the file, see `_read`
     with tf.device("CPU:0"):  # this machine's, not that of a TPU's host
         tf.raw_ops.SaveV2(
@@ -126,15 +132,11 @@ def _write(folder, step, values):
 
 
 def latest(folder: str) -> tuple[str | None, int]:
-    """The path and the step of the last complete checkpoint; (None, 0) if there is none.
-
-    Raises:
-        ValueError: the pointer names a checkpoint that is missing or incomplete.
-    """
+    """The path and the step of the last complete checkpoint; (None, 0) if there is none."""
     pointer = os.path.join(folder, POINTER)
     if not tf.io.gfile.exists(pointer):
         return None, 0
-    path = os.path.join(folder, _pointed(folder, POINTER))
+    path = os.path.join(folder, _read_pointer(folder, POINTER))
     try:
         return path, _step(path)
     except (tf.errors.OpError, ValueError, KeyError) as error:
@@ -144,7 +146,7 @@ def latest(folder: str) -> tuple[str | None, int]:
         ) from error
 
 
-def _pointed(folder, pointer):
+def _read_pointer(folder: str, pointer: str) -> str:
     """The name in a pointer; empty if there is none, or if it cannot be read."""
     try:
         with tf.io.gfile.GFile(os.path.join(folder, pointer)) as file:
@@ -153,25 +155,15 @@ def _pointed(folder, pointer):
         return ""
 
 
-def restore_newest(folder: str, trainer: Any, writes: bool = True) -> int:
+def restore_newest(folder: str, trainer: BaseTrainer, writes: bool = True) -> int:
     """Loads the last complete checkpoint or, if it is damaged, the newest intact one before it.
 
-    `LAST` then names the one that was loaded, and `GOOD` no later one.
-
-    Args:
-        folder: the run's `checkpoints` folder.
-        trainer: `BaseTrainer` at step 0.
-        writes: whether this process writes the pointers.
-
-    Returns:
-        The step; 0 if there is no checkpoint.
-
-    Raises:
-        ValueError: there are checkpoints, but none is intact.
+    `LAST` then names the one that was loaded, and `GOOD` no later one, if this process writes.
+    Returns the step; 0 if there is no checkpoint. If none is intact, it is an error.
     """
-    pointer, refusal = os.path.join(folder, POINTER), None
+    pointer, refusals = os.path.join(folder, POINTER), []
     if tf.io.gfile.exists(pointer):
-        last = _pointed(folder, POINTER)
+        last = _read_pointer(folder, POINTER)
         names = sorted(_steps(folder), reverse=True)
         if last.startswith("step-"):  # else it is damaged, or another name of some checkpoint
             names = [name for name in names if name < last]
@@ -179,54 +171,45 @@ def restore_newest(folder: str, trainer: Any, writes: bool = True) -> int:
             try:
                 restore(os.path.join(folder, name), trainer)
             except ValueError as error:
-                refusal = refusal or error
+                refusals.append(error)
                 continue
-            if refusal:
-                say(f"{refusal}; resuming from {name}")
+            if refusals:
+                say(f"{refusals[0]}; resuming from {name}")
                 if writes:
                     write_atomically(pointer, name + "\n")
             break
         else:
-            raise refusal
-    if writes and _pointed(folder, GOOD) > _name(trainer.step):  # of a future that is left
+            raise refusals[0]
+    if writes and _read_pointer(folder, GOOD) > _name(trainer.step):  # of a future that is left
         tf.io.gfile.remove(os.path.join(folder, GOOD))
     return trainer.step
 
 
-def go_back(folder: str, trainer: Any) -> str:
+def go_back(folder: str, trainer: BaseTrainer) -> str:
     """Loads the last good checkpoint's weights, moments and masks; training continues after it.
 
-    The step, the metrics and the counts stay: data and schedules continue.
-
-    Returns:
-        The checkpoint's name; empty if no checkpoint has been shown to be good.
-
-    Raises:
-        ValueError: it is damaged.
+    The step, the metrics and the counts stay: data and schedules continue. Returns the checkpoint's
+    name; empty if no checkpoint has been shown to be good.
     """
-    name = _pointed(folder, GOOD)
+    name = _read_pointer(folder, GOOD)
     if name not in _steps(folder):
         return ""
-    whole, check = _state(trainer), trainer.anomaly_guard
-    state = {part: dict(variables) for part, variables in whole.items() if part != "metrics"}
+    whole, guard = _state(trainer), trainer.anomaly_guard
+    state = {section: dict(by_path) for section, by_path in whole.items() if section != "metrics"}
     del state["optimizer"]["iteration"]
     for counted in ("bad_steps", "restores"):
         del state["step_check"][f"step_check/{counted}"]
     _read(os.path.join(folder, name), state, whole)
-    check.restores.assign(check.restores.value + 1)
-    check.in_a_row.assign(0)
+    guard.restores.assign(guard.restores.value + 1)
+    guard.in_a_row.assign(0)
     return name
 
 
-def restore(path: str, trainer: Any) -> None:
-    """Loads the checkpoint in a folder into a trainer, which it must match exactly.
-
-    Raises:
-        ValueError: the checkpoint is damaged or belongs to another model.
-    """
+def restore(path: str, trainer: BaseTrainer) -> None:
+    """Loads the checkpoint in a folder into a trainer, which it must match exactly."""
     state = _state(trainer)
     _read(path, state, state)
-    with _telling(path):
+    with _name_in_errors(path):
         step, done = _step(path), int(trainer.optimizer.iterations.numpy())
         if done != step:
             raise ValueError(f"step.json is from step {step}, the weights are from step {done}")
@@ -234,56 +217,52 @@ def restore(path: str, trainer: Any) -> None:
 
 
 def restore_network(path: str, network: keras.Model) -> None:
-    """Loads the network's weights from the checkpoint in a folder, without the training state.
-
-    Raises:
-        ValueError: the checkpoint is damaged or belongs to another model.
-    """
+    """Loads the network's weights from the checkpoint in a folder, without the training state."""
     whole = {"network": _by_path(network.variables)}
     _read(path, {"network": _by_path(network.weights)}, whole)
 
 
-def _open(path):
+def _open(path: str) -> Any:
     return tf.train.load_checkpoint(os.path.join(path, "state"))
 
 
-def _read(path, state, whole):
+def _read(path: str, state: Sections, whole: Sections) -> None:
     """Reads `state`, which is all or a part of `whole`; the checkpoint must match `whole`."""
-    with _telling(path):
+    with _name_in_errors(path):
         reader = _open(path)
         shapes = reader.get_variable_to_shape_map()
         stored = {name: shape for name, shape in shapes.items() if name.split("/")[0] in whole}
         if len(whole) > 1 and all(name.startswith("network/") for name in stored):
             raise ValueError("it holds weights alone; give it as initial_weights of a new run")
         wanted = {
-            _key(part, name): list(variable.shape)
-            for part, variables in whole.items()
-            for name, variable in variables.items()
+            _key(section, name): list(variable.shape)
+            for section, by_path in whole.items()
+            for name, variable in by_path.items()
         }
         for name in sorted(stored.keys() | wanted.keys()):
             ours, theirs = wanted.get(name, "none"), stored.get(name, "none")
             if ours != theirs:
                 variable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").replace(".S", "/")
                 raise ValueError(f"{variable}: its shape is {theirs}, in the model {ours}")
-        values = {
-            part: {name: reader.get_tensor(_key(part, name)) for name in variables}
-            for part, variables in state.items()
-        }
+        values = [
+            (variable, reader.get_tensor(_key(section, name)))
+            for section, by_path in state.items()
+            for name, variable in by_path.items()
+        ]
         # Always reads the last variable in the file: this fails if the file was cut off.
         reader.get_tensor(max(shapes))
-    for part, variables in state.items():
-        for name, variable in variables.items():
-            variable.assign(values[part].pop(name))
+    for variable, value in values:
+        variable.assign(value)
 
 
-def _key(part, name):
-    """TensorFlow's name for a variable of a part in a checkpoint."""
+def _key(section: str, name: str) -> str:
+    """TensorFlow's name for a variable of a section in a checkpoint."""
     name = name.replace(".", "..").replace("/", ".S")
-    return f"{part}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
+    return f"{section}/{name}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 @contextlib.contextmanager
-def _telling(path) -> Iterator[None]:
+def _name_in_errors(path: str) -> Iterator[None]:
     """Names the checkpoint in errors of reading it."""
     try:
         yield
@@ -293,24 +272,22 @@ def _telling(path) -> Iterator[None]:
         ) from error
 
 
-def _step(path):
+def _step(path: str) -> int:
     with tf.io.gfile.GFile(os.path.join(path, "step.json"), "rb") as file:
         return int(json_object(file.read())["step"])
 
 
-def _state(trainer):
+def _state(trainer: BaseTrainer) -> Sections:
     state = {name: _by_path(variables) for name, variables in trainer.state_variables.items()}
     state["optimizer"] = _by_path(trainer.optimizer.variables, trainer.optimizer.name)
     return state
 
 
-def _by_path(variables, owner=""):
-    """Variables by a path that is the same in every process.
-
-    Keras numbers random generators and optimisers across all models of a process. So the name of
-    the `owner` and the numbers of generators are left out; the generators of one layer are
-    distinguished by their order.
-    """
+def _by_path(variables: Iterable[Any], owner: str = "") -> dict[str, Any]:
+    """Variables by a path that is the same in every process."""
+    # Keras numbers random generators and optimisers across all models of a process. So the name of
+    # the `owner` and the numbers of generators are left out; the generators of one layer are
+    # distinguished by their order.
     by_path = {}
     for variable in variables:
         path = variable.path.removeprefix(f"{owner}/")
@@ -323,10 +300,10 @@ def _by_path(variables, owner=""):
     return by_path
 
 
-def _name(step):
+def _name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def _steps(folder):
+def _steps(folder: str) -> list[str]:
     names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
     return [name for name in names if re.fullmatch(r"step-\d+", name)]

@@ -1,8 +1,7 @@
 """What happens after a step that was not applied, see `keras_vitbert.training.anomaly_guard`.
 
 `divergences.csv` in the run's folder has a line for each: the reason, the variables whose gradients
-are not finite, and the records of its batch. What follows depends on
-`Run.on_divergence`:
+are not finite, and the records of its batch. What follows depends on `Run.on_divergence`:
 
 stop      the run ends with status 3;
 skip      training continues as if the batch had not existed;
@@ -13,41 +12,43 @@ After `Run.max_divergences` of such steps, a run ends with status 3 all the same
 part of a checkpoint: a run that is killed and resumed ends where an uninterrupted one does.
 """
 
-from typing import Any
+from __future__ import annotations
 
-import keras
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.callbacks import Checkpoints, TrainerCallback
 from pipelines.command_line import Diverged, say
+
+if TYPE_CHECKING:
+    from keras_vitbert.runs.loop import Stream
+    from keras_vitbert.runs.run import Run
+    from keras_vitbert.training.anomaly_guard import BadStep
+    from keras_vitbert.training.base_trainer import BaseTrainer
 
 POLICIES = ("stop", "skip", "restore")
 _FILE = "divergences.csv"
 
 
-def counts(trainer: Any) -> dict[str, int]:
-    """How often a run of a `BaseTrainer` diverged, for its summary."""
-    check = trainer.anomaly_guard
+def counts(trainer: BaseTrainer) -> dict[str, int]:
+    """How often a run diverged, for its summary."""
+    guard = trainer.anomaly_guard
     return {
-        "not_applied": int(check.bad_steps.numpy()),
-        "restores": int(check.restores.numpy()),
+        "not_applied": int(guard.bad_steps.numpy()),
+        "restores": int(guard.restores.numpy()),
     }
 
 
-class DivergenceGuard(keras.callbacks.Callback):
-    """Records each bad step, and stops, continues, or goes back.
+class DivergenceGuard(TrainerCallback):
+    """Records each bad step, and stops, continues, or goes back."""
 
-    Args:
-        run: `keras_vitbert.runs.run.Run`.
-        stream: has `batch_records(step)`, such as `pipelines.joint_stream.JointStream`.
-        keeper: `keras_vitbert.runs.callbacks.Checkpoints`.
-    """
-
-    def __init__(self, run, stream, keeper):
+    def __init__(self, run: Run, stream: Stream, keeper: Checkpoints):
         super().__init__()
         self.keeper, self.folder, self.stream = keeper, run.folder, stream
         self.policy, self.limit = run.on_divergence, run.max_divergences
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         bad_steps = self.model.bad_steps
         if not bad_steps:
             return
@@ -59,9 +60,8 @@ class DivergenceGuard(keras.callbacks.Callback):
                 f"{first}, {details}: go on with on_divergence=skip or restore, or begin again "
                 "with a lower optimizer.learning_rate"
             )
-        found = counts(self.model)
-        skips = self.policy == "skip"
-        count = found["not_applied"] if skips else found["restores"] + 1
+        so_far, skips = counts(self.model), self.policy == "skip"
+        count = so_far["not_applied"] if skips else so_far["restores"] + 1
         if count > self.limit:
             raise Diverged(f"{first}; max_divergences={self.limit} is reached; {details}")
         done = "skipped"
@@ -73,7 +73,7 @@ class DivergenceGuard(keras.callbacks.Callback):
             done = f"back to the weights of {name}"
         say(f"{first}: {done}, {count} of at most {self.limit}; {details}")
 
-    def _write(self, bad_steps):
+    def _write(self, bad_steps: Sequence[BadStep]) -> None:
         """Adds lines to the file; replaces those of steps that are repeated."""
         known = self.folder.rows(bad_steps[0].step, _FILE)
         names = [variable.path for variable in self.model.network.trainable_variables]

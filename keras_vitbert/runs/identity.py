@@ -1,4 +1,4 @@
-"""What a run is made from: recorded in `config.json` when it begins, compared when it resumes.
+"""A run's identity: recorded in `config.json` when it begins, compared when it resumes.
 
 format            `run_folder.FORMAT`
 experiment        the settings, nested; `variant`, or `task` and `kind`, come first
@@ -14,7 +14,7 @@ readers.
 
 import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from keras_vitbert.configs.fine_tuning import ImageTask, TextTask
@@ -62,12 +62,8 @@ def experiment_dict(config: Experiment) -> dict[str, Any]:
     return json.loads(json.dumps({**kind, **config.to_dict()}))
 
 
-def config_of(record: dict[str, Any]) -> Any:
-    """The settings in the content of a `config.json` as a config.
-
-    Raises:
-        ValueError: a setting is missing, unknown or bad.
-    """
+def config_of(record: Mapping[str, Any]) -> Any:
+    """The `Pretraining`, `ImageTask` or `TextTask` in the content of a `config.json`."""
     settings = dict(record["experiment"])
     kind = settings.pop("kind", None)
     recipe = {None: Pretraining, "images": ImageTask}.get(kind, TextTask)
@@ -76,7 +72,7 @@ def config_of(record: dict[str, Any]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What a run is made from, see above."""
+    """A run's settings and inputs, see above."""
 
     experiment: dict[str, Any]  # of `experiment_dict`
     inputs: dict[str, str]  # digests by name, without those of the vocabulary and the classes
@@ -89,11 +85,7 @@ class Identity:
     dropout_generator: str = ""
 
     def begin(self, folder: RunFolder) -> None:
-        """Records a new run, or checks that a resumed one is the same.
-
-        Raises:
-            ValueError: it is not the same; the folder stays as it was.
-        """
+        """Records a new run, or refuses a resumed one that is not the same; writes nothing then."""
         folder.make()
         began, now = folder.record(), self._record()
         changes = self.changes(folder) if began else []
@@ -106,7 +98,7 @@ class Identity:
             _tell_what_computes(folder, began, now)
         record["inputs"] = {**record["inputs"], **now["inputs"]}
         if changes:
-            described = _described(changes, record["inputs"])
+            described = _describe(changes, record["inputs"])
             say(f"{folder.path} goes on, though it began with {described}")
             record["experiment"] = now["experiment"]
             record["accepted_changes"] = [*record["accepted_changes"], *changes]
@@ -116,32 +108,24 @@ class Identity:
     def changes(self, folder: RunFolder, later: Collection[str] = ()) -> list[dict[str, Any]]:
         """The accepted changes since the run in a folder began: dicts with `name`, `was`, `is`.
 
-        Args:
-            folder: of a run.
-            later: names of inputs that the run makes itself, and has not made yet.
-
-        Raises:
-            ValueError: others; names each of them.
+        Other changes are refused. `later` names inputs that the run has yet to make itself.
         """
         began, now = folder.record(), self._record()
         if began is None:
             raise ValueError(f"{folder.file('config.json')}: no such file")
-        was, found = (
-            {name: value for name, value in settings.items() if not name.startswith(self.free)}
-            for settings in (flatten(began["experiment"]), flatten(now["experiment"]))
-        )
         known = {n: digest for n, digest in began["inputs"].items() if n not in later}
-        was |= known
+        was = self._compared_settings(began) | known
         # Classes may be named later; weights to start from come too late.
-        found |= {n: d for n, d in now["inputs"].items() if n in known or n == INITIAL_WEIGHTS}
+        inputs = {n: d for n, d in now["inputs"].items() if n in known or n == INITIAL_WEIGHTS}
+        current = self._compared_settings(now) | inputs
         changes = [
-            {"name": name, "was": was.get(name), "is": found.get(name)}
-            for name in sorted(was.keys() | found.keys())
-            if was.get(name) != found.get(name)
+            {"name": name, "was": was.get(name), "is": current.get(name)}
+            for name in sorted(was.keys() | current.keys())
+            if was.get(name) != current.get(name)
         ]
         accepted = {name.removeprefix("config.") for name in self.accepted} - {*_NEVER_ACCEPTED}
         if refused := [change for change in changes if change["name"] not in accepted]:
-            described = _described(refused, {**known, **now["inputs"]})
+            described = _describe(refused, {**known, **now["inputs"]})
             raise ValueError(
                 f"{folder.path} holds a run with {described}; give what it began with, or another "
                 "folder, or name the changes in accept_changes"
@@ -151,7 +135,11 @@ class Identity:
             raise ValueError(f"steps={steps}: {folder.path} has already done {done}")
         return changes
 
-    def _record(self):
+    def _compared_settings(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        settings = flatten(record["experiment"])
+        return {name: x for name, x in settings.items() if not name.startswith(self.free)}
+
+    def _record(self) -> dict[str, Any]:
         """The content of `config.json`."""
         named = {"vocabulary": self.vocabulary, "classes": self.classes}
         digests = {name: names_digest(names) for name, names in named.items() if names}
@@ -168,8 +156,8 @@ class Identity:
         return json.loads(json.dumps(record))
 
 
-def _described(changes, inputs):
-    """What a run began with and is no longer so: str."""
+def _describe(changes: Iterable[Mapping[str, Any]], inputs: Mapping[str, str]) -> str:
+    """What a run began with and is no longer so."""
     return "; ".join(
         f"other {each['name']}"
         if each["name"] in inputs
@@ -178,9 +166,9 @@ def _described(changes, inputs):
     )
 
 
-def _tell_what_computes(folder, began, now):
+def _tell_what_computes(folder: RunFolder, began: dict[str, Any], now: dict[str, Any]) -> None:
     """Tells what differs besides settings and inputs, and changes numbers."""
-    was, found = (
+    was, current = (
         {
             **record["versions"],
             **{key: record[key] for key in ("replicas", "dropout_generator")},
@@ -190,7 +178,7 @@ def _tell_what_computes(folder, began, now):
     )
     changed = [
         f"{name} {was[name]}, now {value}"
-        for name, value in found.items()
+        for name, value in current.items()
         if value != "" and was.get(name, value) != value
     ]
     if changed:

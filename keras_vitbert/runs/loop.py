@@ -1,7 +1,9 @@
 """Runs `fit` from the last checkpoint to the end of training."""
 
-from collections.abc import Iterable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -13,11 +15,32 @@ from keras_vitbert.runs.run import Run
 from pipelines.command_line import say, stop_request
 from pipelines.status import doing
 
+if TYPE_CHECKING:
+    from keras_vitbert.training.base_trainer import BaseTrainer
+
+
+class Stream(Protocol):
+    """A run's training batches; a `validation(context)` and `validation_batches` are optional."""
+
+    @property
+    def images_per_step(self) -> int: ...
+
+    @property
+    def tokens_per_step(self) -> int: ...
+
+    def training(self, step: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+        """The batches from a step on, of one input pipeline."""
+        ...
+
+    def batch_records(self, step: int) -> dict[str, list[str]]:
+        """The records of a step's batch by modality, for messages."""
+        ...
+
 
 def fit(
     run: Run,
-    trainer: Any,
-    stream: Any,
+    trainer: BaseTrainer,
+    stream: Stream,
     before_log: Iterable[keras.callbacks.Callback] = (),
     label: str = "",
     flops: float | None = None,
@@ -26,13 +49,8 @@ def fit(
     """Trains to the end of the config's steps, from the last checkpoint in the run's folder.
 
     Args:
-        run: its config has `steps`, `steps_per_epoch`, `checkpoint_interval`,
-            `checkpoints_to_keep` and, with validation data, `validation_interval`.
-        trainer: a compiled `keras_vitbert.training.base_trainer.BaseTrainer`, built under the
-            run's strategy.
-        stream: has `training(step, context)`, `batch_records(step)`, `images_per_step`,
-            `tokens_per_step` and optionally `validation(context)` and `validation_batches`, such as
-            `pipelines.joint_stream.JointStream`.
+        trainer: compiled, and built under the run's strategy.
+        stream: with validation, the config has a `validation_interval`.
         before_log: callbacks that run before an epoch's log is written.
         label, flops, later: see `RunProgress`.
 
@@ -43,7 +61,8 @@ def fit(
         ValueError: the step of the last checkpoint is not a multiple of `steps_per_execution`.
         Diverged, Stopped: see `pipelines.command_line`.
     """
-    config, folder, strategy = run.config, run.folder, run.strategy
+    config: Any = run.config  # a `Pretraining`, where there is validation
+    folder, strategy = run.folder, run.strategy
     keeper = Checkpoints(run)
     with strategy.scope(), doing("looking for a checkpoint"):
         start = keeper.resume(trainer)
@@ -57,11 +76,10 @@ def fit(
         say(f"resumed at step {start} of {config.steps}")
     throughput = Throughput(stream.images_per_step, stream.tokens_per_step)
     peak, speaks = run.machine.peak_flops(config.dtype), run.workers.is_chief
-    progress = RunProgress(label, config.steps, throughput, speaks, flops, peak, later)
     callbacks = [
         DivergenceGuard(run, stream, keeper),
         throughput,
-        progress,
+        RunProgress(label, config.steps, throughput, speaks, flops, peak, later),
         *before_log,
         RunLog(folder, start),
         keeper,
@@ -69,19 +87,19 @@ def fit(
 
     # As in the steps, no Python control flow in the streams depends on tensors.
     @tf.autograph.experimental.do_not_convert
-    def distributed(dataset_function):
+    def distributed(dataset_function: Callable[[Any], tf.data.Dataset]) -> Any:
         return strategy.distribute_datasets_from_function(dataset_function)
 
     validation = {}
-    if hasattr(stream, "validation"):
+    if validation_dataset := getattr(stream, "validation", None):
         every = config.validation_interval // config.steps_per_epoch
         last = -(-config.steps // config.steps_per_epoch)
         validation = {
-            "validation_data": distributed(lambda context: stream.validation(context)),
+            "validation_data": distributed(lambda context: validation_dataset(context)),
             "validation_freq": sorted({*range(every, last + 1, every), last}),  # epochs, from 1
-            "validation_steps": stream.validation_batches,
+            "validation_steps": getattr(stream, "validation_batches", None),
         }
-    with stop_request.deferred(), keeper, progress:
+    with stop_request.deferred(), keeper:
         for epoch, epochs, length in _fits(start, config.steps, config.steps_per_epoch):
             begin = trainer.step
             training = distributed(lambda context, begin=begin: stream.training(begin, context))
@@ -92,13 +110,13 @@ def fit(
                 steps_per_epoch=length,
                 callbacks=callbacks,
                 shuffle=False,
-                verbose=0,  # `progress` reports instead
+                verbose=0,  # `RunProgress` reports  # pyright: ignore[reportArgumentType]
                 **validation,
             )
     return start
 
 
-def _fits(start, steps, steps_per_epoch):
+def _fits(start: int, steps: int, steps_per_epoch: int) -> Iterator[tuple[int, int, int]]:
     """The calls of `fit` from `start` to `steps`: one for all whole epochs, one per partial epoch.
 
     Yields:

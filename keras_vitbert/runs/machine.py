@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -22,6 +22,8 @@ from tpu.devices import enable_determinism, gpus, is_shared, peak_flops
 from tpu.rendezvous import SECONDS
 from tpu.strategy import get_strategy, wait_for_peers
 
+Strategy = Any  # `tf.distribute.Strategy` or `tpu.jax_strategy.JaxStrategy`
+
 _LOSSES = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError
 # What JAX's messages then begin with; between CPUs, Gloo sends the sums. They say it in their text
 # alone: a step that takes too much memory raises the same types.
@@ -32,26 +34,19 @@ _JAX_LOSSES += ("UNKNOWN: Gloo",)
 class Workers:
     """The processes of a strategy: one with TensorFlow, or those of `MultiWorkerMirroredStrategy`.
 
-    Args:
-        strategy: see `tpu.strategy.get_strategy`.
-
-    Attributes:
-        count: int, the number of processes.
-        index: int, the index of this process.
+    `count` is their number, `index` that of this process.
     """
 
-    def __init__(self, strategy):
+    def __init__(self, strategy: Strategy):
         self.count, self.index = 1, 0
         if not isinstance(strategy, tf.distribute.Strategy):  # JAX
             self.count, self.index = strategy.processes, strategy.process
-            self._total = strategy.sum_over_processes
+            self._total: Callable[[float], Any] = strategy.sum_over_processes
         elif isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
-            tasks = [
-                (job, task)
-                for job in sorted(resolver.cluster_spec().jobs)  # "chief" before "worker"
-                for task in resolver.cluster_spec().task_indices(job)
-            ]
+            cluster = resolver.cluster_spec()
+            # "chief" comes before "worker"
+            tasks = [(job, n) for job in sorted(cluster.jobs) for n in cluster.task_indices(job)]
             self.count = len(tasks)
             self.index = tasks.index((resolver.task_type, resolver.task_id))
             self._total = _total_of(strategy)
@@ -91,12 +86,12 @@ class Workers:
             ) from error
 
 
-def _total_of(strategy):
+def _total_of(strategy: tf.distribute.Strategy) -> Callable[[float], tf.Tensor]:
     """Returns a function that sums a float over all replicas of all processes."""
 
     @tf.function
-    def total(number):
-        def reduced(number):
+    def total(number: tf.Tensor) -> tf.Tensor:
+        def reduced(number: tf.Tensor) -> tf.Tensor:
             context = tf.distribute.get_replica_context()
             number = tf.identity(number)  # places it on a device
             return context.all_reduce(tf.distribute.ReduceOp.SUM, number)
@@ -111,7 +106,7 @@ def _total_of(strategy):
 class Machine:
     """Where a run computes."""
 
-    strategy: Any  # see `tpu.strategy.get_strategy`
+    strategy: Strategy  # see `tpu.strategy.get_strategy`
     workers: Workers
     devices: Devices
     tpu: str | None = None  # the name that was asked for
@@ -134,21 +129,16 @@ def open_machine(
     deterministic: bool = False,
     wait_seconds: float = SECONDS,
 ) -> Machine:
-    """Connects to the devices.
+    """Connects to the devices, see `tpu.strategy.get_strategy`.
 
     Args:
-        tpu, tpu_address: see `tpu.strategy.get_strategy`.
-        sharding: of the config.
         deterministic: whether operations give the same bits each time, slower on GPUs.
         wait_seconds: how long to wait for the other machines of `TF_CONFIG` to start.
-
-    Raises:
-        ValueError: there are no such devices.
     """
     if tpu is None:
         wait_for_peers(wait_seconds)
     with quiet_loading():
-        strategy = get_strategy(tpu, tpu_address, sharding)
+        strategy = get_strategy(tpu, tpu_address or "", sharding)
         if deterministic:
             enable_determinism()
     devices = Devices(

@@ -1,23 +1,28 @@
-"""What a run found and what it will do, as a short table, before it does it."""
+"""A run's data, model and training as a short table, printed before it begins."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from keras_vitbert.configs.pretraining import Pretraining
 from pipelines.cores import available_cores
-from pipelines.tasks.labelled_images import LabelledImages
 from tpu.devices import device_type, gpus
 
+if TYPE_CHECKING:
+    from keras_vitbert.configs.fine_tuning import ImageTask
+    from keras_vitbert.runs.run import Run
+
 _CLASSES_SHOWN = 6
-_MODES = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
 
 
 def overview(run: Any) -> str:
     """The table of an opened `PretrainingRun` or `FineTuningRun`."""
-    rows = _of_pretraining(run) if isinstance(run.config, Pretraining) else _of_fine_tuning(run)
-    rows.append(("folder", run.folder.path))
+    is_pretraining = isinstance(run.config, Pretraining)
+    rows = _pretraining_rows(run) if is_pretraining else _fine_tuning_rows(run)
+    rows += [("device", _device(run)), ("folder", run.folder.path)]
     width = max(len(subject) for subject, _ in rows) + 2
     return "\n".join(f"  {subject:<{width}}{text}" for subject, text in rows)
 
@@ -28,143 +33,100 @@ def passes(steps: int, batch: int, count: int) -> str:
     return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
 
 
-def _of_pretraining(run):
+def _pretraining_rows(run: Any) -> list[tuple[str, str]]:
     config, variant, data = run.config, run.variant, run.data
-    model, merge = config.model, config.merge
-    rows, seen = [], []
-    if variant.images:
-        rows.append(("images", _counts(data.images, data.image_validation)))
-        if data.classes:
-            rows.append(_classes(data.classes))
-        times = passes(config.steps, config.image_batch_size, data.images.records.count)
-        seen.append(f"{config.image_batch_size} images ({times} passes)")
-    if variant.text:
-        words = f"{len(data.vocabulary):,} in the vocabulary, {config.data.case}"
-        rows.append(("texts", _counts(data.texts, data.text_validation)))
-        rows.append(("", f"{data.texts.length} tokens, {words}"))
-        times = passes(config.steps, config.text_batch_size, data.texts.records.count)
-        seen.append(f"{config.text_batch_size} texts ({times} passes)")
-    rows += [
-        ("model", f"{variant.name}: {model.num_layers} blocks of width {model.hidden_dim}"),
-        _device(run),
-        ("training", f"{config.steps:,} steps of {' and '.join(seen)}"),
-    ]
+    model, rows, batches = config.model, [], []
+    for kind, is_used, train, validation, batch in (
+        ("images", variant.images, data.images, data.image_validation, config.image_batch_size),
+        ("texts", variant.text, data.texts, data.text_validation, config.text_batch_size),
+    ):
+        if is_used:
+            count, held_out = train.records.count, validation.records.count
+            rows.append((kind, f"{count:,} for training, {held_out:,} for validation"))
+            times = passes(config.steps, batch, count)
+            batches.append(f"{batch} {kind} ({times} passes)")
+    if variant.images and data.classes:
+        rows.append(("classes", _classes(data.classes)))
+    shape = f"{model.num_layers} blocks of width {model.hidden_dim}"
+    rows.append(("model", f"{variant.name}: {shape}"))
+    rows.append(("training", f"{config.steps:,} steps of {' and '.join(batches)}"))
     if config.distillation.ratio > 0:
         given = run.teacher_paths
         own = (given.get(kind) or f"own {kind} teacher" for kind in ("image", "text"))
         rows.append(("teachers", "; ".join(own)))
-    if config.masks:
-        updates = f"{merge.mask_updates} updates, every {merge.mask_update_interval:,} steps"
-        rows.append(("masks", f"{merge.mask_ratio:.0%} cleared by {updates}"))
     return rows
 
 
-def _of_fine_tuning(run):
+def _fine_tuning_rows(run: Any) -> list[tuple[str, str]]:
     config, data = run.config, run.data
-    model = run.pretrained.fine_tuned_model(config)
-    is_images = isinstance(data.train, LabelledImages)
+    model, is_images = run.pretrained.fine_tuned_model(config), config.kind == "images"
     splits = {"train": data.train, **data.tests}
     counts = ", ".join(f"{name} {split.count:,}" for name, split in splits.items())
     picked = f"; {data.picked_on} picks the rate of a sweep" if data.picked_on else ""
-    return [
-        ("data", f"{'images' if is_images else 'texts'}: {counts}{picked}"),
-        _classes(data.classes, data.train.class_counts(len(data.classes))),
-        *(_images(run) if is_images else _texts(data, model["max_sequence_length"])),
-        ("model", _model(run, model)),
-        _device(run),
-        ("training", _training(run)),
-    ]
-
-
-def _images(run):
-    config, pictures = run.config, run.pictures
-    views, rows = config.images, []
-    if pictures is not None:
-        heights, widths = pictures.sizes.T
-        size = f"{widths.min()} x {heights.min()}"
-        if len(np.unique(pictures.sizes, axis=0)) > 1:
-            size += f" to {widths.max()} x {heights.max()}"
-        modes = [_MODES.get(int(mode), "other") for mode in np.unique(pictures.channels)]
-        rows.append(("images", f"{size} pixels, {' and '.join(modes)}"))
-    resized = f"resized to {config.image_size} pixels{_chosen(run, 'image_size')}"
-    rows.append(("" if rows else "images", resized))
-    rows.append(("", f"{_crops(views)}{_chosen(run, 'images.crop_area')}"))
-    if views.flip:
-        rows.append(("", "mirrored at random (images.flip=False turns it off)"))
-    if views.augmentations:
-        rows.append(("", f"then {', '.join(layer['class_name'] for layer in views.augmentations)}"))
+    rows = [("data", f"{'images' if is_images else 'texts'}: {counts}{picked}")]
+    if is_images:
+        rows.append(("images", _views(config)))
+    else:
+        labelled, longest = data.train.rows, model["max_sequence_length"]
+        if labelled is not None and labelled.sentence_columns:
+            names = " and ".join(labelled.sentence_columns)
+            rows.append(("columns", f"texts {names}; classes {labelled.label_column}"))
+        full = float((data.train.lengths >= longest).mean())
+        cut = f"; {full:.1%} fill all of them and may be cut off" if full else ""
+        rows.append(("texts", f"{longest} tokens at most{cut}"))
+    each, sizes = "", data.train.class_counts(len(data.classes))
+    if sizes is not None:  # records are not read through for it
+        least, most = f"{int(sizes.min()):,}", f"{int(sizes.max()):,}"
+        each = f"; {least if least == most else f'{least} to {most}'} training examples each"
+    rows.append(("classes", f"{_classes(data.classes)}{each}"))
+    rows.append(("model", _initial_model(run, model)))
+    steps, count = config.steps_for(data.train.count), data.train.count
+    rates = f"{len(config.grid)} rates" if run.sweep else f"rate {config.optimizer.learning_rate:g}"
+    seeds = f", {run.seeds} seeds" if run.seeds > 1 else ""
+    times = passes(steps, config.batch, count)
+    training = f"{steps:,} steps of {config.batch}: {times} passes"
+    rows.append(("training", f"{training}; {config.optimizer.name}, {rates}{seeds}"))
+    chosen = {field: config.value(field) for field in run.chosen}
+    if run.sweep:
+        chosen.pop("optimizer.learning_rate", None)
+    if chosen:
+        rows.append(("chosen", " ".join(f"{name}={_flag(x)}" for name, x in chosen.items())))
     return rows
 
 
-def _texts(data, most):
-    lengths, rows = data.train.lengths, data.train.rows
-    cut = float((lengths >= most).mean())
-    middle, long = (int(np.quantile(lengths, part)) for part in (0.5, 0.95))
-    cut_off = f"; {cut:.1%} fill all {most} and may be cut off" if cut else ""
-    found = [("texts", f"{middle} tokens in the middle, 95 % at most {long}{cut_off}")]
-    if rows is not None and rows.sentence_columns:
-        names = " and ".join(rows.sentence_columns)
-        found.insert(0, ("columns", f"texts {names}; classes {rows.label_column}"))
-    return found
+def _views(config: ImageTask) -> str:
+    views = config.images
+    smallest = views.crop_area[0]
+    words = [f"{config.image_size} pixels"]
+    words.append(f"crops of at least {smallest:.0%} of the area" if smallest < 1 else "not cropped")
+    words += ["mirrored at random"] if views.flip else []
+    return ", ".join([*words, *(layer["class_name"] for layer in views.augmentations)])
 
 
-def _model(run, model):
+def _initial_model(run: Any, model: dict[str, Any]) -> str:
     pretrained, name = run.pretrained, run.pretrained.name
     if pretrained.architecture:
         name = f"random weights, {pretrained.architecture}"
     elif pretrained.step:
         name += f", step {pretrained.step:,}"
     text = f"{name}: {model['num_layers']} blocks of width {model['hidden_dim']}"
-    if run.config.kind == "images":
-        return f"{text}, patches of {model['patch_size']} pixels"
-    return text if pretrained.has_read else f"{text}; it was not trained on text"
+    knows = run.config.kind == "images" or pretrained.has_read
+    return text if knows else f"{text}; it was not trained on text"
 
 
-def _training(run):
-    config, count = run.config, run.data.train.count
-    steps = config.steps_for(count)
-    rates = f"{len(config.grid)} rates" if run.sweep else f"rate {config.optimizer.learning_rate:g}"
-    runs = f", {run.seeds} seeds" if run.seeds > 1 else ""
-    fields = ["steps", "epochs", "batch", *([] if run.sweep else ["optimizer.learning_rate"])]
-    return (
-        f"{steps:,} steps of {config.batch}: {passes(steps, config.batch, count)} passes; "
-        f"{config.optimizer.name}, {rates}{runs}{_chosen(run, *fields)}"
-    )
+def _flag(value: Any) -> str:
+    """A value as a flag takes it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _chosen(run, *fields):
-    """Those of some fields that were chosen for the data, as they can be set: str."""
-    values = {field: run.config.value(field) for field in fields if field in run.chosen}
-    said = [
-        f"{field}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for field, value in values.items()
-    ]
-    return f" ({' '.join(said)})" if said else ""
+def _classes(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > _CLASSES_SHOWN else ""
+    return f"{len(names):,}: {', '.join(names[:_CLASSES_SHOWN])}{more}"
 
 
-def _counts(train, validation):
-    return f"{train.records.count:,} for training, {validation.records.count:,} for validation"
-
-
-def _classes(names, counts=None):
-    shown = ", ".join(names[:_CLASSES_SHOWN]) + (", ..." if len(names) > _CLASSES_SHOWN else "")
-    each = ""
-    if counts is not None:
-        least, most = int(counts.min()), int(counts.max())
-        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        each = f"; {each} training examples each"
-    return "classes", f"{len(names):,}: {shown}{each}"
-
-
-def _device(run):
-    holder = device_type(run.strategy)
-    kind = {"tpu": "TPU", "host": f"CPU, {available_cores()} cores"}.get(holder)
-    kind = kind or gpus()[0][0] or "GPU"
+def _device(run: Run) -> str:
+    kinds = {"tpu": "TPU", "host": f"CPU, {available_cores()} cores"}
+    kind = kinds.get(device_type(run.strategy)) or gpus()[0][0] or "GPU"
     many = f"{run.replicas} x " if run.replicas > 1 else ""
     by = "; JAX" if keras.backend.backend() == "jax" else ""
-    return "device", f"{many}{kind}; {run.config.dtype}{by}"
-
-
-def _crops(views):
-    low, high = (round(100 * part) for part in views.crop_area)
-    return f"crops of {low} to {high} % of the area" if low < 100 else "not cropped"
+    return f"{many}{kind}; {run.config.dtype}{by}"

@@ -1,4 +1,4 @@
-"""Reports the progress of a run on stderr: a bar on a terminal, elsewhere an occasional line.
+"""Reports the progress of a run on stderr, in an occasional line.
 
     vit: step 120 of 500, image_loss 0.412, image_accuracy 0.871, 812 images/s, 28 s left
 
@@ -7,32 +7,21 @@ second and at most 30 seconds or, later in a long run, a hundredth of its time s
 """
 
 import contextlib
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import keras
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-from keras_vitbert.runs.callbacks import Throughput
-from pipelines.status import SILENCE, display, doing, duration, say, times
+from keras_vitbert.runs.callbacks import Throughput, TrainerCallback
+from pipelines.status import SILENCE, doing, duration, say, times
 
 _KINDS = ("steps", "tracing", "validation", "drawing", "probing", "saving", "teachers")  # of time
 
 
-class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
-    """Reports the progress of a run over all its calls of `fit`; use it as a context around them.
+class RunProgress(TrainerCallback):
+    """Reports the progress of a run over all its calls of `fit`; its time begins when it is made.
 
-    Args:
-        label: the start of each line.
-        steps: of the whole run.
-        throughput: of its steps.
-        speaks: whether this process reports anything.
-        flops: operations of a step; None if not known.
-        peak: operations per second that the devices can do; None if not known.
-        later: seconds of what follows the run; `time left` reports it too.
+    A step takes `flops` operations, of which the devices can do `peak` a second, if they are known.
+    `later` are the seconds of what follows the run; `time left` reports it too.
     """
 
     def __init__(
@@ -48,75 +37,40 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
         super().__init__()
         self.label, self.steps, self.throughput = label, steps, throughput
         self.speaks, self.flops, self.peak, self.later = speaks, flops, peak, later
-        self._first = self._told = self._bar = None
-        self._at = ()  # on the terminal: values of the last step, the most important first
-        self._stack, self._validation = contextlib.ExitStack(), contextlib.ExitStack()
-
-    def __enter__(self):
         self._traced, self._began = times().get("tracing", 0.0), time.monotonic()
-        if self.speaks and sys.stderr is not None and sys.stderr.isatty():
-            self._bar = Progress(
-                SpinnerColumn("line"),
-                BarColumn(16),
-                TextColumn("{task.description}", markup=False),
-                console=Console(file=sys.stderr, soft_wrap=True),
-                redirect_stdout=False,  # results may go elsewhere
-                refresh_per_second=4,
-            )
-            self._stack.enter_context(self._bar)
-            self._task = self._bar.add_task(self.label, total=self.steps)
-            self._stack.enter_context(display(self._show))
-        return self
+        self._first = self._last_line = None
+        self._validation = contextlib.ExitStack()
 
-    def __exit__(self, *exception):
-        self._validation.close()
-        self._stack.close()
-        self._bar = None
-
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         step, now = self.model.step, time.monotonic()
         if self._first is None:
             self._first = step - self.model.steps_per_execution
-        if not self.speaks:
-            return
-        if self._bar is not None:
-            self._at = f"step {step:,} of {self.steps:,}", *self._about(step, logs)[::-1]
-            self._bar.update(self._task, completed=step)
-            self._show("")
-            return
         so_far = now - self._began
         wait = max(1.0, min(so_far / 5, SILENCE), so_far / 100)
-        if self._told is None or step == self.steps or now - self._told >= wait:
-            self._tell(", ".join(filter(None, (self._place(), *self._about(step, logs)))))
+        if self._last_line is None or step == self.steps or now - self._last_line >= wait:
+            told = self._place(), _values(logs or {}), *self._rates(), self._left(step)
+            self._say(", ".join(filter(None, told)))
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._reach = self._validation.enter_context(doing("validating", "validation"))
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._reach(f"batch {batch + 1:,}")
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         self._validation.close()
+        self._say(f"{self._place()}: validation {_values(logs or {})}")
+
+    def _say(self, line: str) -> None:
+        self._last_line = time.monotonic()
         if self.speaks:
-            self._tell(f"{self._place()}: validation {_values(logs or {})}")
+            say(line)
 
-    def _tell(self, line):
-        self._told = time.monotonic()
-        say(line)
-
-    def _place(self):
+    def _place(self) -> str:
         step = f"step {self.model.step:,} of {self.steps:,}"
         return f"{self.label}: {step}" if self.label else step
 
-    def _show(self, text):
-        """Shows on the terminal any activity besides steps, and the values of the last step."""
-        parts = ", ".join(filter(None, (text, *self._at)))
-        self._bar.update(self._task, description=": ".join(filter(None, (self.label, parts))))
-
-    def _about(self, step, logs):
-        return [_values(logs or {}), *self._rates(), self._left(step)]
-
-    def _rates(self):
+    def _rates(self) -> Iterator[str]:
         """Yields rates, and the fraction of the devices' peak operations that the model uses."""
         used = self.throughput
         for name, rate in used.rates().items():
@@ -125,9 +79,9 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
         if self.flops and self.peak and used.steps:
             yield f"{self.flops * used.steps / used.seconds / self.peak:.1%} of peak FLOP/s"
 
-    def _left(self, step):
+    def _left(self, step: int) -> str:
         """The time left at the pace so far, without the time for tracing."""
-        done = step - self._first - self.model.steps_per_execution  # the first one traces
+        done = step - (self._first or 0) - self.model.steps_per_execution  # the first one traces
         if done <= 0 or step == self.steps:
             return ""
         tracing = times().get("tracing", 0.0) - self._traced
@@ -139,10 +93,8 @@ class RunProgress(keras.callbacks.Callback, contextlib.AbstractContextManager):
 def time_shares(before: dict[str, float], began: float, teachers: float = 0.0) -> dict[str, float]:
     """Where a run's time went, for its summary: seconds of `_KINDS` and `other`.
 
-    Args:
-        before: `pipelines.status.times` at the start of the run.
-        began: `time.monotonic` at the start of the run.
-        teachers: seconds that training its teachers took; in neither of the two.
+    `before` is `pipelines.status.times`, `began` is `time.monotonic` at the start of the run; the
+    training of its `teachers`, in seconds, is in neither of the two.
     """
     now = {**times(), "teachers": teachers}
     seconds = {kind: now.get(kind, 0.0) - before.get(kind, 0.0) for kind in _KINDS}
@@ -160,12 +112,12 @@ def summed(times_of_runs: Iterable[dict[str, float]]) -> dict[str, float]:
 def shares_line(seconds: dict[str, float]) -> str:
     """The shares of a run's time, of `time_shares`, in one line, the largest first."""
     whole = sum(seconds.values()) or 1.0
-    parts = sorted(seconds.items(), key=lambda part: -part[1])
-    shown = [f"{s / whole:.0%} {kind}" for kind, s in parts if s / whole >= 0.005]
+    shares = sorted(seconds.items(), key=lambda share: -share[1])
+    shown = [f"{s / whole:.0%} {kind}" for kind, s in shares if s / whole >= 0.005]
     return f"time: {', '.join(shown)}"
 
 
-def _values(logs: dict[str, Any]) -> str:
+def _values(logs: Mapping[str, Any]) -> str:
     """Losses and accuracies; the sum of losses only if there is no other loss."""
     names = [name for name in logs if name.endswith(("loss", "accuracy"))]
     if sum(name.endswith("loss") for name in names) > 1:

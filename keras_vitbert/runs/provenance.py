@@ -1,4 +1,4 @@
-"""What a run was made from: software, and digests of data and models.
+"""A run's provenance: software, and digests of data and models.
 
 Paths and names of files do not count: files may move, but not change.
 """
@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -20,7 +21,6 @@ import keras_vitbert
 from keras_vitbert.configs.model import RATES
 from pipelines.text.wordpiece import vocabulary_hash
 
-ORIGIN_FILE = "origin.json"  # of presets and exports: what `origin_of` returns
 names_digest = vocabulary_hash  # of a vocabulary, or of the names of classes, in their order
 _CODE = (":/keras_vitbert", ":/pipelines", ":/tpu")  # of the repository
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"  # chooses kernels, which round differently
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _version(package):
+def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -66,23 +66,19 @@ def commit() -> str:
 
 
 def data_digest(source: Any) -> str:
-    """The digest of a source of data, such as `RecordFiles` or `LabelledTexts`.
-
-    Its own samples the content of large files; a manifest's, or without one that of the checksums
-    of all records, covers what lies between the samples.
-    """
+    """The digest of a source of data, such as `RecordFiles` or `LabelledTexts`."""
+    # Its own samples the content of large files; a manifest's, or without one that of the checksums
+    # of all records, covers what lies between the samples.
     names = ("sha256", "manifest_sha256", "checksums_sha256")
     return _digest(json.dumps([getattr(source, name, None) for name in names]))
 
 
 def model_digest(model: Any) -> str:
-    """The digest of a model's weights, and of the settings that its answers depend on.
+    """The digest of the weights of a backbone, a network on one, or a `Teacher`.
 
-    Names, the dtype policy and dropout are left out: whoever opens the model decides on them. So
-    are vocabularies and class names, which have digests of their own.
-
-    Args:
-        model: Keras model of this project: a backbone, a network on one, or a `Teacher`.
+    It covers the settings that its answers depend on. Names, the dtype policy and dropout are left
+    out: whoever opens the model decides on them. So are vocabularies and class names, which have
+    digests of their own.
     """
     network = getattr(model, "network", model)
     config = getattr(network, "backbone", network).get_config()
@@ -93,7 +89,7 @@ def model_digest(model: Any) -> str:
     return _digest(content)
 
 
-def weights_sha256(model: keras.layers.Layer) -> str:
+def weights_sha256(model: Any) -> str:
     """The digest of a model's weights alone."""
     digest = hashlib.sha256()
     for variable in model.weights:
@@ -103,60 +99,32 @@ def weights_sha256(model: keras.layers.Layer) -> str:
     return digest.hexdigest()
 
 
-def _digest(content):
+def _digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def made_of(record: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    """What a run was made from, for what is made from it.
+def run_provenance(record: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's provenance, for files derived from it, by its `config.json` and `summary.json`.
 
     `inputs`, the names of `accepted_changes`, the `versions` that trained it; and for fine-tuning
-    what the `checkpoint` was made from.
-
-    Args:
-        record: the content of `config.json`.
-        summary: the content of `summary.json`; empty if there is none.
+    the provenance of the `checkpoint`. The summary is empty for an unfinished run.
     """
-    found = {
+    provenance = {
         "inputs": record["inputs"],
         "accepted_changes": accepted_names(record),
         "versions": summary.get("versions") or record["versions"],
     }
     if "checkpoint_origin" in record:
-        found["checkpoint"] = record["checkpoint_origin"]
-    return found
+        provenance["checkpoint"] = record["checkpoint_origin"]
+    return provenance
 
 
-def origin_of(trained: Any) -> dict[str, Any]:
-    """Where a model came from, for what is made from it.
-
-    Args:
-        trained: `keras_vitbert.trained.trained_model.TrainedModel`.
-
-    Returns:
-        JSON-serialisable: `name`, `step`, `weights_sha256` of its backbone, and `made_of`: for a
-        run, what `made_of` returns; for a preset, its own `origin.json`.
-    """
-    file, earlier = os.path.join(trained.path, ORIGIN_FILE), {}
-    if trained.record:
-        earlier = made_of(trained.record, trained.summary)
-    elif os.path.isfile(file):
-        with open(file, encoding="utf-8") as stream:
-            earlier = json.load(stream)
-    return {
-        "name": trained.name,
-        "step": trained.step,
-        "weights_sha256": weights_sha256(trained.backbone),
-        "made_of": earlier,
-    }
-
-
-def accepted_names(record: dict[str, Any]) -> list[str]:
+def accepted_names(record: Mapping[str, Any]) -> list[str]:
     """The names of the accepted changes in a `config.json` or `summary.json`, each once."""
     return list(dict.fromkeys(change["name"] for change in record["accepted_changes"]))
 
 
-def accepted_lines(summary: dict[str, Any]) -> list[str]:
+def accepted_lines(summary: Mapping[str, Any]) -> list[str]:
     """What a report says about the accepted changes in a `summary.json`: no line, or one."""
     names = accepted_names(summary)
     return [f"  accepted changes since it began: {', '.join(names)}"] if names else []

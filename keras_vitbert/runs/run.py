@@ -6,7 +6,7 @@ from typing import Any
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.divergence import POLICIES
-from keras_vitbert.runs.machine import Machine, Workers
+from keras_vitbert.runs.machine import Machine, Strategy, Workers
 from keras_vitbert.runs.run_folder import RunFolder
 
 
@@ -37,7 +37,7 @@ class Run:
         return self.machine.workers
 
     @property
-    def strategy(self) -> Any:
+    def strategy(self) -> Strategy:
         """See `tpu.strategy.get_strategy`."""
         return self.machine.strategy
 

@@ -19,6 +19,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,23 +35,14 @@ FORMAT = 1  # of config.json
 
 
 class RunFolder:
-    """A run's folder.
-
-    Args:
-        path: local or `gs://`.
-        writes: only one of several processes that share the folder writes, see
-            `keras_vitbert.runs.machine`.
-
-    Attributes:
-        logged_from: int, the first step that this process logs, see `summary_writer`.
-    """
+    """A run's folder, local or `gs://`; of the processes that share it, one writes."""
 
     def __init__(self, path: str, writes: bool = True):
         self.path = path
         self.writes = writes
         self.checkpoints = os.path.join(path, "checkpoints")
-        self.logged_from = 0
-        self._writers = {}
+        self.logged_from = 0  # the first step that this process logs, see `summary_writer`
+        self._writers: dict[str, Any] = {}
 
     def make(self) -> None:
         """Makes the folder, or checks that it can be written to."""
@@ -62,11 +54,7 @@ class RunFolder:
         return os.path.join(self.path, name)
 
     def record(self) -> dict[str, Any] | None:
-        """The content of `config.json`, see `keras_vitbert.runs.identity`; None without a run.
-
-        Raises:
-            ValueError: it is damaged, or of another version of this project.
-        """
+        """The content of `config.json`, see `keras_vitbert.runs.identity`; None without a run."""
         record = self._json("config.json")
         if record is not None and record.get("format") != FORMAT:
             raise ValueError(
@@ -83,24 +71,20 @@ class RunFolder:
         """The content of `result.json` of a fine-tuning trial, or None if it is not finished."""
         return self._json("result.json")
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Writes `summary.json`, with what the run was made from."""
-        record = self.record()
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`, with the run's inputs and versions."""
+        record = self.record() or {}
         kept = {key: record[key] for key in ("replicas", "inputs", "accepted_changes")}
         self.write_json("summary.json", {**summary, "versions": versions(), **kept})
 
-    def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, str]]:
-        """The rows of a log up to a step: a killed run may have written some after its checkpoint.
-
-        Raises:
-            ValueError: the file is damaged, perhaps cut off.
-        """
+    def rows(self, up_to_step: int, name: str = "metrics.csv") -> list[dict[str, Any]]:
+        """The rows of a log up to a step; a killed run may have logged after its checkpoint."""
         text = self.read(name)
         if text is None:
             return []
         try:
             header, *lines = filter(None, csv_reader(text))
-            if any(len(line) != len(header) for line in lines) or not text.endswith("\n"):
+            if not text.endswith("\n"):
                 raise ValueError("a line is cut off")
             rows = [dict(zip(header, line, strict=True)) for line in lines]
             return [row for row in rows if int(row["step"]) <= up_to_step]
@@ -111,7 +95,7 @@ class RunFolder:
         """Replaces a log by rows of column to value."""
         self.write(name, csv_text(rows))
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON object."""
         self.write(name, json.dumps(content, indent=2) + "\n")
 
@@ -120,7 +104,7 @@ class RunFolder:
         if self.writes:
             write_atomically(self.file(name), text)
 
-    def summary_writer(self, name: str) -> tf.summary.SummaryWriter | None:
+    def summary_writer(self, name: str) -> Any:
         """The TensorBoard writer of `train` or `validation`; None if this process does not write.
 
         It is shared, because TensorBoard follows only the newest file of a folder. It makes
@@ -131,15 +115,14 @@ class RunFolder:
             return None
         if name not in self._writers:
             writer = tf.summary.create_file_writer(self.file(name))
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            event = event_pb2.Event(
-                wall_time=time.time(), step=self.logged_from, session_log=start
-            ).SerializeToString()
-            tf.raw_ops.ImportEvent(writer=writer._resource, event=event)
+            events: Any = event_pb2  # has no stubs
+            start = events.SessionLog(status=events.SessionLog.START)
+            event = events.Event(wall_time=time.time(), step=self.logged_from, session_log=start)
+            tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
             self._writers[name] = writer
         return self._writers[name]
 
-    def log_scalars(self, name: str, step: int, scalars: dict[str, float]) -> None:
+    def log_scalars(self, name: str, step: int, scalars: Mapping[str, float]) -> None:
         """Writes numbers by tag for TensorBoard, if this process writes."""
         writer = self.summary_writer(name)
         if writer is None:
@@ -163,12 +146,12 @@ class RunFolder:
         except tf.errors.OpError as error:  # a remote path may fail instead of being absent
             raise ValueError(f"{self.path}: cannot be read ({one_line(error.message)})") from error
 
-    def _json(self, name):
+    def _json(self, name: str) -> dict[str, Any] | None:
         text = self.read(name)
         try:
             return None if text is None else json_object(text)
         except ValueError as error:
             raise self._damaged(name, error) from error
 
-    def _damaged(self, name, reason):
+    def _damaged(self, name: str, reason: Exception) -> ValueError:
         return ValueError(f"{self.file(name)} is damaged ({reason}); fix it or use another folder")

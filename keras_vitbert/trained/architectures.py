@@ -72,44 +72,25 @@ _CLASSIFICATION = "single_label_classification"
 
 @dataclasses.dataclass
 class Imported:
-    """A model as it was read from the files of another project.
+    """A model as it was read from the files of another project."""
 
-    Attributes:
-        architecture: one of transformers, a key of `ARCHITECTURES`.
-        arguments: those of `ViTBertBackbone`.
-        tensors: by the names of the file.
-        rules: of `weight_names`, how variables are called there.
-        in_torch, ignored, lacking: as in `weight_names.assign`.
-        kinds: of heads, where they are not those of the architecture.
-        problem: what a classifier is for, as in transformers' configs.
-        vocabulary: of a BERT.
-        lower_case: whether texts are lower-cased; None if the files do not say.
-        labels: the names of the classes in order; None if there are none.
-        central_crop: the fraction of an image's shorter side that it sees.
-    """
-
-    architecture: str
-    arguments: dict[str, Any]
-    tensors: dict[str, np.ndarray]
-    rules: Rules
-    in_torch: bool = False
+    architecture: str  # one of transformers, a key of `ARCHITECTURES`
+    arguments: dict[str, Any]  # those of `ViTBertBackbone`
+    tensors: dict[str, np.ndarray]  # by the names of the file
+    rules: Rules  # of `weight_names`, how variables are called there
+    in_torch: bool = False  # this and the next two: see `weight_names.assign`
     ignored: str = NOTHING
     lacking: str = NOTHING
+    # Of heads, where they are not those of the architecture
     kinds: dict[str, Any] = dataclasses.field(default_factory=dict)
-    problem: str | None = None
-    vocabulary: list[str] | None = None
-    lower_case: bool | None = None
-    labels: list[str] | None = None
-    central_crop: float = 1.0
+    problem: str | None = None  # what a classifier is for, as in transformers' configs
+    vocabulary: list[str] | None = None  # of a BERT
+    lower_case: bool | None = None  # None if the files do not say
+    labels: list[str] | None = None  # the names of the classes in order
+    central_crop: float = 1.0  # the fraction of an image's shorter side that it sees
 
-    def opened(self, source: Source, dtype: str) -> TrainedModel:
-        """The model as a network of this project that computes the same.
-
-        Its network is a `Classifier` of texts, or else a `PreTrainingNetwork`.
-
-        Raises:
-            ValueError: the tensors are not those of the config, or the vocabulary is not BERT's.
-        """
+    def open(self, source: Source, dtype: str) -> TrainedModel:
+        """The model as a `Classifier` of texts or a `PreTrainingNetwork` that computes the same."""
         arguments, lower_case = dict(self.arguments), self.lower_case
         if self.vocabulary is not None:
             tokens, size = len(self.vocabulary), arguments["vocabulary_size"]
@@ -130,8 +111,7 @@ class Imported:
         else:
             network = PreTrainingNetwork(backbone, classes, heads, name="network")
             used = {"image": network.image_head, "mlm": network.mlm_head}
-        layout = self.rules, self.in_torch, self.ignored, self.lacking
-        assign(network, self.tensors, *layout)
+        assign(network, self.tensors, self.rules, self.in_torch, self.ignored, self.lacking)
         name = os.path.basename(os.path.normpath(source.label))
         what = "BERT" if self.vocabulary else "ViT"
         return TrainedModel(
@@ -148,7 +128,7 @@ class Imported:
             network=network,
         )
 
-    def _heads(self):
+    def _heads(self) -> tuple[dict[str, Any], int | None]:
         """The heads that the network has, with their kinds, and the number of its classes."""
         heads = {**ARCHITECTURES[self.architecture], **self.kinds}
         name, path = ("text", "head") if self.vocabulary is not None else ("image", "image_head")
@@ -171,17 +151,12 @@ class Imported:
                 heads["pooler"] = "bert"
         return heads, classes
 
-    def _tensor(self, path, default=None):
-        """The tensor of a variable."""
+    def _tensor(self, path: str, default: Any = None) -> Any:
         return self.tensors.get(name_of(path, self.rules), default)
 
 
 def arguments_of(config: dict[str, Any], table: dict[str, tuple[str, Any]]) -> dict[str, Any]:
-    """The arguments of our backbone from a config of transformers, by one of this module's tables.
-
-    Raises:
-        ValueError: it is a variant that this project does not compute.
-    """
+    """The arguments of our backbone from a config of transformers, by a table of this module."""
     arguments = {ours: config.get(theirs, default) for ours, (theirs, default) in table.items()}
     activation = arguments["activation"]
     known = ", ".join(sorted(ACTIVATIONS))

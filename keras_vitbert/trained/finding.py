@@ -26,7 +26,6 @@ WANTED = (
     "ViT"
 )
 
-
 _HUBS = ("hf://", "kaggle://")
 _WEIGHTS = (".safetensors", ".weights.h5")  # the latter of Keras; `tf_model.h5` is not read
 _FETCHED = ["*.json", "*.txt", *(f"*{suffix}" for suffix in _WEIGHTS)]
@@ -37,19 +36,12 @@ _OWN_MODELS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "weights"
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A trained model that was found.
+    """The place of a trained model, and its kind."""
 
-    Attributes:
-        kind: one of this module's constants.
-        path: a folder, a checkpoint's prefix or a file.
-        label: the path as it was given, for messages.
-        config: the content of config.json; empty if there is none.
-    """
-
-    kind: str
-    path: str
-    label: str
-    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    kind: str  # one of this module's constants
+    path: str  # a folder, a checkpoint's prefix or a file
+    label: str  # the path as it was given, for messages
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)  # of config.json
 
     @property
     def is_own_preset(self) -> bool:
@@ -58,18 +50,17 @@ class Source:
 
 
 def find(path: str) -> Source:
-    """Finds the model at a path; `hf://OWNER/NAME` and presets are fetched to their caches.
+    """Finds the model at a path; what is not local is fetched to its cache.
 
-    Args:
-        path: a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of `own_models()`, or
-            the name of a keras-hub preset.
+    It may be a folder, a file, `hf://OWNER/NAME`, `kaggle://HANDLE`, a name of `own_models()`, or
+    that of a keras-hub preset.
 
     Raises:
         ValueError: there is no model, it cannot be fetched, or it is of no known kind.
     """
     folder = None
     if path.startswith(_HUBS):
-        folder = _fetched(path)
+        folder = _fetch(path)
     elif tf.io.gfile.isdir(path):
         folder = path
     elif tf.io.gfile.exists(path + ".index"):
@@ -80,7 +71,7 @@ def find(path: str) -> Source:
     elif path in own_models():
         folder = os.path.join(_OWN_MODELS, path)
     elif handle := _preset_handle(path):
-        folder = _fetched(handle)
+        folder = _fetch(handle)
     source = _in_folder(folder, path) if folder else None
     if source is None:
         raise ValueError(f"{path}: no model is there; {WANTED}")
@@ -96,7 +87,8 @@ def columns_of(path: str) -> list[str]:
     """The sentence columns that a run was fine-tuned on; none if it is something else."""
     if path.startswith(_HUBS) or not tf.io.gfile.isdir(path) or find(path).kind != FINE_TUNED:
         return []
-    return RunFolder(path).record().get("columns", {}).get("sentences", [])
+    record = RunFolder(path).record() or {}
+    return record.get("columns", {}).get("sentences", [])
 
 
 def exported_versions(folder: str) -> list[int]:
@@ -117,8 +109,7 @@ def read_json(path: str) -> dict[str, Any] | None:
         raise ValueError(f"{path}: {one_line(error)}") from error
 
 
-def _in_folder(path, label):
-    """The source of the model in a folder, or None."""
+def _in_folder(path: str, label: str) -> Source | None:
     config = read_json(os.path.join(path, "config.json"))
     if config is None:
         if tf.io.gfile.exists(os.path.join(path, _SAVED_MODEL)):
@@ -126,10 +117,11 @@ def _in_folder(path, label):
         if versions := exported_versions(path):
             return Source(EXPORT, os.path.join(path, str(versions[-1])), label)
         if tf.io.gfile.exists(os.path.join(path, "bert_config.json")):
-            return Source(GOOGLE_BERT, _checkpoint(path), label)
+            checkpoint = _only_checkpoint(path)
+            return Source(GOOGLE_BERT, checkpoint, label) if checkpoint else None
         return None
     if "experiment" in config or "schema" in config:
-        record = RunFolder(path).record()  # refuses that of another version
+        record = RunFolder(path).record() or {}  # refuses that of another version
         return Source(RUN if "variant" in record["experiment"] else FINE_TUNED, path, label, record)
     if "registered_name" in config:
         return Source(PRESET, path, label, config)
@@ -138,21 +130,15 @@ def _in_folder(path, label):
     return None
 
 
-def _checkpoint(folder):
-    """The prefix of the only checkpoint in a folder, or of `bert_model.ckpt`."""
+def _only_checkpoint(folder: str) -> str | None:
+    """The prefix of `bert_model.ckpt`, or of the only checkpoint in a folder."""
     names = tf.io.gfile.listdir(folder)
-    prefixes = sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
-    if "bert_model.ckpt" in prefixes:
-        prefixes = ["bert_model.ckpt"]
-    if len(prefixes) != 1:
-        raise ValueError(
-            f"{folder}: holds {len(prefixes)} checkpoints beside bert_config.json; give the prefix "
-            "of one"
-        )
-    return os.path.join(folder, prefixes[0])
+    prefixes = [name.removesuffix(".index") for name in names if name.endswith(".index")]
+    prefixes = ["bert_model.ckpt"] if "bert_model.ckpt" in prefixes else prefixes
+    return os.path.join(folder, prefixes[0]) if len(prefixes) == 1 else None
 
 
-def _fetched(handle):
+def _fetch(handle: str) -> str:
     """The local folder of `hf://OWNER/NAME` or of a Kaggle handle."""
     import huggingface_hub
     import kagglehub
@@ -171,13 +157,14 @@ def _fetched(handle):
         ) from error
 
 
-def _preset_handle(name):
-    """The Kaggle handle of a keras-hub preset, or None if there is none of this name."""
+def _preset_handle(name: str) -> str | None:
+    """The Kaggle handle of a keras-hub preset."""
     if "/" in name:
         return None
     from keras_hub import models
 
     for task in (models.ImageClassifier, models.MaskedLM, models.TextClassifier, models.Backbone):
-        if name in task.presets:
-            return task.presets[name]["kaggle_handle"]
+        presets: Any = task.presets
+        if name in presets:
+            return presets[name]["kaggle_handle"]
     return None

@@ -8,6 +8,7 @@ by tanh: BERT in `modeling.gelu`, whatever its config calls it, and ViT by the d
 import math
 import os
 import re
+from typing import Any
 
 import keras
 import keras_hub
@@ -78,7 +79,7 @@ def read_keras_hub(source: Source) -> Imported:
     """Reads a preset of a `BertBackbone`, `ViTBackbone` or `DeiTBackbone`, and its task's head."""
     task = read_json(os.path.join(source.path, "task.json"))
     config = task or source.config
-    held = keras.saving.get_registered_object(str(config.get("registered_name")))
+    held: Any = keras.saving.get_registered_object(str(config.get("registered_name")))
     if held not in _KERAS_HUB:
         known = ", ".join(cls.__name__ for cls in _KERAS_HUB)
         raise ValueError(f"it is the preset of a {config.get('class_name')}; known are {known}")
@@ -89,7 +90,9 @@ def read_keras_hub(source: Source) -> Imported:
     backbone, preprocessor = getattr(model, "backbone", model), getattr(model, "preprocessor", None)
     names = ("num_layers", "num_heads", "hidden_dim")
     arguments = {name: getattr(backbone, name) for name in names}
-    tensors = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    tensors: dict[str, Any] = {
+        weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights
+    }
     if architecture.startswith("Bert"):
         return _keras_hub_bert(source, model, preprocessor, architecture, arguments, tensors)
     is_deit = architecture.startswith("DeiT")
@@ -116,7 +119,14 @@ def read_keras_hub(source: Source) -> Imported:
     )
 
 
-def _keras_hub_bert(source, model, preprocessor, architecture, arguments, tensors):
+def _keras_hub_bert(
+    source: Source,
+    model: Any,
+    preprocessor: Any,
+    architecture: str,
+    arguments: dict[str, Any],
+    tensors: dict[str, Any],
+) -> Imported:
     backbone = getattr(model, "backbone", model)
     arguments |= {
         "intermediate_dim": backbone.intermediate_dim,
@@ -148,7 +158,7 @@ def _keras_hub_bert(source, model, preprocessor, architecture, arguments, tensor
     )
 
 
-def _mean_and_std(source, model, preprocessor):
+def _mean_and_std(source: Source, model: Any, preprocessor: Any) -> tuple[Any, Any]:
     """The mean and std that normalise images in [0, 1].
 
     The converter of a preset scales and shifts values in 0 to 255. A task without a converter takes

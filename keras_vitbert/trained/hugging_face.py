@@ -7,6 +7,8 @@ installed, with `weights_only=True`; see `docs/security.md`.
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import ml_dtypes  # noqa: F401  (it teaches NumPy, and so safetensors, bfloat16)
 import numpy as np
@@ -26,6 +28,8 @@ from keras_vitbert.trained.architectures import (
 from keras_vitbert.trained.finding import Source, read_json
 from pipelines.command_line import one_line, say
 from pipelines.text import wordpiece
+
+Tensors = dict[str, np.ndarray]  # by name
 
 _SAFE_TORCH = (2, 6)  # the first version whose `weights_only` is safe
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that DeiT uses
@@ -79,19 +83,19 @@ def type_of(architecture: str) -> str:
     return re.split("For|Model", architecture)[0].lower()
 
 
-def _read_bert(source, architecture):
+def _read_bert(source: Source, architecture: str) -> Imported:
     config, rules = source.config, rules_of(architecture)
     if architecture.startswith("DistilBert"):
         config = {_DISTILBERT_KEYS.get(key, key): value for key, value in config.items()}
         config |= {"type_vocab_size": 0, "layer_norm_eps": 1e-12}
-    tensors = _with_prefix(read_tensors(source.path), type_of(architecture))
-    tensors = _renamed(tensors, _OLD_BERT_NAMES)
+    tensors = _add_prefix(read_tensors(source.path), type_of(architecture))
+    tensors = _rename_tensors(tensors, _OLD_BERT_NAMES)
     if "cls.predictions.decoder.bias" in tensors:
         tensors["cls.predictions.bias"] = tensors.pop("cls.predictions.decoder.bias")
     kinds, name = {}, weight_names.name_of
     decoder = tensors.get(name("mlm_head/logits/kernel", rules))
     words = tensors.get(name("text_embedding/word_embedding/embeddings", rules))
-    tied = decoder is None or np.array_equal(decoder, words)
+    tied = decoder is None or words is not None and np.array_equal(decoder, words)
     # As in transformers: a stored decoder that differs from the embedding is not tied.
     if "mlm" in ARCHITECTURES[architecture]:
         if not (tied and config.get("tie_word_embeddings", True)):
@@ -107,7 +111,7 @@ def _read_bert(source, architecture):
     )
 
 
-def _read_vit(source, architecture):
+def _read_vit(source: Source, architecture: str) -> Imported:
     config, type_ = source.config, type_of(architecture)
     arguments = arguments_of(config, VIT_CONFIG)
     content = read_json(os.path.join(source.path, "preprocessor_config.json"))
@@ -119,7 +123,7 @@ def _read_vit(source, architecture):
     if architecture.endswith("Model"):
         pooler_act = config.get("pooler_act", "tanh")  # of transformers 5
         require(pooler_act == "tanh", "pooler_act", pooler_act)
-    tensors = _with_prefix(_renamed(read_tensors(source.path), _NEW_VIT_NAMES), type_)
+    tensors = _add_prefix(_rename_tensors(read_tensors(source.path), _NEW_VIT_NAMES), type_)
     return Imported(
         *(architecture, arguments, tensors, rules_of(architecture), True),
         ignored=r"\w+\.embeddings\.mask_token",
@@ -132,12 +136,8 @@ def _read_vit(source, architecture):
     )
 
 
-def read_tensors(folder: str) -> dict[str, np.ndarray]:
-    """All tensors of a folder, from its safetensors files or else from its torch files.
-
-    Raises:
-        ValueError: names a file that is missing or damaged.
-    """
+def read_tensors(folder: str) -> Tensors:
+    """All tensors of a folder, from its safetensors files or else from its torch files."""
     names, usual = os.listdir(folder), "model.safetensors"
     if not {usual, f"{usual}.index.json"}.intersection(names):
         torchs = "pytorch_model.bin"
@@ -153,13 +153,13 @@ def read_tensors(folder: str) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: str) -> Tensors:
     with safetensors.safe_open(path, framework="np") as opened:
         return {name: opened.get_tensor(name) for name in opened.keys()}
 
 
-def _read_torch(path):
-    import torch
+def _read_torch(path: str) -> Tensors:
+    import torch  # pyright: ignore[reportMissingImports]
 
     if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _SAFE_TORCH:
         raise ValueError(
@@ -172,16 +172,17 @@ def _read_torch(path):
     }
 
 
-def _renamed(tensors, patterns):
+def _rename_tensors(tensors: Tensors, patterns: weight_names.Rules) -> Tensors:
     """The same tensors under the names that `re.sub` makes by each pattern."""
     return {weight_names.name_of(name, patterns): value for name, value in tensors.items()}
 
 
-def _with_prefix(tensors, model_type):
+def _add_prefix(tensors: Tensors, model_type: str) -> Tensors:
     """Names the backbone's tensors `MODEL_TYPE.*`, and the heads' without a prefix."""
-    common = re.match(r"(.*\.)?", os.path.commonprefix(list(tensors)))[0]  # such as `module.`
+    common = os.path.commonprefix(list(tensors))
+    common = common[: common.rfind(".") + 1]  # such as `module.`
     inside = rf"^(?:{model_type}\.)?(?=(embeddings|encoder|transformer|pooler|layernorm)\.)"
-    return _renamed(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
+    return _rename_tensors(tensors, ((rf"^{re.escape(common)}", ""), (inside, f"{model_type}.")))
 
 
 def read_vocabulary(folder: str) -> list[str]:
@@ -197,10 +198,10 @@ def read_vocabulary(folder: str) -> list[str]:
         ids.setdefault(token["content"], token["id"])
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError("tokenizer.json leaves out some ids; add vocab.txt")
-    return sorted(ids, key=ids.get)
+    return sorted(ids, key=ids.__getitem__)
 
 
-def _lower_case(source):
+def _lower_case(source: Source) -> bool | None:
     """Whether texts are lower-cased, or None if no file says so."""
     content = read_json(os.path.join(source.path, "tokenizer_config.json")) or {}
     unlike = ["tokenize_chinese_chars"] if content.get("tokenize_chinese_chars") is False else []
@@ -216,7 +217,7 @@ def _lower_case(source):
     return lower_case if isinstance(lower_case, bool) else None
 
 
-def _mean_and_std(content):
+def _mean_and_std(content: Mapping[str, Any]) -> tuple[Any, Any]:
     """The mean and std that normalise images in [0, 1]: two tuples of three floats."""
     if content.get("do_normalize", True):
         mean, std = content.get("image_mean", HALF), content.get("image_std", HALF)
@@ -234,7 +235,7 @@ def _mean_and_std(content):
     return mean, std
 
 
-def _central_crop(content):
+def _central_crop(content: Mapping[str, Any]) -> float:
     """The fraction of an image's shorter side that is used: all, if nothing is cropped."""
     sizes = []
     for key in ("crop_size", "size"):
@@ -247,9 +248,9 @@ def _central_crop(content):
     return sizes[0] / sizes[1]
 
 
-def _labels(config):
-    """The class names in order, or None if the config has none."""
+def _labels(config: Mapping[str, Any]) -> list[str] | None:
+    """The class names in order, if the config has any."""
     names = config.get("id2label") or {}
-    labels = [names.get(str(number)) for number in range(len(names))]
+    labels = [names[key] for key in map(str, range(len(names))) if key in names]
     is_default = all(name == f"LABEL_{number}" for number, name in enumerate(labels))
-    return None if is_default or None in labels else labels
+    return None if is_default or len(labels) < len(names) else labels

@@ -26,16 +26,12 @@ _PATHS = {"text": "head", "image": "image_head", "mlm": "mlm_head", "nsp": "nsp_
 class HuggingFaceModel:
     """A trained model in the form of transformers.
 
-    Attributes:
-        architecture: such as `BertForPreTraining`.
-        left_out: what it cannot hold, in words.
-
     Raises:
         ValueError: transformers have no such architecture.
     """
 
-    architecture: str
-    left_out: list[str]
+    architecture: str  # such as `BertForPreTraining`
+    left_out: list[str]  # what it cannot hold, in words
 
     def __init__(self, trained: TrainedModel):
         self._trained, backbone = trained, trained.backbone
@@ -73,7 +69,7 @@ class HuggingFaceModel:
             self.left_out.append("the pooler")
         self.left_out += [f"the {name} head ({_base(head.kind)})" for name, head in heads.items()]
 
-    def _fits(self, head):
+    def _fits(self, head: Any) -> bool:
         """Whether transformers have this kind of head."""
         if isinstance(head, BertMaskedLMHead):
             names = ("activation", "layer_norm_epsilon")
@@ -95,29 +91,29 @@ class HuggingFaceModel:
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
-    def _tensors(self):
+    def _tensors(self) -> dict[str, np.ndarray]:
         """The tensors to store, by the names of transformers."""
         backbone, width = self._trained.backbone, self._trained.backbone.hidden_dim
         other = "image_embedding/" if self._is_bert else "text_embedding/"
-        found = {v.path: v for v in backbone.weights if not v.path.startswith(other)}
+        variables = {v.path: v for v in backbone.weights if not v.path.startswith(other)}
         for name, head in self._heads.items():
             prefix = _PATHS.get(name, name)
-            found |= {f"{prefix}/{v.path.split('/', 1)[1]}": v for v in head.weights}
-        values = {path: np.asarray(v.value, np.float32) for path, v in found.items()}
+            variables |= {f"{prefix}/{v.path.split('/', 1)[1]}": v for v in head.weights}
+        values = {path: np.asarray(v.value, np.float32) for path, v in variables.items()}
         # What the backbone lacks is 0. A ViT has no factor of its positions.
         if self._is_bert and not backbone.num_segments:
-            values["text_embedding/segment_embedding/embeddings"] = np.zeros((2, width))
+            values["text_embedding/segment_embedding/embeddings"] = np.zeros((2, width), np.float32)
         if not self._is_bert:
             values["image_embedding/position_embedding"] *= np.float32(backbone.embedding_scale)
-            values.setdefault("image_embedding/patch_projection/bias", np.zeros(width))
-        tensors = weight_names.named(values, rules_of(self.architecture))
+            values.setdefault("image_embedding/patch_projection/bias", np.zeros(width, np.float32))
+        tensors = weight_names.name_tensors(values, rules_of(self.architecture))
         if "cls.predictions.decoder.weight" in tensors:  # the bias has two names then
             tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].copy()
         if self.architecture.endswith("Model"):
             return {name.removeprefix(f"{self._type}."): value for name, value in tensors.items()}
         return tensors
 
-    def _config(self):
+    def _config(self) -> dict[str, Any]:
         trained, backbone = self._trained, self._trained.backbone
         table = BERT_CONFIG if self._is_bert else VIT_CONFIG
         config: dict[str, Any] = {
@@ -149,7 +145,7 @@ class HuggingFaceModel:
             config["problem_type"] = "single_label_classification"
         return config
 
-    def _tokenizer(self):
+    def _tokenizer(self) -> dict[str, Any]:
         return {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self._trained.lower_case,
@@ -163,7 +159,7 @@ class HuggingFaceModel:
             "mask_token": wordpiece.MASK,
         }
 
-    def _processor(self):
+    def _processor(self) -> dict[str, Any]:
         """The config of an image processor that sees what `image_decoding.central_crop` does.
 
         ViT's and DeiT's own processors squash a picture into a square; CLIP's keeps its aspect.
@@ -186,7 +182,7 @@ class HuggingFaceModel:
         }
 
 
-def _base(kind):
+def _base(kind: Any) -> str:
     """The kind of a head, as in the table of architectures."""
     kind = kind["kind"] if isinstance(kind, dict) else kind
     return "bert" if kind == "bert_untied" else kind

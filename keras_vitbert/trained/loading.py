@@ -32,10 +32,6 @@ def load(path: str, dtype: str | None = "float32") -> TrainedModel:
         dtype: a Keras dtype policy to run it in, such as `mixed_bfloat16`, or `bfloat16` to keep
             the variables in it as well. None for the policy of its training.
 
-    Returns:
-        `TrainedModel`, of whatever kind the model is. Its `network` takes images as integers in 0
-        to 255 or floats in [0, 1].
-
     Raises:
         ValueError: there is no such model, or it is damaged.
 
@@ -54,12 +50,10 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
     if source.kind == finding.EXPORT:
         raise ValueError(f"{source.label}: is {finding.EXPORT}, which holds no Keras model")
     if source.kind in (finding.RUN, finding.FINE_TUNED):
-        folder = RunFolder(source.path)
         dtype = dtype or Devices().dtype(source.config["experiment"]["dtype"])
         # Variables are read in the dtype that they were written in.
         as_written = keras.DTypePolicy(dtype).variable_dtype == "float32"
-        opened = _open_run if source.kind == finding.RUN else _open_fine_tuned
-        trained = opened(folder, source.config, dtype if as_written else "float32")
+        trained = _open_run(source, dtype if as_written else "float32")
     elif source.is_own_preset:
         trained, as_written = _open_preset(source), dtype in (None, "float32")
     else:
@@ -67,33 +61,28 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
     return trained if as_written and not trained.has_lora else trained.in_dtype(dtype or "float32")
 
 
-def _open_run(folder, record, dtype):
-    check_sums(folder.path)  # if the run is a shared one
-    config = config_of(record)
-    variant, sizes = config.variant_spec, config.model.to_dict()
-    network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
-    heads = {"image": network.image_head, "mlm": network.mlm_head}
-    about = folder, record, folder.summary() or {}, folder.checkpoints, variant.name
-    return _restored(*about, network, heads, config.data.images.central_crop)
-
-
-def _open_fine_tuned(folder, record, dtype):
-    summary, classes = folder.summary(), _classes(folder)
-    if summary is None or classes is None:
+def _open_run(source: finding.Source, dtype: str) -> TrainedModel:
+    """The model of a run of either command, from its latest checkpoint."""
+    folder, record = RunFolder(source.path), source.config
+    config, summary, classes = config_of(record), folder.summary() or {}, _classes(folder)
+    central_crop = CENTRAL_CROP
+    if source.kind == finding.RUN:
+        check_sums(folder.path)  # if the run is a shared one
+        place, variant = folder.checkpoints, config.variant_spec
+        sizes, name = config.model.to_dict(), variant.name
+        network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
+        heads = {"image": network.image_head, "mlm": network.mlm_head}
+        central_crop = config.data.images.central_crop
+    elif summary and classes is not None:
+        place = os.path.join(folder.path, summary["model"], "checkpoints")
+        kind, name = config.kind, config.task
+        network = build_classifier(record["model"], kind, len(classes), dtype, config.head)
+        if config.lora_rank:
+            network.enable_lora(config.lora_rank)
+        heads = {"image" if kind == "images" else "text": network.head}
+        central_crop = config.images.central_crop if kind == "images" else central_crop
+    else:
         raise ValueError(f"{folder.path}: holds no finished run of keras_vitbert.finetune")
-    config = config_of(record)
-    network = build_classifier(record["model"], config.kind, len(classes), dtype, config.head)
-    if config.lora_rank:
-        network.enable_lora(config.lora_rank)
-    heads = {"image" if network.kind == "images" else "text": network.head}
-    central_crop = config.images.central_crop if config.kind == "images" else CENTRAL_CROP
-    checkpoint = os.path.join(folder.path, summary["model"], "checkpoints")
-    about = folder, record, summary, checkpoint, config.task
-    return _restored(*about, network, heads, central_crop)
-
-
-def _restored(folder, record, summary, place, name, network, heads, central_crop):
-    """The `TrainedModel` of a run, from the latest checkpoint in a folder."""
     checkpoint, step = checkpoints.latest(place)
     if checkpoint is None:
         raise ValueError(f"{place}: holds no checkpoint; run its command again")
@@ -103,7 +92,7 @@ def _restored(folder, record, summary, place, name, network, heads, central_crop
     if {"mlm", "text"} & heads.keys():
         vocabulary = vocabulary_of(folder.path, record)
         lower_case = is_lower(record["experiment"]["data"]["case"], vocabulary)
-    classes, known = _classes(folder), record["inputs"].get("classes")
+    known = record["inputs"].get("classes")
     if known and names_digest(classes or []) != known:
         raise ValueError(
             f"{folder.path}/classes.txt: does not name the classes that the run was trained with"
@@ -120,11 +109,7 @@ def _restored(folder, record, summary, place, name, network, heads, central_crop
 
 
 def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
-    """The vocabulary of the run in a folder, whose `config.json` holds the record.
-
-    Raises:
-        ValueError: it is missing, or not what the run was trained with.
-    """
+    """The vocabulary of the run in a folder, which must be that of its record."""
     path = os.path.join(path, "vocabulary.txt")
     vocabulary = read_vocabulary(path)
     if names_digest(vocabulary) != record["inputs"]["vocabulary"]:
@@ -132,27 +117,26 @@ def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
     return vocabulary
 
 
-def _classes(folder):
-    """The class names of a run's folder, or None."""
+def _classes(folder: RunFolder) -> list[str] | None:
     text = folder.read("classes.txt")
     return None if text is None else text.splitlines()
 
 
-def _open_preset(source):
+def _open_preset(source: finding.Source) -> TrainedModel:
     task = hub.load_preset(source.path)
     name = os.path.basename(os.path.normpath(source.path))
     if isinstance(task, ViTBertBackbone):
         return TrainedModel(source.path, name, task, {}, network=task)
-    about: dict[str, Any] = {"network": task, "classes": None}
-    if hasattr(task.preprocessor, "class_names"):
-        about["classes"] = task.preprocessor.class_names
+    preprocessor: Any = task.preprocessor
+    classes = getattr(preprocessor, "class_names", None)
+    about: dict[str, Any] = {"network": task, "classes": classes}
     if isinstance(task, hub.ViTBertImageClassifier):
         heads = {"image": task.head}
-        about["central_crop"] = task.preprocessor.image_converter.central_crop
+        about["central_crop"] = preprocessor.image_converter.central_crop
     else:
         is_classifier = isinstance(task, hub.ViTBertTextClassifier)
         heads = {"text": task.head} if is_classifier else {"mlm": task.mlm_head}
-        tokenizer = task.preprocessor.tokenizer
+        tokenizer = preprocessor.tokenizer
         about |= {"vocabulary": tokenizer.get_vocabulary(), "lower_case": tokenizer.lowercase}
     return TrainedModel(source.path, name, task.backbone, heads, **about)
 
@@ -165,10 +149,10 @@ _READERS = {
 }
 
 
-def _import(source, dtype):
+def _import(source: finding.Source, dtype: str) -> TrainedModel:
     """The `TrainedModel` of a BERT or ViT of another project."""
     try:
-        return _READERS[source.kind](source).opened(source, dtype)
+        return _READERS[source.kind](source).open(source, dtype)
     # Where a file is damaged or has another content, libraries raise many kinds of errors.
     except Exception as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "

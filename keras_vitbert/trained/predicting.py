@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -34,17 +34,11 @@ Functions = dict[str, Callable]
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One thing to predict.
+    """One thing to predict."""
 
-    Attributes:
-        inputs: as in the output: `image`, or `text` and optionally `text_pair`.
-        where: its source, for messages.
-        path: the file of an image that `inputs` names relative to a folder.
-    """
-
-    inputs: dict[str, str]
-    where: str
-    path: str = ""
+    inputs: dict[str, str]  # as in the output: `image`, or `text` and optionally `text_pair`
+    where: str  # its source, for messages
+    path: str = ""  # of an image that `inputs` names relative to a folder
 
     @property
     def length(self) -> int:
@@ -61,17 +55,12 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A model's answers to an image or a text.
+    """A model's answers to an image or a text."""
 
-    Attributes:
-        inputs: from its `Item`.
-        is_masked: whether masks were filled.
-        answers: classes or tokens with their probabilities, the likeliest first; one list for each
-            mask, or a single list.
-    """
-
-    inputs: dict[str, str]
-    is_masked: bool
+    inputs: dict[str, str]  # from its `Item`
+    is_masked: bool  # whether masks were filled
+    # Classes or tokens with their probabilities, the likeliest first; one list for each mask, or a
+    # single list
     answers: list[list[tuple[str, float]]]
 
 
@@ -80,12 +69,7 @@ def image_items(path: str) -> Iterator[Item]:
 
     Those of a folder are named relative to it, as in `predictions.csv` of a fine-tuned run. A
     folder of a million images is not listed first.
-
-    Raises:
-        ValueError: there is no image.
     """
-    if not tf.io.gfile.exists(path):
-        raise ValueError(f"{path}: no such file or folder")
     if not tf.io.gfile.isdir(path):
         return iter([Item({"image": path}, path)])
     items = _images_below(path)
@@ -95,8 +79,8 @@ def image_items(path: str) -> Iterator[Item]:
     return itertools.chain([first], items)
 
 
-def _images_below(path):
-    """The images below a folder, in the natural order of names, a folder's own images first."""
+def _images_below(path: str) -> Iterator[Item]:
+    """The images below a folder, a folder's own images first."""
     for folder, folders, names in walk(path):
         folders.sort(key=natural)
         for name in sorted(names, key=natural):
@@ -116,13 +100,8 @@ def table_items(
 ) -> list[Item]:
     """The sentences of a table, without labels, see `pipelines.tasks.tables`.
 
-    Args:
-        columns: one or two names; the usual ones if empty.
-        remembered: the columns that the model was trained on; they come before the usual ones
-            where the table has them.
-
-    Raises:
-        ValueError: it cannot be read, a column is missing or not one of two, or a row is damaged.
+    Without one or two names of columns, they are those `remembered` from the model's training,
+    where the table has them, or else the usual ones.
     """
     if len(columns) > 2 or len(set(columns)) < len(columns):
         raise ValueError(f"columns={','.join(columns)}: give one or two different names")
@@ -146,12 +125,7 @@ def table_items(
 def open_functions(path: str, top_k: int) -> Functions:
     """The functions of a model by their signatures, see `ServedModel`.
 
-    Args:
-        path: what `finding.find` takes, or a folder that `export` wrote: of a model, whose latest
-            version is used, or of a version.
-
-    Raises:
-        ValueError: it is none of these, or damaged.
+    Of a folder that `export` wrote for a model, the latest version is used.
     """
     source = find(path)
     if source.kind != EXPORT:
@@ -169,11 +143,7 @@ def open_functions(path: str, top_k: int) -> Functions:
 
 
 def choose(functions: Functions, items: Sequence[Item], path: str) -> str:
-    """Chooses the signature: masks are filled if the texts have any and the model can.
-
-    Raises:
-        ValueError: the model at `path` has no such signature.
-    """
+    """Chooses the signature: masks are filled if the texts have any and the model can."""
     what = "images" if "image" in items[0].inputs else "texts"
     wanted = [CLASSIFY_IMAGE]
     if what == "texts":
@@ -196,22 +166,16 @@ def predict(
 ) -> list[Prediction]:
     """Predicts all items, in their order.
 
-    Args:
-        left_out: a list, to which a message is appended for each item that cannot be predicted,
-            saying which and why; by default the first such item is an error.
-        path: of the model, for messages.
-
-    Raises:
-        ValueError: a file cannot be read or is not an image, a text has no `[MASK]` to fill, or an
-            answer is not finite.
+    A message is appended to `left_out` for each item that cannot be predicted; without such a list,
+    the first one is an error. `path` is that of the model, for messages.
     """
     # A batch is padded to its longest text.
     order = sorted(range(len(items)), key=lambda number: items[number].length)
     predictions, complaints, fills = {}, {}, signature == FILL_MASK
     for start in counted(range(0, len(order), batch), -(-len(order) // batch)):
         numbers = order[start : start + batch]
-        found = _ask(functions[signature], signature, [items[number] for number in numbers])
-        for number, answers in zip(numbers, found, strict=True):
+        asked = _ask(functions[signature], signature, [items[number] for number in numbers])
+        for number, answers in zip(numbers, asked, strict=True):
             if isinstance(answers, str):
                 if left_out is None:
                     raise ValueError(answers)
@@ -219,40 +183,43 @@ def predict(
                 continue
             if not all(math.isfinite(score) for some in answers for _, score in some):
                 raise ValueError(f"{path}: its answer to {items[number].where} is not finite")
-            kept = [some[:top_k] for some in answers]
-            predictions[number] = Prediction(items[number].inputs, fills, kept)
-    if complaints:
+            best = [some[:top_k] for some in answers]
+            predictions[number] = Prediction(items[number].inputs, fills, best)
+    if left_out is not None:
         left_out += [complaints[number] for number in sorted(complaints)]
     return [predictions[number] for number in sorted(predictions)]
 
 
-def _ask(function, signature, items):
-    """The answers for each item, or what is wrong with it: str."""
+def _ask(
+    function: Callable, signature: str, items: Sequence[Item]
+) -> list[str | list[list[tuple[str, float]]]]:
+    """The answers for each item, or what is wrong with it."""
     try:
         values = [item.value() for item in items]
-        found = function(**{input_name(signature): tf.constant(values)})
+        outputs = function(**{input_name(signature): tf.constant(values)})
     except (OSError, tf.errors.InvalidArgumentError) as error:
         if len(items) > 1:  # TensorFlow does not say which image is damaged
             return [_ask(function, signature, [item])[0] for item in items]
         return [f"{items[0].where}: {_reason(error)}"]
+    arrays = {name: value.numpy() for name, value in outputs.items()}
     if signature != FILL_MASK:
-        rows = zip(found["top_k_labels"].numpy(), found["top_k_probabilities"].numpy(), strict=True)
+        rows = zip(arrays["top_k_labels"], arrays["top_k_probabilities"], strict=True)
         return [[_pairs(*row)] for row in rows]
     return [
         [_pairs(*mask) for mask in zip(*row, strict=True) if mask[0][0]]  # "" pads the rows
-        for row in zip(found["tokens"].numpy(), found["scores"].numpy(), strict=True)
+        for row in zip(arrays["tokens"], arrays["scores"], strict=True)
     ]
 
 
-def _pairs(names, scores):
-    """Pairs of str and float; a float has the digits of its float32."""
+def _pairs(names: Iterable[bytes], scores: Iterable[float]) -> list[tuple[str, float]]:
+    """Names and scores; a float has the digits of its float32."""
     return [
         (name.decode(errors="replace"), float(str(np.float32(score))))
         for name, score in zip(names, scores, strict=True)
     ]
 
 
-def _reason(error):
+def _reason(error: OSError | tf.errors.OpError) -> str:
     """What is wrong with an input."""
     if isinstance(error, OSError):
         return f"cannot be read ({one_line(error)})"

@@ -4,6 +4,9 @@ The graphs decode and tokenize as in training, so serving needs nothing from thi
 compiles none of them: batches and lengths vary with each request.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from keras_vitbert.model.encoder_block import counted_over_all, starts_of
@@ -18,6 +21,8 @@ CLASSIFY_IMAGE, CLASSIFY_TEXT, FILL_MASK = "classify_image", "classify_text", "f
 EMBED_IMAGE, EMBED_TEXT = "embed_image", "embed_text"
 SIGNATURES = (CLASSIFY_IMAGE, CLASSIFY_TEXT, FILL_MASK, EMBED_IMAGE, EMBED_TEXT)
 
+Tensors = dict[str, tf.Tensor]  # by name
+
 _IMAGES_AT_ONCE = 8  # decoded in parallel; the pixels of each are in memory
 
 
@@ -27,24 +32,18 @@ def input_name(signature: str) -> str:
 
 
 class ServedModel(tf.Module):
-    """The graphs of a trained model.
+    """The graphs of a trained model, which name at most `top_k` classes or tokens.
 
-    Args:
-        top_k: the most classes or tokens that are named.
+    `functions` are those that the model has heads for, in the order of `SIGNATURES`. Each takes one
+    string tensor and returns a dict of tensors with as many rows; numbers are float32:
 
-    Attributes:
-        functions: dict of a name to a `tf.function`, those that the model has heads for, in the
-            order of `SIGNATURES`. Each takes one string tensor and returns a dict of tensors with
-            as many rows; numbers are float32:
-
-            - `classify_image(image)`, encoded images `(batch,)`: `probabilities`
-              `(batch, classes)`, `top_k_labels` and `top_k_probabilities` `(batch, k)`;
-            - `classify_text(text)`, texts `(batch,)` or pairs of them `(batch, 2)`: the same;
-            - `fill_mask(text)`, texts or pairs with one or more `[MASK]`: `tokens` and `scores`,
-              probabilities, `(batch, masks, k)`; rows with fewer masks end in "" and 0;
-            - `embed_image(image)`, `embed_text(text)`: `embedding` `(batch, D)`, the last
-              state of the class token, and `mean_embedding` `(batch, D)`, the mean over all real
-              tokens.
+    - `classify_image(image)`, encoded images `(batch,)`: `probabilities` `(batch, classes)`,
+      `top_k_labels` and `top_k_probabilities` `(batch, k)`;
+    - `classify_text(text)`, texts `(batch,)` or pairs of them `(batch, 2)`: the same;
+    - `fill_mask(text)`, texts or pairs with one or more `[MASK]`: `tokens` and `scores`,
+      probabilities, `(batch, masks, k)`; rows with fewer masks end in "" and 0;
+    - `embed_image(image)`, `embed_text(text)`: `embedding` `(batch, D)`, the last state of the
+      class token, and `mean_embedding` `(batch, D)`, the mean over all real tokens.
 
     A text that is too long is cut as in training. The functions raise
     `tf.errors.InvalidArgumentError` for damaged images and other files, and `fill_mask` for a text
@@ -54,6 +53,7 @@ class ServedModel(tf.Module):
     def __init__(self, trained: TrainedModel, top_k: int = 5):
         super().__init__(name="served_model")
         self._trained = trained
+        self._vocabulary = trained.vocabulary or []
         self._top_k = top_k
         backbone, heads = trained.backbone, trained.heads
         layers = [backbone, *heads.values()]
@@ -80,7 +80,9 @@ class ServedModel(tf.Module):
             name: _function(answers[name], name) for name in SIGNATURES if name in answers
         }
 
-    def _image_sequence(self, encoded, positions=None):
+    def _image_sequence(
+        self, encoded: tf.Tensor, positions: int | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Maps encoded images to the backbone's sequence and a mask of its real tokens: all are."""
         size = self._trained.backbone.image_size
         images = tf.map_fn(
@@ -94,19 +96,22 @@ class ServedModel(tf.Module):
         sequence = outputs["image_sequence"]
         return sequence, tf.ones(tf.shape(sequence)[:2], tf.int32)
 
-    def _text_sequence(self, texts, positions=None):
+    def _text_sequence(
+        self, texts: tf.Tensor, positions: int | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Maps texts or pairs to the backbone's sequence and a mask of its real tokens."""
         inputs = self._text_inputs(_columns(texts))
         outputs = self._trained.backbone(inputs, training=False, text_positions=positions)
         return outputs["text_sequence"], inputs["padding_mask"]
 
-    def _text_inputs(self, columns, masks=False):
+    def _text_inputs(self, columns: tf.Tensor, masks: bool = False) -> Tensors:
         """The backbone's inputs for `(batch, 1 or 2)` texts; `masks` as in `TextEncoder`."""
         is_pair = tf.equal(tf.shape(columns)[1], 2)
-        inputs = self._encode(columns[:, 0], columns[:, -1], is_pair, masks)
+        encode: Any = self._encode
+        inputs = encode(columns[:, 0], columns[:, -1], is_pair, masks)
         return {name: _at_least_a_column(x) for name, x in inputs.items()}
 
-    def _classes(self, modality, encode, examples):
+    def _classes(self, modality: str, encode: Callable, examples: tf.Tensor) -> Tensors:
         """The probabilities of all classes, and the names of the likeliest."""
         head, classes = self._trained.heads[modality], self._trained.classes
         sequence, _ = encode(examples, head.tokens)
@@ -119,9 +124,9 @@ class ServedModel(tf.Module):
             "top_k_probabilities": top.values,
         }
 
-    def _masked_tokens(self, text):
+    def _masked_tokens(self, text: tf.Tensor) -> Tensors:
         """The likeliest tokens at each `[MASK]`."""
-        vocabulary = self._trained.vocabulary
+        vocabulary = self._vocabulary
         columns = _columns(text)
         inputs = self._text_inputs(columns, masks=True)
         is_mask = tf.equal(inputs["token_ids"], self._encode.mask_id)
@@ -135,7 +140,8 @@ class ServedModel(tf.Module):
         ]
         with tf.control_dependencies(checks):
             places = tf.where(is_mask)
-        positions = tf.RaggedTensor.from_row_lengths(places[:, 1], counts, validate=False)
+        ragged: Any = tf.RaggedTensor  # whose stubs lack some methods
+        positions = ragged.from_row_lengths(places[:, 1], counts, validate=False)
         positions = _at_least_a_column(positions.to_tensor())
         is_there = tf.sequence_mask(counts, tf.shape(positions)[1])[:, :, None]
         places = counted_over_all(positions, starts_of(inputs["token_ids"]))
@@ -151,15 +157,16 @@ class ServedModel(tf.Module):
         }
 
 
-def _function(function, signature):
+def _function(function: Callable[[tf.Tensor], Tensors], signature: str) -> Callable:
     """A `tf.function` whose only argument has the name and type of the signature's input."""
     name = input_name(signature)
     # A text or a pair of texts: any shape.
-    spec = tf.TensorSpec((None,) if name == "image" else None, tf.string, name)
+    shape: Any = (None,) if name == "image" else None
+    spec = tf.TensorSpec(shape, tf.string, name)
     return tf.function(function, input_signature=[spec], autograph=False)
 
 
-def _columns(texts):
+def _columns(texts: tf.Tensor) -> tf.Tensor:
     """Texts `(batch,)` or pairs `(batch, 2)` as `(batch, 1)` or `(batch, 2)`."""
     count = tf.reduce_prod(tf.shape(texts)[1:])
     is_right = (1 <= count) & (count <= 2)
@@ -168,19 +175,20 @@ def _columns(texts):
         return tf.reshape(texts, (-1, count))
 
 
-def _at_least_a_column(table):
+def _at_least_a_column(table: tf.Tensor) -> tf.Tensor:
     """Pads an empty batch of texts, which has no tokens, to the one token that layers expect."""
-    return tf.pad(table, [[0, 0], [0, tf.maximum(1 - tf.shape(table)[1], 0)]])
+    paddings: Any = [[0, 0], [0, tf.maximum(1 - tf.shape(table)[1], 0)]]
+    return tf.pad(table, paddings)
 
 
-def _require_all(is_right, complaint):
+def _require_all(is_right: tf.Tensor, complaint: str) -> tf.Operation:
     """An assertion that names the first wrong text, counted from 0."""
-    wrong = tf.strings.as_string(tf.where(~is_right)[:1, 0])
+    wrong = tf.strings.as_string(tf.where(tf.logical_not(is_right))[:1, 0])
     message = tf.strings.join(["text ", tf.strings.reduce_join(wrong), f" {complaint}"])
     return tf.debugging.Assert(tf.reduce_all(is_right), [message])
 
 
-def _embeddings(sequence, is_real):
+def _embeddings(sequence: tf.Tensor, is_real: tf.Tensor) -> Tensors:
     sequence = tf.cast(sequence, tf.float32)
     weights = tf.cast(is_real, tf.float32)[:, :, None]
     return {

@@ -1,4 +1,4 @@
-"""Writes the folder of a shared model: with what it was made from, its digests and its card."""
+"""Writes the folder of a shared model, with its provenance, its digests and its card."""
 
 import copy
 import html
@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,11 +16,10 @@ from huggingface_hub import ModelCard, ModelCardData
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.provenance import ORIGIN_FILE, origin_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.architectures import ARCHITECTURES
 from keras_vitbert.trained.hub import HEADS
-from keras_vitbert.trained.trained_model import TrainedModel
+from keras_vitbert.trained.trained_model import ORIGIN_FILE, TrainedModel, origin_of
 from pipelines.command_line import one_line
 from pipelines.digests import write_sums
 from pipelines.files import write_atomically
@@ -40,8 +39,11 @@ _MEASURES = (
     ("masked-LM loss (nats)", "mlm_loss", "mlm_unigram_loss"),
     ("next-sentence accuracy", "nsp_accuracy", "nsp_majority_accuracy"),
 )
-# Settings that a card leaves out: they hold paths, are in its table of the model, or only watch.
-_NOT_SHOWN = ("data.", "model.", "inspection.", "probes.", "checkpoint", "variant", "task", "grid")
+# Settings that a card shows; others hold paths, are in its table of the model, or only watch.
+_SHOWN = ("steps", "epochs", "seed", "dtype", "batch", "image_batch_size", "text_batch_size")
+_SHOWN += ("image_size", "max_length", "head", "lora_rank")
+_SHOWN_OF_BOTH_MODALITIES = ("merge.name", "merge.image_loss_ratio")
+_SHOWN_SECTIONS = ("optimizer.", "distillation.")
 
 # The paper's section "Limitations and Potential Negative Societal Impacts", in our words.
 _CARD = """\
@@ -97,7 +99,7 @@ def write_shared(path: str, write: Callable[[str], Any], trained: TrainedModel, 
         raise ValueError(f"{path}: cannot be written ({error})") from error
 
 
-def _reserve(path, weights):
+def _reserve(path: str, weights: Iterable[Any]) -> None:
     """Checks that the disk has room: h5py may crash the process if it has none."""
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
@@ -107,7 +109,7 @@ def _reserve(path, weights):
     os.unlink(path)
 
 
-def round_weights(network: keras.Model, dtype: str) -> None:
+def round_weights(network: Any, dtype: str) -> None:
     """Rounds the float32 weights of a network to values that `bfloat16` can hold, if asked to."""
     for weight in network.weights:
         if weight.dtype == "float32":
@@ -117,12 +119,8 @@ def round_weights(network: keras.Model, dtype: str) -> None:
 def write_weights(trained: TrainedModel, folder: str, dtype: str) -> None:
     """Writes a run's folder with what its use requires, and without the state of its training.
 
-    It can replace the run everywhere, but no run can resume from it.
-
-    Args:
-        trained: a run of `pretrain` that was opened in float32.
-        folder: local and empty.
-        dtype: `float32` or `bfloat16`, in which the weights are stored.
+    It can replace the run everywhere, but no run can resume from it. The run is one of `pretrain`,
+    opened in float32; the weights are stored in the dtype, `float32` or `bfloat16`.
     """
     source, target = RunFolder(trained.path), RunFolder(folder)
     record = copy.deepcopy(trained.record)
@@ -147,10 +145,8 @@ def write_weights(trained: TrainedModel, folder: str, dtype: str) -> None:
 def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
     """The text of a model's `README.md`, with the metadata that model hubs read.
 
-    Args:
-        kind: one of `hub.available_kinds(trained)`, an architecture of transformers, such as
-            `BertModel`, or `run` for the weights of a run.
-        origin: of `keras_vitbert.runs.provenance.origin_of(trained)`.
+    The kind is one of `hub.available_kinds(trained)`, an architecture of transformers, such as
+    `BertModel`, or `run` for the weights of a run; the origin is that of `origin_of`.
     """
     library, architecture = "keras" if kind == "run" else "keras-hub", ""
     if kind in ARCHITECTURES:
@@ -162,7 +158,7 @@ def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
     if trained.origin:
         sections.append(f"## Weights\n\n{trained.origin}")
     if trained.record:
-        sections += [_training(trained.record, trained.summary), _measured(trained.summary)]
+        sections += [_training(trained.record, trained.summary), _results(trained.summary)]
     data = ModelCardData(library_name=library, pipeline_tag=pipeline, tags=["vit-bert", "keras"])
     card = _CARD.format(
         metadata=data.to_yaml(),
@@ -170,12 +166,12 @@ def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
         title=title,
         language="python" if "import" in usage else "sh",
         usage=usage,
-        sections="\n\n".join([*sections, _made_from(origin)]),
+        sections="\n\n".join([*sections, _provenance(origin)]),
     )
     return str(ModelCard(card))
 
 
-def _usage(trained, name, architecture):
+def _usage(trained: TrainedModel, name: str, architecture: str) -> str:
     """How to open it: lines of Python, or of a shell."""
     if architecture:
         inputs = "AutoTokenizer" if architecture.startswith("Bert") else "AutoImageProcessor"
@@ -196,32 +192,28 @@ def _usage(trained, name, architecture):
     return "\n".join(f"python -m keras_vitbert.{use}" for use in uses)
 
 
-def _model(trained, kind):
+def _model(trained: TrainedModel, kind: str) -> Iterator[tuple[str, str]]:
     backbone = trained.backbone
     names = ("num_layers", "hidden_dim", "num_heads", "intermediate_dim")
-    sizes = (str(getattr(backbone, name)) for name in names)
-    yield "blocks, width, heads, MLP", ", ".join(sizes)
+    yield "blocks, width, heads, MLP", ", ".join(str(getattr(backbone, name)) for name in names)
     yield "parameters of the backbone", f"{backbone.count_params():,}"
-    if backbone.image_size is not None:
-        yield (
-            "images",
-            f"{backbone.image_size} x {backbone.image_size} pixels, patches of "
-            f"{backbone.patch_size}; the central {trained.central_crop:g} of the shorter side",
-        )
+    if size := backbone.image_size:
+        crop = f"the central {trained.central_crop:g} of the shorter side"
+        yield "images", f"{size} x {size} pixels, patches of {backbone.patch_size}; {crop}"
     if backbone.vocabulary_size is not None:
         case = "lower case" if trained.lower_case else "cased"
-        size = len(trained.vocabulary) if trained.vocabulary else backbone.vocabulary_size
+        count = len(trained.vocabulary) if trained.vocabulary else backbone.vocabulary_size
         length = backbone.max_sequence_length
-        yield "text", f"WordPiece, {size:,} tokens, {case}; {length} tokens at most"
+        yield "text", f"WordPiece, {count:,} tokens, {case}; {length} tokens at most"
     if (kind.endswith("classifier") or kind == "run") and trained.classes:
         names = ", ".join(trained.classes[:20])
         more = ", ..." if len(trained.classes) > 20 else ""
         yield "classes", f"{len(trained.classes)}: {names}{more}"
 
 
-def _training(record, summary):
-    config = record["experiment"]
-    settings, hidden = flatten(config), _NOT_SHOWN
+def _training(record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    config, shown = record["experiment"], _SHOWN
+    settings = flatten(config)
     if "task" in config:
         rows = {"task": f"`{config['task']}`", "began with": f"`{_base(record['checkpoint'])}`"}
         # The trial of the median seed, with the learning rate that was picked.
@@ -237,20 +229,17 @@ def _training(record, summary):
         if config["data"]["source"] == "sample":
             names = ["the sample: MNIST digits and an extract of the English Wikipedia"]
         rows |= {"data": ", ".join(names)} if names else {}  # shared weights do not say it
-        if not (variant.images and variant.text):
-            hidden += ("merge.",)
-        elif "mask" not in config["merge"]["name"]:
-            hidden += ("merge.mask_",)
+        shown += _SHOWN_OF_BOTH_MODALITIES if variant.images and variant.text else ()
     counts = (f"{count:,} {name}" for name, count in record["records"].items())
     rows["training examples"] = ", ".join(counts)
     for key, value in settings.items():
-        is_other_merge = key.count(".") > 1
-        if (value or key == "seed") and not (key.startswith(hidden) or is_other_merge):
+        is_shown = key in shown or key.startswith(_SHOWN_SECTIONS)
+        if is_shown and (value or key == "seed"):
             rows[f"`{key}`"] = value
     return _table("Training", ["", ""], rows.items())
 
 
-def _measured(summary):
+def _results(summary: Mapping[str, Any]) -> str:
     if not summary:
         return "## Measured\n\nThe run is not finished, so it has no final results."
     if "validation" in summary:
@@ -276,7 +265,7 @@ def _measured(summary):
     return f"{_table('Measured', header, rows)}\n\n{note}"
 
 
-def _made_from(origin):
+def _provenance(origin: Mapping[str, Any]) -> str:
     """The first characters of the digests; `origin.json` has the whole digests."""
     made_of = origin["made_of"]
     digests = {"weights of the backbone": origin["weights_sha256"], **made_of.get("inputs", {})}
@@ -289,9 +278,9 @@ def _made_from(origin):
     return f"{_table('Made from', ['', ''], rows.items())}\n\n{note}"
 
 
-def _table(title, header, rows):
-    return f"## {title}\n\n{markdown_table(header, rows)}"
+def _table(title: str, header: list[str], rows: Iterable[Sequence[Any]]) -> str:
+    return f"## {title}\n\n{markdown_table(header, [list(row) for row in rows])}"
 
 
-def _base(path):
+def _base(path: str) -> str:
     return os.path.basename(os.path.normpath(path))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import re
 from typing import Any
 
@@ -10,78 +11,63 @@ import numpy as np
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.heads import BertMaskedLMHead
+from keras_vitbert.runs.provenance import run_provenance, weights_sha256
+from keras_vitbert.trained.finding import read_json
 
 CENTRAL_CROP = 0.875
+ORIGIN_FILE = "origin.json"  # of presets and exports: what `origin_of` returns
 _SYNSET = r"n\d{8}"
 _UNKNOWN_SHARE = 0.05  # of class names that neither list knows
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A trained model, and what its use requires.
+    """A trained model, and what its use requires; see `keras_vitbert.load`.
 
-    Attributes:
-        path: str, the folder it comes from.
-        name: str, the variant or the task.
-        backbone: `ViTBertBackbone`.
-        heads: dict of the trained heads, layers of `keras_vitbert.model`: `image` and `text`
-            on the class token of that modality, and `mlm` on masked tokens.
-        classes: list of str, the class names in order, or None.
-        vocabulary: list of str, or None.
-        lower_case: bool, of the vocabulary.
-        central_crop: float, the fraction of an image's shorter side that is used.
-        record: dict, the content of the run's config.json; empty if there is none.
-        summary: dict, the results of the run; empty if there are none.
-        origin: str, who trained the weights, in a sentence; empty for this project.
-        network: the Keras model as it was trained, which takes images as integers in 0 to 255 or
-            floats in [0, 1]. It is the `PreTrainingNetwork` of a run of `pretrain`, the
-            `Classifier` of one of `finetune` (with separate LoRA updates), or the task or backbone
-            of a preset. For an imported model it is a `Classifier` if that classifies texts, else a
-            `PreTrainingNetwork`.
-        step: int, of the checkpoint; 0 if there is none.
-        checkpoint: str, the folder of the checkpoint; empty if there is none.
+    The `network` is the Keras model as it was trained. It takes images as integers in 0 to 255 or
+    floats in [0, 1]. It is the `PreTrainingNetwork` of a run of `pretrain`, the `Classifier` of one
+    of `finetune` (with separate LoRA updates), or the task or backbone of a preset. For an imported
+    model it is a `Classifier` if that classifies texts, else a `PreTrainingNetwork`.
     """
 
-    path: str
-    name: str
+    path: str  # the folder it comes from
+    name: str  # the variant or the task
     backbone: ViTBertBackbone
+    # `image` and `text` on the class token of that modality, `mlm` on masked tokens: layers of
+    # `keras_vitbert.model.heads`
     heads: dict[str, Any]
-    classes: list[str] | None = None
+    classes: list[str] | None = None  # their names in order
     vocabulary: list[str] | None = None
-    lower_case: bool = True
-    central_crop: float = CENTRAL_CROP
-    record: dict[str, Any] = dataclasses.field(default_factory=dict)
-    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
-    origin: str = ""
-    network: keras.Model | None = None
-    step: int = 0
-    checkpoint: str = ""
+    lower_case: bool = True  # of the vocabulary
+    central_crop: float = CENTRAL_CROP  # the fraction of an image's shorter side that is used
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)  # a run's config.json
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)  # its results
+    origin: str = ""  # who trained the weights, in a sentence; empty for this project
+    network: Any = None
+    step: int = 0  # of the checkpoint
+    checkpoint: str = ""  # its folder
 
     @property
-    def has_lora(self):
+    def has_lora(self) -> bool:
         """Whether kernels of the backbone have separate low-rank updates."""
         layers = self.backbone._flatten_layers()
         return any(getattr(layer, "lora_enabled", False) for layer in layers)
 
-    def in_dtype(self, dtype):
+    def in_dtype(self, dtype: str) -> "TrainedModel":
         """The same model in another dtype policy, with the LoRA updates added to the kernels.
 
-        Args:
-            dtype: str; `bfloat16` also keeps the variables in it.
-
-        Returns:
-            `TrainedModel`.
+        `bfloat16` also keeps the variables in it.
         """
-        backbone = _rebuilt(self.backbone, dtype)
+        backbone = _rebuild(self.backbone, dtype)
         heads = {}
         for name, head in self.heads.items():
-            heads[name] = _rebuilt(head, dtype, backbone.hidden_dim)
+            heads[name] = _rebuild(head, dtype, backbone.hidden_dim)
             if isinstance(head, BertMaskedLMHead):
                 heads[name].tie(backbone.text_embedding.word_embedding)
         return dataclasses.replace(self, backbone=backbone, heads=heads)
 
 
-def _rebuilt(layer, dtype, hidden_dim=None):
+def _rebuild(layer: keras.layers.Layer, dtype: str, hidden_dim: int | None = None) -> Any:
     """A layer or model with the same weights in another dtype policy, and without LoRA."""
     new = type(layer).from_config({**layer.get_config(), "dtype": dtype})
     if not new.built:
@@ -91,6 +77,25 @@ def _rebuilt(layer, dtype, hidden_dim=None):
         theirs.save_own_variables(store)  # adds the LoRA updates to the kernel
         ours.load_own_variables(store)
     return new
+
+
+def origin_of(trained: TrainedModel) -> dict[str, Any]:
+    """A model's provenance, for files derived from it.
+
+    JSON-serialisable: `name`, `step`, `weights_sha256` of its backbone, and `made_of`: for a run,
+    what `run_provenance` returns; for a preset, its own `origin.json`.
+    """
+    file, earlier = os.path.join(trained.path, ORIGIN_FILE), None
+    if trained.record:
+        earlier = run_provenance(trained.record, trained.summary)
+    elif os.path.isfile(file):
+        earlier = read_json(file)
+    return {
+        "name": trained.name,
+        "step": trained.step,
+        "weights_sha256": weights_sha256(trained.backbone),
+        "made_of": earlier or {},
+    }
 
 
 def first_difference(ours: list[str], theirs: list[str]) -> int | None:
@@ -113,23 +118,23 @@ def first_difference(ours: list[str], theirs: list[str]) -> int | None:
     return unknown[0] if len(unknown) > _UNKNOWN_SHARE * len(ours) else None
 
 
-def _meanings(name):
-    """All names of a class, normalised: set of str."""
+def _meanings(name: str) -> set[str]:
+    """All names of a class, normalised."""
     if re.fullmatch(_SYNSET, name):
         return {name, _imagenet_names().get(name, name)}
-    return {_spelled(synonym) for synonym in name.split(",")}
+    return {_normalise(synonym) for synonym in name.split(",")}
 
 
-def _spelled(name):
+def _normalise(name: str) -> str:
     return " ".join(re.sub(r"[_-]", " ", name).lower().split())
 
 
 @functools.cache
-def _imagenet_names():
+def _imagenet_names() -> dict[str, str]:
     """WordNet id to name of ImageNet's 1,000 classes."""
     import keras_hub
 
     best = keras_hub.utils.decode_imagenet_predictions(
         np.eye(1000, dtype=np.float32), top=1, include_synset_ids=True
     )
-    return {synset: _spelled(name) for [(synset, name, _)] in best}
+    return {synset: _normalise(name) for [(synset, name, _)] in best}

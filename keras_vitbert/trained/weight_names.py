@@ -175,28 +175,25 @@ def assign(
             biases of attention may have two axes for the heads and their size.
         ignored: a regular expression for whole names of tensors that are not used, besides heads.
         lacking: one that finds the paths of biases which the file lacks; they stay 0.
-
-    Raises:
-        ValueError: a tensor is missing, unknown, of another shape, of integers or not finite.
     """
     unknown = tensors.keys() - {name_of(path, rules) for path in _OF_HEADS}
     for variable in network.weights:
         if re.search(lacking, variable.path):
             continue
         own = tuple(variable.shape)
-        names, shape, axes = _stored(variable.path, own, rules)
+        names, shape, axes = _file_layout(variable.path, own, rules)
         shape = tuple(shape[axis] for axis in axes) if in_torch else shape
         for name in names:
             if name not in tensors:
                 raise ValueError(f"it lacks the tensor {name}")
-            found = tensors[name].shape
-            if found not in (shape, own) and (1, *found) != own:
-                raise ValueError(f"its tensor {name} is {found} instead of {shape}")
+            theirs = tensors[name].shape
+            if theirs not in (shape, own) and (1, *theirs) != own:
+                raise ValueError(f"its tensor {name} is {theirs} instead of {shape}")
             if tensors[name].dtype.kind in "iub":
                 raise ValueError(f"its tensor {name} has integers, perhaps quantised; give floats")
-        parts = [np.asarray(tensors[name], np.float32) for name in names]
-        require_finite(dict(zip(names, parts, strict=True)), "it")
-        value = np.concatenate(parts, axis=min(1, len(names) - 1))
+        arrays = {name: np.asarray(tensors[name], np.float32) for name in names}
+        require_finite(arrays, "it")
+        value = np.concatenate([*arrays.values()], axis=min(1, len(names) - 1))
         value = value.transpose(np.argsort(axes)) if in_torch else value
         variable.assign(value.reshape(own))
         unknown -= set(names)
@@ -204,18 +201,20 @@ def assign(
         raise ValueError(f"it has {len(unknown)} unknown tensors: {', '.join(unknown[:4])}")
 
 
-def named(values: Mapping[str, np.ndarray], rules: Rules) -> dict[str, np.ndarray]:
+def name_tensors(values: Mapping[str, np.ndarray], rules: Rules) -> dict[str, np.ndarray]:
     """The values of variables by their paths, as the tensors of a file in torch's layout."""
     tensors = {}
     for path, value in values.items():
-        names, shape, axes = _stored(path, value.shape, rules)
-        parts = np.split(value, len(names), axis=min(1, len(names) - 1))
-        for name, part in zip(names, parts, strict=True):
-            tensors[name] = np.ascontiguousarray(part.reshape(shape).transpose(axes), np.float32)
+        names, shape, axes = _file_layout(path, value.shape, rules)
+        arrays = np.split(value, len(names), axis=min(1, len(names) - 1))
+        for name, array in zip(names, arrays, strict=True):
+            tensors[name] = np.ascontiguousarray(array.reshape(shape).transpose(axes), np.float32)
     return tensors
 
 
-def _stored(path, shape, rules):
+def _file_layout(
+    path: str, shape: tuple[int, ...], rules: Rules
+) -> tuple[list[str], tuple[int, ...], tuple[int, ...]]:
     """How a file holds a variable: names of tensors, their shape, and torch's order of axes."""
     layer, _, weight = path.rpartition("/")
     names = [name_of(path, rules)]

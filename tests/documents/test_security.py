@@ -92,7 +92,7 @@ def test_no_programs_are_fetched(weights, monkeypatch, tmp_path):
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    assert finding._fetched("hf://somebody/model") == str(tmp_path)
+    assert finding._fetch("hf://somebody/model") == str(tmp_path)
     usual = {".json", ".txt", ".safetensors", ".h5"}
     assert asked == ([usual] if weights == "model.safetensors" else [usual, {".bin"}])
 

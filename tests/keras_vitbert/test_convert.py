@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert import convert, predict
-from keras_vitbert.runs.provenance import origin_of, weights_sha256
+from keras_vitbert.runs.provenance import weights_sha256
 from keras_vitbert.trained.loading import load
+from keras_vitbert.trained.trained_model import origin_of
 from pipelines.command_line import run
 from tests.keras_vitbert.tiny_runs import files_below, pretrain
 

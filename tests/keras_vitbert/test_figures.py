@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_vitbert import figures
 from keras_vitbert.extras.paper_figures.runs import PretrainedRun
-from keras_vitbert.runs.provenance import made_of
+from keras_vitbert.runs.provenance import run_provenance
 from keras_vitbert.trained.sharing import write_weights
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
@@ -67,7 +67,7 @@ def test_runs_without_a_checkpoint(made, tmp_path, capsys):
     ]
     assert out.split() == [str(tmp_path / name) for name in expected]
     assert sorted(os.listdir(tmp_path)) == sorted(expected)
-    wanted = {"a-run": made_of(PretrainedRun(str(made / "a" / "run")).record, {})}
+    wanted = {"a-run": run_provenance(PretrainedRun(str(made / "a" / "run")).record, {})}
     with Image.open(tmp_path / "figure3-a-run.png") as picture:
         assert json.loads(picture.info["Description"]) == wanted
     svg = ElementTree.parse(tmp_path / "figure3-a-run.svg")

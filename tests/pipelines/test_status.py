@@ -44,11 +44,13 @@ def test_each_second_counts_once(clock):
     assert status.times() == {"other": 16, "steps": 12, "drawing": 3}
 
 
-def test_a_display_takes_the_place_of_lines(clock, capsys):
-    shown = []
-    with status.display(shown.append), status.doing("a"), status.doing("b"):
-        pass
-    assert shown == ["a", "b", "a", ""] and not capsys.readouterr().err
+def test_what_an_exception_leaves_is_closed(clock, capsys):
+    with pytest.raises(KeyError), status.doing("a", "drawing"):
+        with status.doing("b", "saving"):
+            clock(1)
+            raise KeyError
+    clock(2)
+    assert status.times() == {"drawing": 0, "saving": 1, "other": 2}
 
 
 def test_how_far_it_is_is_told_after_a_silence(clock, capsys):

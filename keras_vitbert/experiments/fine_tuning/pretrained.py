@@ -13,9 +13,10 @@ from keras_vitbert.configs.model import RATES
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.classifier import Classifier, build_classifier
 from keras_vitbert.model.transfer import transfer
-from keras_vitbert.runs.provenance import model_digest, origin_of
+from keras_vitbert.runs.provenance import model_digest
 from keras_vitbert.trained.finding import RUN, find
 from keras_vitbert.trained.loading import open_source
+from keras_vitbert.trained.trained_model import origin_of
 from pipelines.text.casing import AUTO, case_name
 from pipelines.text.wordpiece import read_vocabulary
 
@@ -38,7 +39,7 @@ class Pretrained:
     vocabulary: list[str] | None
     case: str | None = None  # of its texts, see `pipelines.text.casing`; None if not recorded
     pooler: keras.layers.Layer | None = None  # a BERT's, which initialises a head of that kind
-    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # see `provenance.origin_of`
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # of `origin_of`
 
     @property
     def has_read(self) -> bool:

@@ -72,13 +72,12 @@ class Chosen:
         known = flatten(recorded or {})
         # By and by without open fields.
         self.config = config.with_values({f: known[f] for f in self.fields if f in known})
-        self.pictures: Pictures | None = None  # what was looked at to fill them in
         self._model, self._replicas = model, replicas
 
     def choose_for_images(self, store: ListedImages | ImageRecordFiles) -> FineTuning:
         """The config for the training images in a store."""
-        config, model, self.pictures = self.config, self._model, look_at(store)
-        side = int(np.median(self.pictures.sizes.min(axis=1)))  # the shorter one
+        config, model, pictures = self.config, self._model, look_at(store)
+        side = int(np.median(pictures.sizes.min(axis=1)))  # the shorter one
         unit = batch_unit(self._replicas, config.accumulation, config.in_pairs)
         power = 1 << max(store.count.bit_length() - 1, 0)
         batch = max(min(_BATCH, power) // unit, 1) * unit

@@ -24,7 +24,7 @@ from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.measuring import evaluate_saved
 from keras_vitbert.experiments.fine_tuning.predictions import FILE
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
-from keras_vitbert.experiments.fine_tuning.recommended import Chosen, Pictures
+from keras_vitbert.experiments.fine_tuning.recommended import Chosen
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData
 from keras_vitbert.experiments.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.runs.checkpoints import latest
@@ -59,7 +59,6 @@ class FineTuningRun(Run):
     seeds: int = 1  # how many trials are reported
     chosen: Collection[str] = ()  # fields that were chosen for these data
     given: Collection[str] = ()  # fields that somebody set
-    pictures: Pictures | None = None  # what was looked at to choose
     predictions: str = ""  # a CSV file for the predictions of all examples
 
     @property
@@ -139,7 +138,6 @@ def open_fine_tuning(
         inputs=inputs,
         pretrained=pretrained,
         chosen=chosen.fields,
-        pictures=chosen.pictures,
         predictions=predictions,
         **named,
     )

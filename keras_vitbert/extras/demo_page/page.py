@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from keras_vitbert.extras.demo_page.answers import Shown, ShownModel
 from keras_vitbert.inspection.drawing import style
 from keras_vitbert.inspection.example_figures import image_blocks, text_blocks
-from keras_vitbert.runs.provenance import origin_of
 from keras_vitbert.trained.sharing import model_card
+from keras_vitbert.trained.trained_model import origin_of
 from pipelines.command_line import one_line
 from pipelines.text.wordpiece import MASK
 

@@ -16,7 +16,7 @@ from keras_vitbert.extras.paper_figures.figures import (
 from keras_vitbert.extras.paper_figures.runs import FineTunedRun, Lacking, PretrainedRun
 from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
 from keras_vitbert.inspection.drawing import COLUMN, PRINT, encoded, mask_figure, style
-from keras_vitbert.runs.provenance import made_of
+from keras_vitbert.runs.provenance import run_provenance
 from pipelines.command_line import say
 from pipelines.files import make_folder, write_atomically
 
@@ -70,7 +70,7 @@ def draw_figures(
             except Lacking as error:
                 lacking.append(f"{', '.join(names)}: no figure {number}: {error}")
                 continue
-            about = {name: made_of(runs[name].record, runs[name].summary) for name in names}
+            about = {name: run_provenance(runs[name].record, runs[name].summary) for name in names}
             is_shared = number in "26" or len(trained) == 1
             name = f"figure{number}" if is_shared else f"figure{number}-{names[0]}"
             for file_format in formats:

@@ -1,18 +1,6 @@
 """What happens between the steps of a training."""
 
-import keras
-import tensorflow as tf
-
 from keras_vitbert.runs import callbacks
-from tpu.devices import host_values
-
-
-def test_metrics_are_read_under_a_strategy():
-    """Of which each replica has a part; `test_machine` has two replicas."""
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        mean = keras.metrics.Mean()
-        mean.variables[0].assign(3.0)
-        assert [host_values(variable) for variable in mean.variables] == [3.0, 0.0]
 
 
 class Model:

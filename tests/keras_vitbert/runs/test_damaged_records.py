@@ -5,7 +5,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.runs.damaged_records import reading, reading_images
+from keras_vitbert.runs.damaged_records import reading
 from pipelines.images.image_records import ImageStream
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
@@ -52,12 +52,3 @@ def test_other_failures_pass():
         assert caught.value is error
     with pytest.raises(ValueError, match="mine"), reading(NOTHING):
         raise ValueError("mine IteratorGetNext")
-
-
-def test_images_of_a_task():
-    good = types.SimpleNamespace(store=types.SimpleNamespace(first_damage=lambda: None))
-    bad = types.SimpleNamespace(store=types.SimpleNamespace(first_damage=lambda: "a/b.jpg: cut"))
-    texts = object()
-    message = "^a/b.jpg: cut;"
-    with pytest.raises(ValueError, match=message), reading_images([texts, good, bad]):
-        raise failure(tf.errors.NotFoundError)

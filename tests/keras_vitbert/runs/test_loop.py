@@ -74,7 +74,7 @@ def train(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("steps_per_epoch", [1, 3, 4, 10, 25])
-@pytest.mark.parametrize("start", [0, 1, 3, 4, 7, 9, 10])
+@pytest.mark.parametrize("start", [0, 1, 4, 7, 10])
 def test_every_step_is_done_once_in_the_epoch_that_it_belongs_to(train, start, steps_per_epoch):
     trainer = train(start, 10, steps_per_epoch)
     assert trainer.step == 10

@@ -1,6 +1,5 @@
-"""What `finetune` says that it will do."""
+"""What a run says that it will do."""
 
-import re
 import types
 
 import numpy as np
@@ -13,28 +12,36 @@ from keras_vitbert.experiments.fine_tuning.search import FineTuningRun
 from keras_vitbert.experiments.flags import parse_fine_tuning
 from keras_vitbert.runs import overview
 
-MODEL = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}
+MODEL = {"num_layers": 2, "image_size": 28, "patch_size": 7, "hidden_dim": 128}
 
 
 @pytest.mark.parametrize("side", [20, 500])
-def test_what_was_chosen_can_be_given_as_flags(image_task, side, monkeypatch):
-    config = fine_tuning.get_config("images", "images")
+def test_chosen_values_can_be_given_as_flags(image_task, side, monkeypatch):
     pictures = recommended.Pictures(np.array([[side, side]]), np.array([3]))
     monkeypatch.setattr(recommended, "look_at", lambda store: pictures)
-    choice = recommended.Chosen(config, MODEL)
-    config = choice.choose_for_images(types.SimpleNamespace(count=1_000))
-    run = types.SimpleNamespace(config=config, chosen=choice.fields, pictures=pictures)
-    said = " ".join(text for _, text in overview._images(run))
-    found = re.findall(r"\((\S+=[^\s)]*)\)", said)
-    assert len(found) == 2
+    choice = recommended.Chosen(fine_tuning.get_config("images", "images"), MODEL)
+    train = types.SimpleNamespace(count=1_000, class_counts=lambda n: np.array([400, 600]))
+    run = types.SimpleNamespace(
+        config=choice.choose_for_images(train),
+        chosen=choice.fields,
+        data=types.SimpleNamespace(train=train, tests={}, classes=["a", "b"], picked_on=""),
+        pretrained=types.SimpleNamespace(
+            fine_tuned_model=lambda config: MODEL, name="it", architecture="", step=7
+        ),
+        sweep=False,
+        seeds=1,
+    )
+    rows = dict(overview._fine_tuning_rows(run))
+    assert rows["data"] == "images: train 1,000"
+    assert rows["classes"] == "2: a, b; 400 to 600 training examples each"
     argv = ["--checkpoint=rand", f"--data_dir={image_task}", "--task=images"]
-    argv += [f"--config.{field}" for field in found]
+    argv += [f"--config.{field}" for field in rows["chosen"].split()]
     _, parsed, given = parse_fine_tuning(argv, finetune.define_flags, "")
-    assert given == {"image_size", "images.crop_area"}
-    assert all(parsed.value(field) == config.value(field) for field in given)
+    assert set(given) == set(choice.fields) >= {"image_size", "images.crop_area", "steps"}
+    assert all(parsed.value(field) == run.config.value(field) for field in given)
 
 
-def test_where_a_learning_rate_comes_from():
+def test_the_source_of_a_learning_rate_is_named():
     field, run = (
         "optimizer.learning_rate",
         dict.fromkeys(("config", "folder", "machine", "data", "inputs", "pretrained")),

@@ -1,10 +1,8 @@
 """Lines of progress, on a clock of their own."""
 
 import collections
-import io
 import itertools
 import re
-import sys
 import time
 import types
 
@@ -42,18 +40,18 @@ def told(clock, capsys):
     def told(steps, seconds, start=0, **options):
         throughput = Throughput()
         model = types.SimpleNamespace(step=start, steps_per_execution=1)
-        with RunProgress("vit", steps, throughput, **options) as callback:
-            callback.set_model(model)
-            while model.step < steps:
-                if model.step == start:
-                    with status.timed("tracing"):
-                        clock[0] += 40
-                else:
-                    throughput.steps += 1
-                    throughput.seconds += seconds
-                    clock[0] += seconds
-                model.step += 1
-                callback.on_train_batch_end(0, {"loss": 0.5, "gradient_norm": 9.0})
+        callback = RunProgress("vit", steps, throughput, **options)
+        callback.set_model(model)
+        while model.step < steps:
+            if model.step == start:
+                with status.timed("tracing"):
+                    clock[0] += 40
+            else:
+                throughput.steps += 1
+                throughput.seconds += seconds
+                clock[0] += seconds
+            model.step += 1
+            callback.on_train_batch_end(0, {"loss": 0.5, "gradient_norm": 9.0})
         return capsys.readouterr().err.splitlines()
 
     return told
@@ -63,20 +61,11 @@ def steps_of(lines):
     return [int(re.search(r"step ([\d,]+) of", line)[1].replace(",", "")) for line in lines]
 
 
-def test_lines_of_a_run_of_minutes(told):
-    lines = told(500, 0.5)
-    assert lines[0] == "vit: step 1 of 500, loss 0.500"
-    # Half a second a step; the time of tracing would add to them.
-    assert lines[1] == "vit: step 21 of 500, loss 0.500, 100 images/s, 4 min left"
-    assert lines[-1] == "vit: step 500 of 500, loss 0.500, 100 images/s"
-
-
-@pytest.mark.parametrize("start", [0, 500])
 @pytest.mark.parametrize(
     ("steps", "seconds", "least", "most"),
     [(510, 0.01, 1, 6), (1000, 2, 20, 90), (30_000, 10, 100, 700)],
 )
-def test_lines_are_few_without_a_long_silence(told, steps, seconds, least, most, start):
+def test_lines_are_few_without_a_long_silence(told, steps, seconds, least, most, start=0):
     found = steps_of(told(steps, seconds, start))
     assert found[0] == start + 1 and found[-1] == steps and least < len(found) <= most
     for one, next_one in itertools.pairwise(found):
@@ -84,74 +73,32 @@ def test_lines_are_few_without_a_long_silence(told, steps, seconds, least, most,
         assert (next_one - one) * seconds <= max(30, so_far / 100) + seconds
 
 
-def test_what_is_left_is_counted_from_where_it_was_resumed(told):
-    lines = told(500, 1, start=400)
+def test_a_line_tells_the_time_left_and_the_utilisation(told):
+    line = "vit: step 21 of 500, loss 0.500, 100 images/s, 4 min left"
+    assert told(500, 0.5)[1] == line  # half a second a step; the time of tracing would add to them
+    lines = told(500, 1, start=400)  # it was resumed there
     assert lines[1].startswith("vit: step 411 of 500") and lines[1].endswith(", 89 s left")
-
-
-def test_the_trials_that_follow_are_named(told):
     assert re.search(r"left, 1\d min for all trials$", told(100, 1, later=600.0)[1])
-
-
-def test_utilisation_is_that_of_the_steps_alone(told):
-    """50 operations a step of half a second, of 400 a second: a quarter."""
+    # 50 operations a step of half a second, of 400 a second: a quarter.
     assert "25.0% of peak FLOP/s" in told(10, 0.5, flops=50, peak=400)[-1]
-    assert "peak" not in told(10, 0.5, flops=50, peak=None)[-1]
-
-
-def test_one_process_speaks(told):
     assert told(100, 1, speaks=False) == []
 
 
 def test_validation_is_told_and_timed(clock, capsys):
-    with RunProgress("vit", 10, Throughput()) as callback:
-        callback.set_model(types.SimpleNamespace(step=10, steps_per_execution=1))
-        callback.on_test_begin()
-        clock[0] += 31
-        callback.on_test_batch_end(2)
-        logs = {"loss": 1.0, "image_loss": 0.25, "mlm_loss": 0.75, "image_accuracy": 0.9}
-        callback.on_test_end(logs)
-        clock[0] += 1
+    callback = RunProgress("vit", 10, Throughput())
+    callback.set_model(types.SimpleNamespace(step=10, steps_per_execution=1))
+    callback.on_test_begin()
+    clock[0] += 31
+    callback.on_test_batch_end(2)
+    logs = {"loss": 1.0, "image_loss": 0.25, "mlm_loss": 0.75, "image_accuracy": 0.9}
+    callback.on_test_end(logs)
+    clock[0] += 1
     *_, part, line = capsys.readouterr().err.splitlines()
     assert part.startswith("validating, batch 3")
     assert line == (
         "vit: step 10 of 10: validation image_loss 0.250, mlm_loss 0.750, image_accuracy 0.900"
     )
     assert status.times() == {"other": 1, "validation": 31}
-
-
-def test_a_validation_that_fails_leaves_nothing_open(clock):
-    with pytest.raises(KeyError), RunProgress("vit", 10, Throughput()) as callback:
-        callback.on_test_begin()
-        raise KeyError
-    assert not status._doing and status._kinds == [status.OTHER]
-
-
-def test_a_terminal_has_one_bar(monkeypatch):
-    class Terminal(io.StringIO):
-        encoding = "utf-8"
-
-        def isatty(self):
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    for name, value in {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}.items():
-        monkeypatch.setenv(name, value)
-    model = types.SimpleNamespace(step=0, steps_per_execution=1)
-    with RunProgress("vit", 2, Throughput()) as callback:
-        callback.set_model(model)
-        for model.step in (1, 2):
-            callback.on_train_batch_end(0, {"loss": 0.5})
-        with status.doing("saving a checkpoint"):
-            callback._bar.refresh()
-        status.say("a message")
-    assert sys.stderr is terminal
-    text = terminal.getvalue()
-    assert "vit: saving a checkpoint, step 2 of 2" in text and "a message\n" in text
-    *_, last, cursor = text.splitlines()
-    assert "vit: step 2 of 2, loss 0.500" in last.rpartition("\r")[2]
-    assert cursor == "\x1b[?25h"  # shown again
 
 
 def test_shares_of_time(clock):

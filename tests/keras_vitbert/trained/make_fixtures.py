@@ -132,136 +132,78 @@ def vit_logits(model, images, mean, std):
     return {"tokens": outputs.last_hidden_state.numpy()}
 
 
-def write(name, model, batch, logits, **options):
-    folder = FOLDER / name
-    model.save_pretrained(folder, **options)
-    np.savez(folder / "expected.npz", **batch, **logits)
-
-
-def write_bert(name, model, seed, vocabulary="vocab.txt", states=False, **options):
-    batch = texts(seed)
-    model = randomize(model, seed)
-    logits = bert_logits(model, batch)
-    if states:
-        logits["hidden_states"] = hidden_states(model, text_tensors(model, batch))
-    write(name, model, batch, logits, **options)
-    if vocabulary == "vocab.txt":
-        (FOLDER / name / vocabulary).write_text("".join(f"{token}\n" for token in TOKENS))
-    else:
-        ids = {token: number for number, token in enumerate(TOKENS)}
-        transformers.BertTokenizer(vocab=ids).save_pretrained(FOLDER / name)
-
-
-def write_vit(name, model, seed, mean, std, processor=True, half=False, **options):
-    size = model.config.image_size
-    batch = {"images": np.random.default_rng(seed).random((3, size, size, 3), np.float32)}
-    model = randomize(model, seed)
-    if half:
-        model.bfloat16().save_pretrained(FOLDER / name, **options)
-        model.float()  # of the rounded weights
-        logits = vit_logits(model, batch["images"], mean, std)
-        np.savez(FOLDER / name / "expected.npz", **batch, **logits)
-    else:
-        write(name, model, batch, vit_logits(model, batch["images"], mean, std), **options)
-    if processor:
-        content = {"do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255}
-        content |= {"image_mean": mean, "image_std": std, "size": {"height": size, "width": size}}
-        path = FOLDER / name / "preprocessor_config.json"
-        path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def make_bert(name):
-    model = transformers.BertForPreTraining(transformers.BertConfig(**BERT))
-    write_bert(name, model, 1)
-
-
-def make_masked_lm(name):
-    """Without next sentence, in shards, and with GELU by tanh."""
-    config = transformers.BertConfig(**{**BERT, "hidden_act": "gelu_new"})
-    model = transformers.BertForMaskedLM(config)
-    write_bert(name, model, 2, "tokenizer.json", max_shard_size="12KB")
-
-
-def make_untied(name):
-    config = transformers.BertConfig(**{**BERT, "tie_word_embeddings": False})
-    write_bert(name, transformers.BertForPreTraining(config), 3)
-
-
-def make_bert_classifier(name):
-    options = {**BERT, "hidden_act": "gelu_new", "id2label": dict(enumerate(MOODS))}
-    model = transformers.BertForSequenceClassification(transformers.BertConfig(**options))
-    write_bert(name, model, 9, states=True)
-
-
-def make_bert_model(name):
-    config = transformers.BertConfig(**BERT)
-    write_bert(name, transformers.BertModel(config), 10, states=True)
-
-
-def make_distilbert(name):
-    model = transformers.DistilBertForMaskedLM(transformers.DistilBertConfig(**DISTILBERT))
-    write_bert(name, model, 11, states=True)
-
-
-def make_distilbert_classifier(name):
-    """By ReLU, the other activation that its config knows."""
-    options = {**DISTILBERT, "activation": "relu", "id2label": dict(enumerate(MOODS))}
-    config = transformers.DistilBertConfig(**options)
-    write_bert(name, transformers.DistilBertForSequenceClassification(config), 12, states=True)
-
-
 MEAN, STD = [0.41, 0.52, 0.33], [0.21, 0.32, 0.17]
-HALF = [0.5, 0.5, 0.5]
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-
-def make_vit(name):
-    model = transformers.ViTForImageClassification(transformers.ViTConfig(**VIT))
-    write_vit(name, model, 4, MEAN, STD)
-
-
-def make_vit_half(name):
-    """Half precision, no biases of queries, keys and values, and the names of transformers 5."""
-    options = {**VIT, "qkv_bias": False, "image_size": 15, "hidden_act": "gelu_pytorch_tanh"}
-    model = transformers.ViTForImageClassification(transformers.ViTConfig(**options))
-    write_vit(name, model, 5, MEAN, STD, half=True, save_original_format=False)
-
-
-def make_vit_model(name):
-    model = transformers.ViTModel(transformers.ViTConfig(**VIT))
-    write_vit(name, model, 6, HALF, HALF, processor=False)
-
-
-def make_deit(name):
-    model = transformers.DeiTForImageClassification(transformers.DeiTConfig(**VIT))
-    write_vit(name, model, 7, *IMAGENET, processor=False)
-
-
-def make_deit_teacher(name):
-    model = transformers.DeiTForImageClassificationWithTeacher(transformers.DeiTConfig(**VIT))
-    write_vit(name, model, 8, *IMAGENET)
-
-
-MADE = {
-    "bert": make_bert,
-    "masked_lm": make_masked_lm,
-    "untied": make_untied,
-    "bert_classifier": make_bert_classifier,
-    "bert_model": make_bert_model,
-    "distilbert": make_distilbert,
-    "distilbert_classifier": make_distilbert_classifier,
-    "vit": make_vit,
-    "vit_half": make_vit_half,
-    "vit_model": make_vit_model,
-    "deit": make_deit,
-    "deit_teacher": make_deit_teacher,
+TANH, MOOD = {"hidden_act": "gelu_new"}, {"id2label": dict(enumerate(MOODS))}
+# The names of transformers 5, in half precision, without biases of queries, keys and values
+HALF = {"qkv_bias": False, "image_size": 15, "hidden_act": "gelu_pytorch_tanh"}
+# Name to class, config, seed, and keys of `save_pretrained` or the mean and std of images
+TEXT_MODELS = {
+    "bert": ("BertForPreTraining", BERT, 1, {}),
+    "masked_lm": ("BertForMaskedLM", BERT | TANH, 2, {"max_shard_size": "12KB"}),
+    "untied": ("BertForPreTraining", BERT | {"tie_word_embeddings": False}, 3, {}),
+    "bert_classifier": ("BertForSequenceClassification", BERT | TANH | MOOD, 9, {}),
+    "bert_model": ("BertModel", BERT, 10, {}),
+    "distilbert": ("DistilBertForMaskedLM", DISTILBERT, 11, {}),
+    "distilbert_classifier": (
+        *("DistilBertForSequenceClassification", DISTILBERT | MOOD | {"activation": "relu"}, 12),
+        {},
+    ),
+}
+IMAGE_MODELS = {
+    "vit": ("ViTForImageClassification", VIT, 4, (MEAN, STD)),
+    "vit_half": ("ViTForImageClassification", VIT | HALF, 5, (MEAN, STD)),
+    "vit_model": ("ViTModel", VIT, 6, None),
+    "deit": ("DeiTForImageClassification", VIT, 7, None),
+    "deit_teacher": ("DeiTForImageClassificationWithTeacher", VIT, 8, IMAGENET),
 }
 
 
-def main(names):
+def build(architecture, config, seed):
+    name = architecture.partition("For")[0].removesuffix("Model")
+    config = getattr(transformers, f"{name}Config")(**config)
+    return randomize(getattr(transformers, architecture)(config), seed)
+
+
+def make_text_model(folder, architecture, config, seed, options):
+    model, batch = build(architecture, config, seed), texts(seed)
+    logits = bert_logits(model, batch)
+    if seed > 8:
+        logits["hidden_states"] = hidden_states(model, text_tensors(model, batch))
+    model.save_pretrained(folder, **options)
+    if options:  # the vocabulary in a tokenizer.json
+        ids = {token: number for number, token in enumerate(TOKENS)}
+        transformers.BertTokenizer(vocab=ids).save_pretrained(folder)
+    else:
+        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in TOKENS))
+    np.savez(folder / "expected.npz", **batch, **logits)
+
+
+def make_image_model(folder, architecture, config, seed, mean_and_std):
+    model, size = build(architecture, config, seed), config["image_size"]
+    images = np.random.default_rng(seed).random((3, size, size, 3), np.float32)
+    if "qkv_bias" in config:
+        model.bfloat16().save_pretrained(folder, save_original_format=False)
+        model.float()  # of the rounded weights
+    else:
+        model.save_pretrained(folder)
+    seen_by = IMAGENET if architecture.startswith("DeiT") else ([0.5] * 3, [0.5] * 3)
+    mean, std = mean_and_std or seen_by
+    np.savez(folder / "expected.npz", images=images, **vit_logits(model, images, mean, std))
+    if mean_and_std:
+        content = {"do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255}
+        content |= {"image_mean": mean, "image_std": std, "size": {"height": size, "width": size}}
+        path = folder / "preprocessor_config.json"
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def main(names, folder=FOLDER):
     """Writes the fixtures of these names, or all."""
-    for name in names or MADE:
-        MADE[name](name)
+    for name in names or [*TEXT_MODELS, *IMAGE_MODELS]:
+        if name in TEXT_MODELS:
+            make_text_model(folder / name, *TEXT_MODELS[name])
+        else:
+            make_image_model(folder / name, *IMAGE_MODELS[name])
 
 
 if __name__ == "__main__":

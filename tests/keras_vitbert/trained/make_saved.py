@@ -1,17 +1,12 @@
-"""Writes what `test_saved.py` opens: a run, fine-tuned runs, a preset, a `.keras` file, an export.
+"""What the models in `saved/` answer; `test_saved.py` compares it with `answers.json`.
 
-    python -m tests.keras_vitbert.trained.make_saved FOLDER
-
-It goes through the commands, as users do, and leaves in `answers.json` what the models said. Files
-written by an earlier state of the project show that a later one still opens them; so run this only
-for a new format, and keep the old files beside the new ones.
+A run of `pretrain`, of `finetune` on images and (with LoRA) on texts, with two seeds each, of
+`convert --task=masked_lm` and of `export`, and the `.keras` file of the first one's network. They
+are of an earlier state of the project. For a new format, keep the old files beside the new ones.
 """
 
 import json
-import os
 import pathlib
-import shutil
-import sys
 
 TEXT = "word1 word2 [MASK] word3"
 PAIR = ("word1 word2", "word1 word4")
@@ -67,44 +62,3 @@ def keras_file_answers(path):
         "masked_positions": np.array([[1], [1]]),
     }
     return {name: np.asarray(logits).tolist() for name, logits in network(inputs).items()}
-
-
-def main(folder):
-    """Writes everything into a new folder."""
-    from tests.keras_vitbert import tiny_tasks
-    from tests.keras_vitbert.tiny_runs import write_sources
-
-    folder = pathlib.Path(folder).absolute()
-    folder.mkdir(parents=True)
-    os.chdir(folder)
-    # Relative, so that no path of this machine is recorded.
-    pathlib.Path("data").mkdir()
-    write_sources("data")
-    run("pretrain", "--config=data/config.py", "--variant=vitbert", "--output_dir=run")
-    tiny_tasks.write_images("images")
-    tiny_tasks.write_texts("texts")
-    for kind, flags in (
-        ("images", tiny_tasks.IMAGE_FLAGS),
-        ("texts", (*tiny_tasks.TEXT_FLAGS, "--config.lora_rank=2")),
-    ):
-        task = "images" if kind == "images" else "texts"
-        argv = (f"--task={task}", f"--data_dir={kind}", f"--output_dir=fine_tuned_{kind}", *flags)
-        run("finetune", "--checkpoint=run", "--seeds=2", *argv)
-    run("convert", "--checkpoint=run", "--output_dir=preset", "--task=masked_lm")
-    run("export", "--checkpoint=run", "--output_dir=export", "--base_path=/models")
-
-    import keras_vitbert
-
-    keras_vitbert.load("run").network.save("network.keras")
-    shutil.copy("images/validation/red/005.jpg", "image.jpg")
-    content = all_answers(".", "image.jpg") | {"network.keras": keras_file_answers("network.keras")}
-    pathlib.Path("answers.json").write_text(json.dumps(content) + "\n")
-    for name in ("data", "images", "texts", "run/teachers"):
-        shutil.rmtree(name)
-    logged = (path for name in ("train", "validation") for path in folder.rglob(name))
-    for logs in [*logged, *folder.rglob("predictions.csv")]:
-        shutil.rmtree(logs) if logs.is_dir() else logs.unlink()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -11,14 +11,11 @@ import pytest
 import safetensors.numpy
 
 from keras_vitbert.model.classifier import Classifier
-from keras_vitbert.model.pretraining_network import PreTrainingNetwork
 from keras_vitbert.trained import loading
 from tests.keras_vitbert.trained.stored_models import (
     FIXTURES,
-    assert_close,
     block_outputs,
     expected,
-    image_tokens,
     opened,
     real,
     stored,
@@ -47,10 +44,6 @@ def changed(copy, tmp_path):
     return changed
 
 
-def stored_tensor(name, tensor):
-    return safetensors.numpy.load_file(FIXTURES / name / "model.safetensors")[tensor]
-
-
 def close(found, wanted):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
@@ -58,9 +51,7 @@ def close(found, wanted):
 # --- what it computes --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["bert_model", "bert_classifier", "distilbert", "distilbert_classifier"]
-)
+@pytest.mark.parametrize("name", ["bert_model", "bert_classifier", "distilbert_classifier"])
 def test_hidden_states_of_every_block(name):
     arrays = stored(name)
     found = block_outputs(opened(name).backbone, arrays)
@@ -68,16 +59,6 @@ def test_hidden_states_of_every_block(name):
     assert found.shape == wanted.shape == (3, 3, 13, 15)
     for states, others in zip(found, wanted, strict=True):
         close(states, others)
-
-
-@pytest.mark.parametrize("name", ["bert_classifier", "distilbert_classifier"])
-def test_a_text_classifier(name):
-    trained = opened(name)
-    batch, wanted = expected(name)
-    assert_close({"text_logits": trained.network(batch, training=False)}, wanted)
-    assert isinstance(trained.network, Classifier) and trained.network.kind == "text"
-    assert (trained.classes, trained.vocabulary) == (MOODS, TOKENS)
-    assert set(trained.heads) == {"text"} and trained.heads["text"] is trained.network.head
 
 
 def test_a_bert_without_heads_keeps_its_pooler():
@@ -91,50 +72,7 @@ def test_a_bert_without_heads_keeps_its_pooler():
     assert (trained.classes, trained.vocabulary) == (None, TOKENS)
 
 
-def test_tokens_of_a_vit_without_a_head():
-    trained = opened("vit_model")
-    tokens, wanted = image_tokens(trained.backbone, "vit_model")
-    close(tokens, wanted["tokens"])
-    assert trained.heads == {} and trained.backbone.image_mean == (0.5,) * 3
-    read = safetensors.numpy.load_file(FIXTURES / "vit_model" / "model.safetensors")
-    pooled = tokens[:, 0] @ read["pooler.dense.weight"].T + read["pooler.dense.bias"]
-    close(trained.network.pooler(tokens[:, 0]), np.tanh(pooled))
-
-
-def test_logits_of_a_vit_with_its_own_mean_and_deviation():
-    backbone = opened("vit").backbone
-    assert backbone.image_mean == (0.41, 0.52, 0.33) and backbone.image_std == (0.21, 0.32, 0.17)
-    tokens, wanted = image_tokens(backbone, "vit")
-    weight, bias = (stored_tensor("vit", f"classifier.{name}") for name in ("weight", "bias"))
-    close(tokens[:, 0] @ weight.T + bias, wanted["image_logits"])
-
-
 # --- what it is --------------------------------------------------------------------------------
-
-
-def test_a_bert_is_a_backbone_that_normalises_after_its_blocks():
-    backbone = opened("masked_lm").backbone
-    assert backbone.norm == "post" and backbone.final_norm is None
-    assert (backbone.activation, backbone.layer_norm_epsilon) == ("gelu_tanh", 1e-3)
-    assert (backbone.num_layers, backbone.num_heads, backbone.hidden_dim) == (2, 5, 15)
-    assert (backbone.vocabulary_size, backbone.max_sequence_length) == (37, 19)
-    assert (backbone.num_segments, backbone.dropout, backbone.image_size) == (2, 0.1, None)
-
-
-def test_a_distilbert_has_no_segments():
-    backbone = opened("distilbert_classifier").backbone
-    assert backbone.num_segments == 0 and backbone.text_embedding.segment_embedding is None
-    assert (backbone.activation, backbone.layer_norm_epsilon) == ("relu", 1e-12)
-    assert (backbone.norm, backbone.dropout, backbone.max_sequence_length) == ("post", 0.1, 19)
-
-
-@pytest.mark.parametrize(("name", "prefix_tokens"), [("vit", 1), ("deit", 2)])
-def test_a_vit_is_a_backbone_that_normalises_before_its_blocks(name, prefix_tokens):
-    backbone = opened(name).backbone
-    assert backbone.norm == "pre" and backbone.embedding_norm is None
-    assert (backbone.image_size, backbone.patch_size, backbone.patch_bias) == (9, 3, True)
-    assert backbone.prefix_tokens == prefix_tokens and backbone.vocabulary_size is None
-    assert (backbone.activation, backbone.dropout) == ("gelu", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -173,13 +111,6 @@ def test_labels(changed):
     assert changed("bert", {"id2label": {"0": "LABEL", "1": "x"}}).classes is None
 
 
-def test_the_network_is_of_the_dtype_that_is_asked_for():
-    network = opened("vit_model", "bfloat16").network
-    assert isinstance(network, PreTrainingNetwork)
-    assert {weight.dtype for weight in network.weights} == {"bfloat16"}
-    assert opened("bert_model", "mixed_bfloat16").backbone.compute_dtype == "bfloat16"
-
-
 # --- what it takes of a checkpoint -------------------------------------------------------------
 
 
@@ -195,7 +126,8 @@ def test_what_a_bare_bert_leaves_out(changed):
 
 
 def test_a_decoder_is_tied_unless_it_differs(changed):
-    word = stored_tensor("bert", "bert.embeddings.word_embeddings.weight")
+    tensors = safetensors.numpy.load_file(FIXTURES / "bert" / "model.safetensors")
+    word = tensors["bert.embeddings.word_embeddings.weight"]
     decoder, untied = "cls.predictions.decoder.weight", {"tie_word_embeddings": False}
     for config, value, tied in (({}, word, True), ({}, 2 * word, False), (untied, word, False)):
         head = changed("bert", config, {decoder: value}).heads["mlm"]
@@ -212,42 +144,11 @@ def test_the_bias_of_words_may_be_stored_as_the_decoder_s(changed):
     np.testing.assert_array_equal(changed("bert", {}, tensors).heads["mlm"].logits.bias, bias)
 
 
-def test_more_rows_than_words_are_taken(copy):
-    folder, tokens = copy("bert"), TOKENS[:34]
-    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
-    assert loading.load(str(folder)).vocabulary == tokens
-
-
-def test_biases_that_a_vit_does_not_have_are_0():
-    attention = opened("vit_half").backbone.blocks[1]._self_attention_layer
-    for layer in (attention.query_dense, attention.value_dense):
-        assert not np.any(layer.bias) and np.any(layer.kernel)
-
-
-def test_keys_of_a_vit_s_config(changed):
-    assert changed("vit", {"pooler_act": "gelu"}).heads  # it has no pooler
-    assert changed("vit_model", {"pooler_act": "tanh"}).network.pooler
-    sizes = changed("vit", {"image_size": [9, 9], "patch_size": [3, 3]}).backbone
-    assert (sizes.image_size, sizes.patch_size) == (9, 3)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"problem_type": "multi_label_classification"}, "'multi_label_classification'"),
-    ],
-)
 @pytest.mark.parametrize("name", ["bert_classifier", "vit"])
-def test_a_head_that_chooses_no_class_is_left_out(copy, name, change, told, capsys):
-    folder = copy(name)
-    content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**content, **change}))
-    trained = loading.load(str(folder))
-    assert f"its head is for {told}; only the encoder is used\n" in capsys.readouterr().err
+def test_a_head_that_chooses_no_class_is_left_out(changed, name, capsys):
+    trained = changed(name, {"problem_type": "multi_label_classification"})
+    assert "'multi_label_classification'" in capsys.readouterr().err
     assert trained.heads == {} and trained.classes is None
-    whole = loading.load(str(FIXTURES / name)).backbone
-    for ours, theirs in zip(trained.backbone.weights, whole.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +156,6 @@ def test_a_head_that_chooses_no_class_is_left_out(copy, name, change, told, caps
     [
         ({"do_lower_case": True, "strip_accents": False}, "strip_accents=False"),
         ({"strip_accents": False, "do_lower_case": False}, None),  # as of any cased BERT
-        ({"strip_accents": True}, None),
         ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=False"),
     ],
 )
@@ -268,16 +168,9 @@ def test_another_tokenizer_is_told(copy, content, told, capsys):
     assert f"its tokenizer has {told}; here" in err if told else not err
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        ("[MASK]", "maskless", r"\[MASK\] missing"),
-        ("word1", "word0", "'word0' occurs twice"),
-    ],
-)
-def test_a_vocabulary_that_encodes_no_text_is_refused(copy, old, new, reason):
+def test_a_vocabulary_that_encodes_no_text_is_refused(copy):
     folder = copy("bert")
-    tokens = (folder / "vocab.txt").read_text().split()
-    (folder / "vocab.txt").write_text("".join(f"{new if t == old else t}\n" for t in tokens))
-    with pytest.raises(ValueError, match=f"^{folder}: .*vocab.txt: {reason}"):
+    tokens = (folder / "vocab.txt").read_text()
+    (folder / "vocab.txt").write_text(tokens.replace("[MASK]", "maskless"))
+    with pytest.raises(ValueError, match=f"^{folder}: .*vocab.txt: "):
         loading.load(str(folder))

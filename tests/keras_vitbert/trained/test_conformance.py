@@ -49,16 +49,6 @@ class ConformanceTest(test_case.TestCase):
             run_quantization_check=False,
         )
 
-    def test_backbone_of_text(self):
-        data = {name: np.ones((2, 6), np.int32) for name in ("token_ids", "padding_mask")}
-        self.run_backbone_test(
-            ViTBertBackbone,
-            {**BACKBONE, "image_size": None},
-            {**data, "segment_ids": np.zeros((2, 6), np.int32)},
-            {"text_sequence": (2, 6, 8)},
-            run_quantization_check=False,
-        )
-
     @pytest.mark.slow
     def test_image_classifier(self):
         converter = hub.ViTBertImageConverter((8, 8), central_crop=1.0)
@@ -78,18 +68,6 @@ class ConformanceTest(test_case.TestCase):
         )
 
     @pytest.mark.slow
-    def test_text_classifier(self):
-        preprocessor = hub.ViTBertTextClassifierPreprocessor(
-            tokenizer(), 10, class_names=["a", "b"]
-        )
-        self.run_task_test(
-            hub.ViTBertTextClassifier,
-            {"backbone": backbone(), "num_classes": 2, "preprocessor": preprocessor},
-            (TEXTS, [0, 1, 1]),
-            expected_output_shape=(3, 2),
-        )
-
-    @pytest.mark.slow
     def test_masked_lm(self):
         preprocessor = hub.ViTBertMaskedLMPreprocessor(
             tokenizer(),
@@ -104,31 +82,6 @@ class ConformanceTest(test_case.TestCase):
             {"backbone": backbone(), "preprocessor": preprocessor},
             (TEXTS,),
             expected_output_shape=(3, 6, len(VOCABULARY)),
-        )
-
-    def test_preprocessor_of_text(self):
-        self.init_kwargs = {  # the helper takes them from here as well
-            "tokenizer": tokenizer(),
-            "sequence_length": 8,
-            "class_names": ["a", "b"],
-        }
-        self.run_preprocessor_test(
-            hub.ViTBertTextClassifierPreprocessor,
-            self.init_kwargs,
-            (TEXTS, [0, 1, 1], [1.0, 1.0, 1.0]),
-            expected_output=(
-                {
-                    "token_ids": [
-                        [2, 5, 6, 7, 8, 9, 12, 3],
-                        [2, 10, 11, 3, 0, 0, 0, 0],
-                        [2, 5, 8, 3, 0, 0, 0, 0],
-                    ],
-                    "padding_mask": [[1] * 8, [1] * 4 + [0] * 4, [1] * 4 + [0] * 4],
-                    "segment_ids": [[0] * 8] * 3,
-                },
-                [0, 1, 1],
-                [1.0, 1.0, 1.0],
-            ),
         )
 
     def test_tokenizer(self):

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.experiments.fine_tuning.pretrained import open_pretrained
 from keras_vitbert.trained import finding
-from keras_vitbert.trained.finding import columns_of, exported_versions, find
+from keras_vitbert.trained.finding import columns_of, find
 
 SAVED = pathlib.Path(__file__).parent / "saved"
 
@@ -20,7 +19,6 @@ SAVED = pathlib.Path(__file__).parent / "saved"
     ("name", "kind", "path"),
     [
         ("run", finding.RUN, "run"),
-        ("fine_tuned_images", finding.FINE_TUNED, "fine_tuned_images"),
         ("fine_tuned_texts", finding.FINE_TUNED, "fine_tuned_texts"),
         ("preset", finding.PRESET, "preset"),
         ("export/vitbert", finding.EXPORT, "export/vitbert/1"),
@@ -34,24 +32,9 @@ def test_what_this_project_wrote(name, kind, path):
     assert found.config == (json.loads(config.read_text()) if config.exists() else {})
 
 
-def test_models_that_come_with_the_project_have_names(monkeypatch):
-    monkeypatch.setattr(finding, "_OWN_MODELS", str(SAVED))
-    assert "run" in finding.own_models()
-    found = find("run")
-    assert (found.kind, found.path, found.label) == (finding.RUN, str(SAVED / "run"), "run")
-    opened = open_pretrained("rand", architecture="run", kind="text")
-    record = json.loads((SAVED / "run" / "config.json").read_text())
-    assert opened.model["hidden_dim"] == record["experiment"]["model"]["hidden_dim"]
-    assert opened.vocabulary == (SAVED / "run" / "vocabulary.txt").read_text().splitlines()
-    monkeypatch.setattr(finding, "_OWN_MODELS", str(SAVED / "none"))
-    assert finding.own_models() == []
-
-
 @pytest.mark.parametrize(
     ("config", "kind"),
     [
-        ({"format": 1, "experiment": {"variant": "vit"}}, finding.RUN),
-        ({"format": 1, "experiment": {"task": "texts"}}, finding.FINE_TUNED),
         ({"registered_name": "keras_hub>BertBackbone"}, finding.PRESET),
         ({"model_type": "bert"}, finding.HUGGING_FACE),
         ({"architectures": []}, finding.HUGGING_FACE),
@@ -62,10 +45,8 @@ def test_folders_by_their_config(tmp_path, config, kind):
     assert find(str(tmp_path)) == finding.Source(kind, str(tmp_path), str(tmp_path), config)
 
 
-@pytest.mark.parametrize(
-    "config", [{"schema": 3, "variant": "vit", "config": {}}, {"format": 2, "experiment": {}}]
-)
-def test_runs_of_another_format_are_refused_by_name(tmp_path, config):
+def test_runs_of_another_format_are_refused_by_name(tmp_path):
+    config = {"format": 2, "experiment": {}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=f"^{tmp_path}/config.json is not of format 1"):
         find(str(tmp_path))
@@ -83,21 +64,10 @@ def test_files_of_google(tmp_path):
     assert find(prefix) == finding.Source(finding.GOOGLE_BERT, prefix, prefix)
     assert find(str(folder)) == finding.Source(finding.GOOGLE_BERT, prefix, str(folder))
     (folder / "other.ckpt.index").touch()
-    with pytest.raises(ValueError, match="holds 2 checkpoints"):
+    with pytest.raises(ValueError, match="no model is there"):
         find(str(folder))
     (folder / "bert_model.ckpt.index").touch()  # the name that Google gave it
     assert find(str(folder)).path == str(folder / "bert_model.ckpt")
-
-
-def test_the_latest_version_of_an_export(tmp_path):
-    for name in ("9", "10", "11", "007", "notes", ".12-ab"):
-        (tmp_path / name).mkdir()
-        if name != "11":  # which is incomplete
-            (tmp_path / name / "saved_model.pb").touch()
-    assert exported_versions(str(tmp_path)) == [7, 9, 10]
-    found = find(str(tmp_path))
-    assert (found.kind, found.path) == (finding.EXPORT, str(tmp_path / "10"))
-    assert exported_versions(str(tmp_path / "nowhere")) == []
 
 
 def test_paths_without_a_known_model(tmp_path):
@@ -115,7 +85,6 @@ def test_paths_without_a_known_model(tmp_path):
     [
         (("pytorch_model.bin", "tf_model.h5"), "pytorch_model.bin"),  # the latter is not read
         (("model.safetensors", "pytorch_model.bin", "tf_model.h5"), "model.safetensors"),
-        (("model.weights.h5",), "model.weights.h5"),  # of a keras-hub preset
     ],
 )
 def test_of_the_weights_in_a_repository_those_are_fetched_that_are_read(
@@ -145,16 +114,6 @@ def test_the_columns_of_a_run_wherever_it_lies(tmp_path):
         assert columns_of(folder) == ["title"]
     assert columns_of(str(SAVED / "fine_tuned_images")) == columns_of(str(SAVED / "preset")) == []
     assert columns_of("hf://owner/name") == columns_of(str(tmp_path / "none")) == []
-
-
-def test_presets_of_this_project_are_known_by_their_class():
-    for name, is_own in (
-        ("keras_vitbert>ViTBertMaskedLM", True),
-        ("keras_hub>X", False),
-        (3, False),
-    ):
-        source = finding.Source(finding.PRESET, "p", "p", {"registered_name": name})
-        assert source.is_own_preset == is_own
 
 
 def test_small_files(tmp_path):

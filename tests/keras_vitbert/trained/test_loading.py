@@ -38,30 +38,6 @@ def test_a_run_is_its_last_checkpoint(finished, sources):
         np.testing.assert_array_equal(variable.value, stored[name], err_msg=name)
 
 
-@pytest.mark.parametrize(("variant", "heads"), [("vit", {"image"}), ("bert", {"mlm"})])
-def test_a_run_of_one_modality_has_nothing_of_the_other(finished, variant, heads):
-    trained = keras_vitbert.load(str(finished(variant)))
-    assert set(trained.heads) == heads
-    assert (trained.classes is None, trained.vocabulary is None) == (
-        variant == "bert",
-        variant == "vit",
-    )
-
-
-@pytest.mark.parametrize(
-    ("dtype", "policy", "variables"),
-    [
-        (None, "float32", "float32"),
-        ("mixed_bfloat16", "mixed_bfloat16", "float32"),
-        ("bfloat16", "bfloat16", "bfloat16"),
-    ],
-)
-def test_the_dtype_that_is_asked_for(finished, dtype, policy, variables):
-    trained = keras_vitbert.load(str(finished("vit")), dtype)
-    assert trained.backbone.dtype_policy.name == policy
-    assert {weight.dtype for weight in trained.backbone.weights} == {variables}
-
-
 @pytest.mark.parametrize(
     ("name", "head", "classes"),
     [("fine_tuned_images", "image", 3), ("fine_tuned_texts", "text", 2)],
@@ -79,6 +55,7 @@ def test_a_fine_tuned_run_is_its_median_model(name, head, classes):
 def test_an_older_checkpoint_is_told(finished, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(finished("vit"), copy)
+    capsys.readouterr()
     keras_vitbert.load(str(copy))
     assert capsys.readouterr().err == ""
     (copy / "checkpoints" / "LAST").write_text("step-00000008\n")
@@ -104,14 +81,13 @@ def test_what_is_not_whole_is_refused(finished, tmp_path):
         keras_vitbert.load(str(copy))
 
 
-@pytest.mark.parametrize("change", [reversed, lambda t: t[:-1], lambda t: [*t, "more"]])
-def test_another_vocabulary_than_that_of_the_run_is_refused(tmp_path, change):
+def test_another_vocabulary_than_that_of_the_run_is_refused(tmp_path):
     """Its tokens would be other numbers, and the answers wrong."""
     copy = tmp_path / "run"
     shutil.copytree(SAVED / "fine_tuned_texts", copy)
     file = copy / "vocabulary.txt"
     special, words = file.read_text().splitlines()[:5], file.read_text().splitlines()[5:]
-    file.write_text("".join(f"{token}\n" for token in [*special, *change(words)]))
+    file.write_text("".join(f"{token}\n" for token in [*special, *reversed(words)]))
     with pytest.raises(ValueError, match=r"vocabulary\.txt: "):
         keras_vitbert.load(str(copy))
 
@@ -131,7 +107,7 @@ def test_other_classes_than_those_of_the_run_are_refused(finished, tmp_path):
             keras_vitbert.load(str(copy))
 
 
-@pytest.mark.parametrize(("case", "lower"), [("auto", True), ("lower", True), ("cased", False)])
+@pytest.mark.parametrize(("case", "lower"), [("auto", True), ("cased", False)])
 def test_the_case_of_texts_is_the_run_s(tmp_path, case, lower):
     copy = tmp_path / "run"
     shutil.copytree(SAVED / "fine_tuned_texts", copy)
@@ -141,29 +117,6 @@ def test_the_case_of_texts_is_the_run_s(tmp_path, case, lower):
     assert keras_vitbert.load(str(copy)).lower_case == lower
 
 
-def test_damaged_files_of_a_run_are_named(tmp_path):
-    for name, file, content in (
-        ("run", "summary.json", b"{"),
-        ("run", "classes.txt", "t\u00eate\n".encode("latin-1")),
-        ("fine_tuned_images", "classes.txt", "t\u00eate\n".encode("latin-1")),
-    ):
-        copy = tmp_path / f"{name}-{file}"
-        shutil.copytree(SAVED / name, copy)
-        (copy / file).write_bytes(content)
-        with pytest.raises(ValueError, match=f"^{copy}/{file}"):
-            keras_vitbert.load(str(copy))
-
-
 def test_an_export_holds_no_keras_model():
     with pytest.raises(ValueError, match="export/vitbert"):
         keras_vitbert.load(str(SAVED / "export" / "vitbert"))
-
-
-def test_classes_are_not_of_a_model_of_texts_alone(finished, tmp_path):
-    """Their number stands in the config, whatever the variant; `paper` has 1,000."""
-    copy = tmp_path / "run"
-    shutil.copytree(finished("bert"), copy)
-    record = content_of(copy / "config.json")
-    record["experiment"]["model"]["num_classes"] = 10**6
-    (copy / "config.json").write_text(json.dumps(record))
-    assert set(keras_vitbert.load(str(copy)).heads) == {"mlm"}

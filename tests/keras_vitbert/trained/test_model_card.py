@@ -1,9 +1,5 @@
 """The model card of a preset."""
 
-import pathlib
-
-from keras_vitbert.runs.provenance import origin_of
-from keras_vitbert.trained.loading import load
 from keras_vitbert.trained.sharing import model_card
 from keras_vitbert.trained.trained_model import TrainedModel
 
@@ -46,12 +42,3 @@ def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds(full_model):
     assert "| test, 40 examples | 0.7500 | 0.7000 | 0.8000 | 0.1000 |" in card
     assert "| `optimizer.learning_rate` | 0.03 |" in card and "| `seed` | 2 |" in card
     assert "`vitbert`" in card and "somebody" not in card and "ema" not in card
-
-
-def test_the_card_of_a_run_says_how_to_ask_each_of_its_heads():
-    saved = pathlib.Path(__file__).parent / "saved"
-    for name, asked in (("fine_tuned_texts", "--text=TEXT"), ("fine_tuned_images", "--image=FILE")):
-        trained = load(str(saved / name))
-        assert f"predict --checkpoint=FOLDER {asked}" in model_card(
-            trained, "run", origin_of(trained)
-        )

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.trained.predicting import Item, choose, open_functions, predict
+from keras_vitbert.trained.predicting import Item, choose, predict
 from keras_vitbert.trained.served_model import ServedModel
-from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
 
 ALL = ("classify_image", "classify_text", "fill_mask", "embed_image", "embed_text")
@@ -35,8 +34,6 @@ def test_the_question_follows_from_what_is_asked_about(functions, items, expecte
     [
         (("embed_image",), IMAGE, "images"),
         (("embed_text",), TEXT, "texts"),
-        (("classify_text",), IMAGE, "images"),
-        (("classify_image",), MASKED, "texts"),
     ],
 )
 def test_questions_that_a_model_does_not_answer(functions, item, kind):
@@ -44,7 +41,7 @@ def test_questions_that_a_model_does_not_answer(functions, item, kind):
         choose(dict.fromkeys(functions), [item], "m")
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+@pytest.mark.parametrize("batch", [2, 100])
 def test_answers_come_in_the_order_of_the_items(batch):
     """Those of like length are asked about together, by a function that knows what it saw."""
     texts = ["ccc", "a", "bb", "dddd", "e", ""]
@@ -118,7 +115,6 @@ def test_answers_that_are_not_finite(make_trained):
     ("content", "reason"),
     [
         (encoded(picture(0))[:300], "JPEG"),
-        (encoded(picture(0), "TIFF"), "JPEG.*required"),
         (b"text", "JPEG.*required"),
     ],
 )
@@ -129,11 +125,3 @@ def test_what_is_wrong_with_an_image(served, tmp_path, content, reason):
     with pytest.raises(ValueError, match=rf"x: is not a readable image \(.*{reason}.*\)") as error:
         predict(served.functions, "classify_image", [Item({"image": str(path)}, "x")])
     assert not any(word in str(error.value) for word in ("{{", "[[", "\n", "Graph", "File"))
-
-
-def test_a_run_is_asked_as_it_is(finished):
-    functions = open_functions(str(finished("joint")), top_k=2)
-    assert set(functions) == {"classify_image", "fill_mask", "embed_image", "embed_text"}
-    [prediction] = predict(functions, "fill_mask", [Item({"text": "word1 [MASK]"}, "x")])
-    [answers] = prediction.answers
-    assert len(answers) == 2 and {name for name, _ in answers} <= set(VOCABULARY)

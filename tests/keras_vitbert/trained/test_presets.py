@@ -95,9 +95,3 @@ def test_the_tokenizer_knows_masks_where_it_is_told_to():
     assert np.asarray(plain("the [MASK] ran")).tolist() == [5, 10, 12, 11, 8, 0]
     named = hub.ViTBertTokenizer(VOCABULARY, dtype="string")
     assert named(["The foxes", ""]) == [["the", "fox", "##es"], []]
-
-
-def test_images_of_several_sizes_are_converted():
-    converter = hub.ViTBertImageConverter((4, 4), central_crop=1.0)
-    found = converter([np.full((8, 6, 3), 255), np.zeros((5, 5, 3))])
-    np.testing.assert_array_equal(found, np.stack([np.ones((4, 4, 3)), np.zeros((4, 4, 3))]))

@@ -1,17 +1,15 @@
 import functools
-import io
 import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from keras_vitbert.trained.served_model import ServedModel
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.tasks.labelled_texts import LabelledTexts
 from tests.keras_vitbert.trained.served_models import CLASSES, VOCABULARY
-from tests.pipelines.image_fixtures import cmyk, encoded, picture
+from tests.pipelines.image_fixtures import encoded, picture
 
 SIZE, LENGTH = 6, 7  # of the tiny model
 CLS, SEP, MASK = (VOCABULARY.index(token) for token in ("[CLS]", "[SEP]", "[MASK]"))
@@ -39,13 +37,6 @@ def text_inputs(rows):
 
 def ids(words):
     return [VOCABULARY.index(word) for word in words.split()]
-
-
-def test_signatures_are_those_that_there_are_heads_for(served, served_classifier, make_trained):
-    found = {name: list(model.functions) for name, model in [("both", served)]}
-    assert found["both"] == ["classify_image", "fill_mask", "embed_image", "embed_text"]
-    assert list(served_classifier.functions) == ["classify_text", "embed_text"]
-    assert list(ServedModel(make_trained(text=False)).functions) == ["embed_image"]
 
 
 def test_images_are_classified_as_keras_does(served, trained):
@@ -112,11 +103,6 @@ def test_masks_are_filled_with_the_likeliest_tokens(served, trained):
     np.testing.assert_allclose(found["scores"], expected, atol=1e-5)
 
 
-def test_masks_of_a_pair(served):
-    found = numbers(served.functions["fill_mask"](tf.constant([["the cat", "[MASK] sat"]])))
-    assert found["tokens"].shape == (1, 1, 2) and found["scores"].min() > 0
-
-
 @pytest.mark.parametrize(
     "texts, complaint",
     [
@@ -144,38 +130,6 @@ def test_a_batch_may_be_empty(served, served_classifier):
             assert all(value.shape[0] == 0 for value in outputs.values()), name
 
 
-def many_colours():
-    return np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8)
-
-
-def image_kinds():
-    """Name to (encoded image, the pixels that Pillow makes of it)."""
-    smooth, colours = picture(0, (SIZE, SIZE)), many_colours()
-    deep = np.random.default_rng(1).integers(0, 2**16, (SIZE, SIZE), dtype=np.uint16)
-    kinds = {
-        "grey JPEG": encoded(smooth.convert("L"), quality=95),
-        "CMYK JPEG": cmyk(smooth),
-        "grey PNG": encoded(smooth.convert("L"), "PNG"),
-        "palette": encoded(smooth.quantize(16), "PNG"),
-        "alpha": encoded(Image.fromarray(colours), "PNG"),
-        "grey with alpha": encoded(Image.fromarray(colours[..., :2], "LA"), "PNG"),
-        "animated GIF": encoded(
-            smooth.quantize(16),
-            "GIF",
-            save_all=True,
-            append_images=[picture(1, (SIZE, SIZE)).quantize(16)],
-        ),
-        "one pixel": encoded(Image.fromarray(colours[:1, :1, :3]), "PNG"),
-    }
-    kinds = {
-        name: (data, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
-        for name, data in kinds.items()
-    }
-    # Pillow cuts deep grey off at 255; their upper byte is meant.
-    kinds["16 bits"] = encoded(Image.fromarray(deep), "PNG"), (deep >> 8)[..., None]
-    return kinds
-
-
 @pytest.fixture(scope="module")
 def decode():
     """`decode(encoded, crop=1.0) -> pixels` in 0 to 255, as the model sees them."""
@@ -199,14 +153,6 @@ def decode():
     return decode
 
 
-@pytest.mark.parametrize("kind", sorted(image_kinds()))
-def test_kinds_of_images(decode, kind):
-    data, expected = image_kinds()[kind]
-    expected = np.broadcast_to(expected, (SIZE, SIZE, 3)).astype(float)
-    most = 1 if "CMYK" in kind else 0  # where ink and black are multiplied
-    assert np.abs(decode(data) - expected).max() < most + 1e-3
-
-
 def test_the_crop_is_that_of_the_run(decode):
     image = picture(0, (2 * SIZE, 2 * SIZE))
     middle = slice(SIZE // 2, SIZE // 2 + SIZE)
@@ -220,17 +166,3 @@ def test_what_is_no_image(served):
     for data in (b"", b"GIF", b"no image", jpeg[: len(jpeg) // 2], jpeg[:30]):
         with pytest.raises(tf.errors.InvalidArgumentError):
             served.functions["classify_image"]([jpeg, data])
-
-
-def test_bfloat16_is_near(make_trained):
-    trained = make_trained("image", text=False)
-    images = [encoded(picture(seed, (SIZE, SIZE)), "PNG") for seed in range(3)]
-    low = trained.in_dtype("bfloat16")
-    assert {v.dtype for v in low.backbone.weights} == {"bfloat16"}
-    expected, found = (
-        numbers(ServedModel(each).functions["classify_image"](images)) for each in (trained, low)
-    )
-    assert found["probabilities"].dtype == np.float32
-    # bfloat16 keeps 8 bits.
-    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=0.02)
-    assert not np.array_equal(found["probabilities"], expected["probabilities"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import pytest
 import safetensors.numpy
@@ -90,16 +89,6 @@ def test_half_precision_and_parameters(in_torch, torch):
         assert value.dtype == "float32" and (value == rounded).all()
 
 
-def test_safetensors_go_before(in_torch):
-    folder = in_torch("vit")
-    (folder / "pytorch_model.bin").write_bytes(b"damaged")
-    refused(folder, "pytorch_model.bin")
-    (folder / "model.safetensors").write_bytes(
-        (FIXTURES / "vit" / "model.safetensors").read_bytes()
-    )
-    assert open_source(find(str(folder))).heads
-
-
 def test_code_is_not_run(in_torch, torch, tmp_path):
     folder = in_torch("vit")
     path, ran = folder / "pytorch_model.bin", tmp_path / "ran"
@@ -110,24 +99,6 @@ def test_code_is_not_run(in_torch, torch, tmp_path):
             assert not ran.exists()
     torch.load(path, weights_only=False)  # that would have run it
     assert ran.exists()
-
-
-def test_what_is_no_dict_of_tensors(in_torch, torch):
-    folder = in_torch("vit")
-    path = folder / "pytorch_model.bin"
-    path.write_bytes(path.read_bytes()[:-100])
-    refused(folder, "pytorch_model.bin")
-    for other in ([torch.ones(3)], {"a": 3}):
-        torch.save(other, path)
-        refused(folder, "pytorch_model.bin")
-
-
-def test_without_torch(copy, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    folder = copy("vit")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    refused(folder, "pytorch_model.bin")
-    assert open_source(find(str(FIXTURES / "vit"))).heads  # safetensors need no torch
 
 
 def test_an_old_torch_is_refused(in_torch, torch, refused, monkeypatch):

@@ -4,7 +4,6 @@
 which it saw the first 2,400, and four chapters of novels, of which it saw others.
 """
 
-import json
 import pathlib
 import re
 
@@ -13,10 +12,8 @@ import pytest
 import tensorflow as tf
 
 import keras_vitbert
-from keras_vitbert import finetune, predict
 from keras_vitbert.trained.finding import find
-from pipelines import command_line, text_examples
-from pipelines.command_line import EXIT_DONE
+from pipelines import text_examples
 from pipelines.digests import check_sums
 from pipelines.shards.records import RecordFiles
 from pipelines.text.wordpiece import write_vocabulary
@@ -113,20 +110,3 @@ def test_it_knows_texts_about_as_well_as_the_card_says(model, card, texts):
     assert abs(measured["mlm_loss"] - said) < 0.3 and measured["mlm_loss"] < baseline - 0.3
     [among_novels] = card["next-sentence accuracy among novels"]
     assert measured["nsp_accuracy"] == pytest.approx(float(among_novels), abs=0.01)
-
-
-@pytest.mark.slow
-def test_commands_take_it_by_its_name(tmp_path, capsys):
-    argv = [f"--checkpoint={NAME}", f"--data_dir={HELD_OUT / 'images'}"]
-    argv += [f"--output_dir={tmp_path / 'tuned'}", "--config.steps=4", "--config.batch=8"]
-    assert command_line.run(finetune.main, argv) == EXIT_DONE
-    result = json.loads((tmp_path / "tuned" / "summary.json").read_text())
-    assert result["transfer"]["encoder"] == "kept"
-    for argv in (
-        [f"--image={HELD_OUT / 'images' / 'ship' / '4500.jpg'}"],
-        ["--text=She was very [MASK] to see him."],
-    ):
-        capsys.readouterr()
-        argv = [f"--checkpoint={NAME}", "--format=json", *argv]
-        assert command_line.run(predict.main, argv) == EXIT_DONE
-        assert json.loads(capsys.readouterr().out)

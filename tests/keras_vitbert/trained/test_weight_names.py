@@ -12,7 +12,7 @@ def test_kernels_are_transposed_and_convolutions_are_flattened_patches():
     network = opened("vit").network
     values = values_of(network)
     random = np.random.default_rng(0)
-    tensors = weight_names.named(values, weight_names.VIT)
+    tensors = weight_names.name_tensors(values, weight_names.VIT)
     weight_names.assign(network, {**tensors}, weight_names.VIT, in_torch=True)
     for path, value in values_of(network).items():
         np.testing.assert_array_equal(value, values[path], err_msg=path)
@@ -44,7 +44,7 @@ def test_kernels_are_transposed_and_convolutions_are_flattened_patches():
 )
 def test_tensors_of_another_model_are_refused(change, culprit):
     network = opened("vit").network
-    tensors = weight_names.named(values_of(network), weight_names.VIT) | change
+    tensors = weight_names.name_tensors(values_of(network), weight_names.VIT) | change
     tensors = {name: value for name, value in tensors.items() if value is not None}
     with pytest.raises(ValueError, match=culprit):
         weight_names.assign(network, tensors, weight_names.VIT, in_torch=True)

@@ -41,7 +41,7 @@ class ImageViews:
     randaugment: tuple[int, int] = (0, 9)
     mixup: float = 0.0
     cutmix: float = 0.0
-    layers: tuple[dict, ...] = ()
+    augmentations: tuple[dict, ...] = ()
 
     @classmethod
     def from_config(cls, image_size, config):

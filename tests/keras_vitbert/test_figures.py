@@ -75,10 +75,6 @@ def test_files_are_named_by_figure_and_run_and_know_their_runs(made, tmp_path, c
 # --- bad calls ---------------------------------------------------------------------------------
 
 
-def test_nothing_to_draw(refused, made):
-    refused(f"--run={made / 'joint'}", "--figures=4,5", culprit="joint", lines=3)
-
-
 def test_damaged_values(refused, made, tmp_path):
     """No figure is written: neither those before nor those that need other files."""
     shutil.copytree(made / "a" / "run", tmp_path / "run")

@@ -44,13 +44,7 @@ class Example:
 def examples_of(
     runs: dict[str, PretrainedRun | FineTunedRun], modality: str, wanted: int
 ) -> list[Example]:
-    """Evenly spread examples of `images` or `text`, at most `wanted`, and what runs answer.
-
-    All runs see the same, see `PretrainedRun.sees`.
-
-    Raises:
-        ValueError: fine-tuned runs have predictions for other examples.
-    """
+    """At most `wanted` examples of `images` or `text`, evenly spread, and the runs' answers."""
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
     if tuned:
         return _of_tuned(tuned, modality, wanted)

@@ -30,21 +30,11 @@ class Lacking(ValueError):
 class PretrainedRun:
     """The folder of a run of `pretrain`; costly values are read once, on demand.
 
-    Args:
-        path: local or `gs://`.
-        images, texts: validation files in place of the run's own.
-        cache_dir: see `keras_vitbert.experiments.pretraining.data.open_data`.
-
-    Attributes:
-        record, summary: the contents of `config.json` and `summary.json`; the latter is empty while
-            the run is not finished.
-        split: what Figure 6 shows examples of.
-
-    Raises:
-        ValueError: there is no run.
+    `images` and `texts` are validation files in place of the run's own. The `summary` is empty
+    while the run is not finished.
     """
 
-    split = "validation"
+    split = "validation"  # that Figure 6 shows examples of
 
     def __init__(self, path: str, images: str = "", texts: str = "", cache_dir: str = ""):
         self.path = path
@@ -71,11 +61,7 @@ class PretrainedRun:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The validation examples of the run; its training examples are the same.
-
-        Raises:
-            Lacking: they no longer exist, or do not fit the model.
-        """
+        """The validation examples of the run; its training examples are the same."""
         # Few at a time are enough.
         values: dict[str, Any] = {"image_batch_size": 2, "text_batch_size": 1}
         if self.variant.text:
@@ -100,10 +86,7 @@ class PretrainedRun:
         return names if names and len(names) == count else [f"class {n}" for n in range(count)]
 
     def sees(self, modality: str) -> Hashable:
-        """What examples of `images` or `text` depend on: runs where it is equal have the same.
-
-        None for a modality that the run does not have.
-        """
+        """A key of the examples of `images` or `text` that a run sees; None where it has none."""
         model = self.record["experiment"]["model"]
         if modality == "images" and self.variant.images:
             return model["image_size"], model["num_classes"]
@@ -112,11 +95,7 @@ class PretrainedRun:
         return None
 
     def activations(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Mean absolute activations: a step to (image, text), `(blocks, D)` each.
-
-        Raises:
-            Lacking: the run has one modality, or has stored none.
-        """
+        """Mean absolute activations: a step to (image, text), `(blocks, D)` each."""
         if not (self.variant.images and self.variant.text):
             raise Lacking(f"its variant {self.variant.name} has one modality only")
         stored = read_values(self.path, "activations")
@@ -125,11 +104,7 @@ class PretrainedRun:
         return {step: (values["image"], values["text"]) for step, values in stored.items()}
 
     def masks(self) -> list[MaskValues]:
-        """The masks after their updates, the steps ascending.
-
-        Raises:
-            Lacking: the run has no masks, or has stored none.
-        """
+        """The masks after their updates, the steps ascending."""
         merge = self.config.merge
         if not has_masks(merge.name):
             raise Lacking(f"variant {self.variant.name} with merge.name={merge.name} has no masks")
@@ -140,19 +115,9 @@ class PretrainedRun:
 
 
 class FineTunedRun:
-    """The folder of a finished run of `finetune`, and the predictions that it left.
+    """The folder of a finished run of `finetune`, with its predictions for the reported split.
 
-    Args:
-        path: local or `gs://`.
-        images: the folder of the task's data, which holds its images; empty for that of TFDS.
-
-    Attributes:
-        record, summary: the contents of `config.json` and `summary.json`.
-        split: the one that it reports.
-        rows: its predictions for that split.
-
-    Raises:
-        ValueError: it is not finished, or has left no predictions.
+    `images` is the folder of the task's data, which holds its images; empty for that of TFDS.
     """
 
     def __init__(self, path: str, images: str = ""):
@@ -169,15 +134,11 @@ class FineTunedRun:
             raise ValueError(f"{model.path}/{FILE}: has no predictions of {self.split}")
 
     def sees(self, modality: str) -> Hashable:
-        """What must be equal for runs to be shown side by side, see `PretrainedRun`."""
+        """As `PretrainedRun.sees`."""
         return (self.split, self.record["inputs"][self.split]) if modality == self.kind else None
 
     def image(self, row: dict[str, str]) -> np.ndarray:
-        """The image of a row of predictions as the network sees it: uint8 `(size, size, 3)`.
-
-        Raises:
-            ValueError: the data hold no such image, or several of its name.
-        """
+        """The image of a row of predictions as the network sees it: uint8 `(size, size, 3)`."""
         names = list(self._examples.descriptions())
         wanted = {key: row.get(key) for key in names[0]}
         places = [number for number, about in enumerate(names) if about == wanted]
@@ -196,11 +157,7 @@ class FineTunedRun:
 def open_runs(
     paths: list[str], images: str = "", texts: str = "", cache_dir: str = ""
 ) -> dict[str, PretrainedRun | FineTunedRun]:
-    """Runs by the part of their paths that distinguishes them; for the others, see `PretrainedRun`.
-
-    Raises:
-        ValueError: a folder holds no run, or two have one name.
-    """
+    """Runs by the part of their paths that distinguishes them."""
     whole = [path if "://" in path else os.path.abspath(path) for path in paths]
     folders = [path.rstrip("/").split("/") for path in whole]
     shared = len(os.path.commonprefix([own[:-1] for own in folders]))

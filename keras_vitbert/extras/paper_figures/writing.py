@@ -39,12 +39,6 @@ def draw_figures(
         formats: of `png`, `svg`.
         blocks: see `figures.chosen_blocks`.
         examples: images of figure 6; there are half as many texts.
-
-    Returns:
-        The files.
-
-    Raises:
-        ValueError: something is damaged, or there is nothing to draw.
     """
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
     trained = {name: run for name, run in runs.items() if isinstance(run, PretrainedRun)}

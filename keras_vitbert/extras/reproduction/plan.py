@@ -62,14 +62,10 @@ class Scale:
 
 
 def get_scale(name: str, data: str, given: dict[str, Any], **sources: str) -> Scale:
-    """The scale `sample`, `small` or `paper`.
+    """The scale `sample`, `small` or `paper`, whose data are prepared in the folder `data`.
 
-    Args:
-        name: of `keras_vitbert.reproduce.SCALES`.
-        data: the folder of data that are prepared.
-        given: values of the config of every pre-training, beside those of the scale.
-        sources: `cifar10` and `books`, for `small`, see `prepared.build_small`; `data_dir`, of
-            TensorFlow Datasets for `paper`.
+    `given` are values of the config of every pre-training, beside those of the scale; `sources` are
+    `cifar10` and `books` of `small`, and `data_dir`, of TensorFlow Datasets, of `paper`.
     """
     return {"sample": _sample, "small": _small, "paper": _paper}[name](data, given, **sources)
 

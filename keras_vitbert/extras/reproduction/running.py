@@ -37,25 +37,12 @@ _KEPT_OF_ALL = ("steps", "seconds", "training_examples")
 
 
 class Results:
-    """The results of a scale.
-
-    Args:
-        path: of the file.
-        scale: its name.
-        output: the folder of all jobs, absolute.
-
-    Attributes:
-        data: the SHA-256 of each kind of data.
-        jobs: the entries of the file by a job's name.
-
-    Raises:
-        ValueError: the file cannot be read, or belongs to another scale.
-    """
+    """The file of the results of a scale; `output` is the folder of all jobs, absolute."""
 
     def __init__(self, path: str, scale: str, output: str):
         self.path, self.scale, self.output = path, scale, output
-        self.data: dict[str, str] = {}
-        self.jobs: dict[str, dict[str, Any]] = {}
+        self.data: dict[str, str] = {}  # the SHA-256 of each kind of data
+        self.jobs: dict[str, dict[str, Any]] = {}  # entries by a job's name
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 try:
@@ -139,17 +126,9 @@ def missing(jobs: dict[str, Job], results: Results) -> list[Job]:
 
 
 def run_missing(plan: Plan, results: Results, parallel: int, tpus: dict[str, str | None]) -> None:
-    """Prepares the data, and runs what is missing.
+    """Prepares the data, and runs missing jobs, so many at a time, each kind on its TPU.
 
-    Args:
-        plan: of the jobs.
-        results: are kept up to date.
-        parallel: how many run at a time.
-        tpus: the TPU of a kind of job.
-
-    Raises:
-        Stopped: by a signal, after the running jobs have saved their work.
-        ValueError: a job failed, and its output says why; or the data are not those of the results.
+    A signal raises `Stopped`, after the running jobs have saved their work.
     """
     for folder in (os.path.dirname(results.path) or ".", results.output):
         os.makedirs(folder, exist_ok=True)

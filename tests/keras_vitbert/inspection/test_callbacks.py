@@ -8,22 +8,17 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from keras_vitbert.inspection.activations import co_activation
-from keras_vitbert.inspection.callbacks import ActivationMaps, GradientStats, MaskPictures
+from keras_vitbert.inspection.callbacks import ActivationMaps, GradientStats
 from keras_vitbert.inspection.drawing import activation_figures, picture, style
-from keras_vitbert.inspection.run_texts import RunTexts
 from keras_vitbert.inspection.values import read_values
-from keras_vitbert.runs.callbacks import RunLog
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training.joint_trainer import JointTrainer
 
-BLOCKS = [f"block_{n}" for n in range(12)]
-NUMBERS = ("text_norm", "image_norm", "cosine", "norm_ratio", "opposite_sign")
 ACTIVATIONS = np.random.default_rng(0).random((21, 2, 3, 8)).astype(np.float32)  # by step
 
 
-def fake_trainer(step=0, executed=1, **more):
+def fake_trainer(step=0, executed=1):
     """What the callbacks ask of a `JointTrainer`."""
-    trainer = types.SimpleNamespace(step=step, steps_per_execution=executed, asked=[], **more)
+    trainer = types.SimpleNamespace(step=step, steps_per_execution=executed, asked=[])
     trainer.request_gradient_stats = lambda: trainer.asked.append(trainer.step)
     return trainer
 
@@ -119,56 +114,3 @@ def test_tensorboard_shows_gradients_at_the_first_step_of_an_execution(tmp_path)
     assert cosines == {s: pytest.approx((s + 1) / 100) for s in (3, 7, 9)}
     for tag, value in (("gradient_norm_ratio", 2.0), ("image_gradient_norm", 1.5)):
         assert recorded(tmp_path, f"gradient/{tag}") == dict.fromkeys((3, 7, 9), value)
-
-
-def test_at_12_blocks_there_are_less_than_40_tags(network, tmp_path):
-    conflict = {name: dict.fromkeys(NUMBERS, 0.5) for name in (*BLOCKS, "final_norm", "all")}
-    layers = ("query", "key", "value", "attention_output")
-    layers += ("feedforward_intermediate_dense", "feedforward_output_dense")
-    paths = [f"{block}/{layer}/kernel" for block in BLOCKS for layer in layers]
-    merged = [f"merge/{name}" for name in ("text_weight", "image_weight", "cosine")]
-    merged += [f"{name}/{block}" for name in merged for block in BLOCKS]
-    merged += ["mask_sparsity", *(f"mask_sparsity/{block}" for block in BLOCKS)]
-    merged += ["text_gradient_norm", "image_gradient_norm", "gradient_cosine"]
-    masks = [types.SimpleNamespace(value=np.ones((4, 4), bool)) for _ in paths]
-    trainer = fake_trainer(
-        network=network,
-        refreshed=True,
-        curves=JointTrainer.curves,
-        optimizer=types.SimpleNamespace(learning_rate=0.1),
-        log_values=lambda: dict.fromkeys(merged, 0.5),
-        conflict=types.SimpleNamespace(values=lambda: conflict),
-        merge=types.SimpleNamespace(chosen_paths=paths, mask=types.SimpleNamespace(masks=masks)),
-    )
-    folder = RunFolder(str(tmp_path))
-    maps = ActivationMaps(None, None, folder, 1, 1, 1)
-    maps.values = lambda: {name: np.ones((12, 8), np.float32) for name in ("image", "text")}
-    texts = RunTexts(folder, {"variant": "vitbert"}, {"steps": 1})
-    callbacks = [texts, MaskPictures(folder), GradientStats(folder, 1, 1), maps, RunLog(folder, 0)]
-    for callback in callbacks:
-        callback._model = trainer
-        callback.on_train_begin()
-        callback.on_train_batch_begin(0)
-    trainer.step = 1
-    names = [f"{task}_{kind}" for task in ("image", "mlm", "nsp") for kind in ("loss", "accuracy")]
-    logs = dict.fromkeys((*names, "loss", *(f"val_{name}" for name in (*names, "loss"))), 0.5)
-    logs |= dict.fromkeys(("gradient_norm", "images_per_second", "tokens_per_second"), 0.5)
-    for callback in callbacks:
-        callback.on_train_batch_end(0)
-        callback.on_epoch_end(0, logs)
-
-    tags = {}
-    for name in ("train", "validation"):
-        events = EventAccumulator(str(tmp_path / name)).Reload()
-        tags[name] = set(events.Tags()["tensors"]) - {"_hparams_/session_start_info"}
-    assert tags["validation"] < tags["train"] and len(tags["train"]) < 40
-    curves = {f"{name.split('_')[1]}/{name}" for name in names} | {"loss/loss"}
-    assert tags["validation"] == curves
-    shown = {"mask_sparsity/mask_sparsity", "merge/cosine", "gradient/gradient_norm_ratio"}
-    shown |= {"gradient_conflict/blocks", "masks/sparsity", "activations/overview", "model"}
-    shown |= {f"{what}/block_{n}" for what in ("masks", "activations") for n in (0, 6, 11)}
-    assert shown < tags["train"]
-    [row] = folder.rows(up_to_step=1)
-    assert {row[f"{name}/{b}"] for name in ("mask_sparsity", "merge/cosine") for b in BLOCKS} == {
-        "0.5"
-    }

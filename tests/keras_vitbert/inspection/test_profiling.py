@@ -5,7 +5,7 @@ import pytest
 from keras_vitbert.inspection import callbacks
 from keras_vitbert.inspection.callbacks import Profile
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import EXIT_DONE
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import pretrain
 
 
@@ -78,11 +78,11 @@ def test_a_trace_that_is_broken_off_is_written(tmp_path, profiler):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_its_trace(sources, tmp_path):
-    """And is the same run otherwise: nothing else is written twice."""
-    assert pretrain(sources, tmp_path, "--variant=vit", "--profile=5,6") == EXIT_DONE
-    [trace] = (tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb")
+def test_a_run_leaves_its_trace(sources, tmp_path, capsys):
+    flags = sources, tmp_path / "run", "--variant=vit"
+    assert pretrain(*flags, "--profile=9,11") == EXIT_BAD_INPUT
+    assert "profile=" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert pretrain(*flags, "--profile=5,6") == EXIT_DONE
+    [trace] = (tmp_path / "run" / "train" / "plugins" / "profile").rglob("*.xplane.pb")
     content = trace.read_bytes()
-    assert b"/host:CPU" in content
-    # The two steps are marked, for the page that tells what a step takes.
-    assert content.count(b"train") >= 1 and b"step_num" in content
+    assert b"/host:CPU" in content and b"train" in content and b"step_num" in content

@@ -7,7 +7,6 @@ from matplotlib.colors import to_hex
 from keras_vitbert.extras.paper_figures import figures
 from keras_vitbert.extras.paper_figures.examples import Answer, Example
 from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
-from keras_vitbert.inspection.values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
 from tests.keras_vitbert.extras.paper_figures.conftest import LIMITS, UNITS
 from tests.keras_vitbert.extras.paper_figures.test_tradeoffs import run as run_of
@@ -113,20 +112,6 @@ def test_bars_of_blocks_and_kinds(updates, importance):
     names, note = legend_of(figure)
     assert names[:-1] == ["step 3", "step 5", "step 7"] and note == "run: run"
     assert blocks.get_lines()[0].get_ydata()[0] == pytest.approx(sparsity(""))
-
-
-def test_of_many_updates_some_are_shown(updates):
-    many = [
-        MaskValues(step, updates[0].blocks, updates[0].entries, updates[0].cleared * 0 + step, {})
-        for step in range(1, 31)
-    ]
-    figure = drawn(figures.sparsity_figure, many, "run")
-    names, note = legend_of(figure)
-    assert len(names) == 9 and names[0] == "step 1" and names[-2] == "step 30"
-    bars = by_label(figure, "blocks")["blocks"].containers
-    for update, step in zip(bars, (1, 5, 9, 13, 18, 22, 26, 30), strict=True):
-        assert update[0].get_height() == pytest.approx(7 * step / updates[0].entries[0].sum())
-    assert "8 of 30 updates" in note
 
 
 # --- figure 6 ------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Experiment(Section):
         return dataclasses.replace(self, steps_per_execution=executed)
 
     @property
-    def layers(self) -> tuple[dict, ...]:
+    def augmentations(self) -> tuple[dict, ...]:
         """The layers that the step applies to images."""
         return ()
 

@@ -117,7 +117,7 @@ class ShownModel:
         if has_mask and not fills:
             notes.append(f"This model fills no masks: it reads {MASK} as three plain tokens.")
         columns = [tf.constant([t]) for t in inputs.values()]
-        encoded = self._encode(columns[0], *columns[1:], masks=fills)
+        encoded = self._encode(columns[0], columns[1] if pair else None, masks=fills)
         whole = sum(int(self._encode.tokenize(c, fills).row_lengths()[0]) + 1 for c in columns) + 1
         length = self.trained.backbone.max_sequence_length
         if whole > length:

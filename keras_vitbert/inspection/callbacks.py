@@ -142,8 +142,16 @@ class ActivationMaps(ValidationCallback):
     RUN/inspection/activations-STEP.npz has the values: `image` and `text`, `(blocks, D)`.
     """
 
-    def __init__(self, stream: JointStream, vocabulary: list[str], *args, **options):
-        super().__init__(stream, *args, **options)
+    def __init__(
+        self,
+        stream: JointStream,
+        vocabulary: list[str],
+        folder: RunFolder,
+        interval: int,
+        examples: int,
+        steps: int,
+    ):
+        super().__init__(stream, folder, interval, examples, steps)
         self.vocabulary = vocabulary
 
     @functools.cached_property

@@ -285,7 +285,7 @@ def _draw_masks(
     """An image with the matrices of some masks; ticks are in the middle of its rows and columns."""
     gap = 1 + _CELLS // 16
 
-    def matrix(mask, kind):
+    def matrix(mask: dict[str, np.ndarray], kind: str) -> np.ndarray:
         means = averaged(~mask[kind], factor)
         means = means.T if kind in _FROM_UNITS else means
         return np.pad(means, [(0, gap), (0, gap)], constant_values=-1)

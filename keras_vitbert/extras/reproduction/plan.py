@@ -176,7 +176,7 @@ class Plan:
     asked: list[str] = dataclasses.field(default_factory=list)  # names of what was added
     jobs: dict[str, Job] = dataclasses.field(default_factory=dict)  # each after all that it needs
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.tables = tables()
 
     def seeds(self, table: str) -> range:

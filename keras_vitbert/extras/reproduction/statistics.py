@@ -46,7 +46,7 @@ class Estimate(NamedTuple):
     error: float  # its standard error; NaN where that is not known, as with one seed
     seeds: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.mean:.4f}" + ("" if math.isnan(self.error) else f" ± {self.error:.4f}")
 
 

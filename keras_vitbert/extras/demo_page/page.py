@@ -114,10 +114,10 @@ def _show(
         except ValueError as error:
             gr.Textbox(one_line(error), label="Error", interactive=False)
             return
+        # Always and first: Gradio hands the next value to a Markdown that has gone, which fails.
+        gr.Markdown("\n\n".join(shown.notes))
         for title, answers in shown.answers.items():
             gr.Label(answers, label=title, show_heading=False)
-        if shown.notes:
-            gr.Markdown("\n\n".join(shown.notes))
         gr.Plot(figure, show_label=False, format="png")
 
 

@@ -199,7 +199,8 @@ def _merging() -> Table:
 def by_depth(blocks: int) -> Table:
     """How far images and text share each block of `vitbert`, as Figures 3 and 4 show it."""
     names = [f"{block}" for block in range(blocks)]
-    questions = [("Does sharing grow with depth?", names[-(blocks // 2) :], names[: blocks // 2])]
+    half = blocks // 2
+    questions = [("Does sharing grow with depth?", names[-half:], names[:half])] if half else []
     title = "Sharing by depth (Figures 3 and 4)"
     rows = [Row((name,), Recipe(FULL.variant, (("block", name),))) for name in names]
     return Table("depth", title, ("block",), rows, questions, has_tasks=False)

@@ -51,8 +51,6 @@ def define_flags(values: FlagValues) -> None:
         ("data_dir", "", "for --scale=paper: TFDS' data folder, of the tasks"),
         ("tpu", None, "of pre-training, as of keras_vitbert.pretrain"),
         ("task_tpu", None, "of fine-tuning and probes"),
-        ("bert", "", "a BERT of another project, for a row of its own in Table 1"),
-        ("vit", "", "likewise a ViT"),
         values=values,
     )
 
@@ -89,23 +87,22 @@ def main(argv: list[str]) -> None:
         {name: value for name, value in fields if name in given or value != usual[name]},
         **{name: getattr(values, name) for name in ("cifar10", "books", "data_dir")},
     )
-    originals = {name: path for name in ("bert", "vit") if (path := getattr(values, name))}
     tpus = {"pretrain": values.tpu, "finetune": values.task_tpu, "probe": values.task_tpu}
-    plan = Plan(scale, output, values.seeds, originals)
+    plan = Plan(scale, output, values.seeds)
     for name in asked:
         plan.add(name)
     results = Results(results, values.scale, output)
-    results.require_settings(plan.runs.values())
-    todo = {run.name for run in missing(plan.runs, results)}
-    for name in plan.runs:
+    results.require_settings(plan.jobs.values())
+    todo = {job.name for job in missing(plan.jobs, results)}
+    for name in plan.jobs:
         print(f"{'missing' if name in todo else 'done':8} {name}")
-    print(f"{len(plan.runs) - len(todo)} done, {len(todo)} missing")
+    print(f"{len(plan.jobs) - len(todo)} done, {len(todo)} missing")
     if not values.dry_run:
         try:
             if todo:
                 run_missing(plan, results, values.parallel, tpus)
         finally:  # if it is stopped, with what is done so far
-            if results.units:
+            if results.jobs:
                 write_page(plan, results)
 
 

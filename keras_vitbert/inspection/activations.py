@@ -1,8 +1,10 @@
 """How strongly hidden units and tokens respond in every block, and which units both streams use."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from keras import ops
 from scipy import stats
 
@@ -13,6 +15,7 @@ from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that are not part of the text
 TOP = 0.1  # of the units
+Tensor = Any  # of either backend
 
 
 class MeanActivations:
@@ -25,24 +28,24 @@ class MeanActivations:
 
     Args:
         backbone: with one or both modalities.
-        strategy: the backbone's, see `tpu.strategy.get_strategy`.
+        strategy: the backbone's.
         vocabulary: by token id; None without text.
     """
 
-    def __init__(self, backbone: ViTBertBackbone, strategy, vocabulary: list[str] | None = None):
+    def __init__(
+        self,
+        backbone: ViTBertBackbone,
+        strategy: tf.distribute.Strategy,
+        vocabulary: list[str] | None = None,
+    ):
         self._backbone = backbone
-        known = {"image": "images", "text": "token_ids"}
-        self._modalities = [kind for kind, name in known.items() if name in backbone.input]
-        if "text" in self._modalities:
-            self._left_out = [vocabulary.index(token) for token in LEFT_OUT]
+        inputs = {"image": "images", "text": "token_ids"}
+        self._modalities = [kind for kind, name in inputs.items() if name in backbone.input]
+        self._left_out = [vocabulary.index(token) for token in LEFT_OUT] if vocabulary else []
         self._sums = on_whole_batches(self.step, backbone, strategy, sums=True)
 
-    def __call__(self, batches: Iterable) -> dict[str, np.ndarray]:
-        """The means over all replicas.
-
-        Args:
-            batches: dicts as `JointStream.validation` yields them, all of the same shapes,
-                distributed by the strategy.
+    def __call__(self, batches: Iterable[dict]) -> dict[str, np.ndarray]:
+        """Averages over batches as `JointStream.validation` yields them, distributed.
 
         Returns:
             A modality to float32 `(blocks, D)`; 0 where no token counts.
@@ -55,17 +58,13 @@ class MeanActivations:
         means = sums / np.maximum(np.reshape(counts, (-1, 1, 1)), 1)
         return dict(zip(self._modalities, means.astype(np.float32), strict=True))
 
-    def step(self, batch: dict):
-        """The sums of one replica's share of a batch; TPUs compile it unchanged.
-
-        Returns:
-            float32 sums `(modalities, blocks, D)` and numbers of tokens `(modalities,)`.
-        """
+    def step(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """One replica's float32 sums `(modalities, blocks, D)` and token counts `(modalities,)`."""
         sums, counts = [], []
         for modality in self._modalities:
             is_image = modality == "image"
             inputs = image_inputs(batch) if is_image else batch
-            counted = self._patches(batch) if is_image else self._words(batch)
+            counted = self._counted_patches(batch) if is_image else self._counted_words(batch)
             of_blocks = []
             for x in _block_outputs(self._backbone, modality, inputs):
                 values = ops.abs(ops.cast(x, "float32"))
@@ -75,34 +74,28 @@ class MeanActivations:
             counts.append(ops.sum(ops.cast(counted, "float32")))
         return ops.stack(sums), ops.stack(counts)
 
-    def _patches(self, batch):
-        """Which tokens of images count: bool `(images, length)`."""
-        backbone, count = self._backbone, ops.shape(batch["images"])[0]
-        patches = (backbone.image_size // backbone.patch_size) ** 2
-        is_patch = ops.arange(backbone.prefix_tokens + patches)[None] >= backbone.prefix_tokens
-        return is_patch & (batch.get("image_weights", ops.ones((count,)))[:, None] > 0)
+    def _counted_patches(self, batch: dict) -> Tensor:
+        """Bool `(images, length)`."""
+        backbone: Any = self._backbone  # Keras' properties are badly typed
+        length = backbone.prefix_tokens + (backbone.image_size // backbone.patch_size) ** 2
+        is_patch = np.arange(length)[None] >= backbone.prefix_tokens
+        return is_patch & (batch["image_weights"][:, None] > 0)
 
-    def _words(self, batch):
-        """Which tokens of texts count: bool `(texts, length)`."""
-        counted = ops.cast(batch["padding_mask"], "bool")
+    def _counted_words(self, batch: dict) -> Tensor:
+        """Bool `(texts, length)`."""
+        counted: Tensor = ops.cast(batch["padding_mask"], "bool")
         for token in self._left_out:
             counted &= batch["token_ids"] != token
-        if "text_weights" in batch:
-            counted &= batch["text_weights"][:, None] > 0
-        return counted
+        return counted & (batch["text_weights"][:, None] > 0)
 
 
-def look_inside(backbone: ViTBertBackbone, inputs: dict) -> tuple:
-    """Runs a backbone on inputs of one modality and records what its blocks do.
-
-    Args:
-        backbone: any.
-        inputs: its `images`, or `token_ids`, `segment_ids` and `padding_mask`.
+def look_inside(backbone: ViTBertBackbone, inputs: dict) -> tuple[Tensor, Tensor]:
+    """What the blocks do with `images`, or with `token_ids`, `segment_ids` and `padding_mask`.
 
     Returns:
-        float32 tensors. The attention weights are `(batch, blocks, heads, length, length)`; each
-        row, what one token attends to, adds up to 1. The mean absolute activation at the output of
-        every block is `(batch, blocks, length)`, the mean over the hidden units.
+        float32 attention weights `(batch, blocks, heads, length, length)`, each row, what one token
+        attends to, summing to 1; and the activations `(batch, blocks, length)` at the output of
+        every block, absolute and averaged over the hidden units.
     """
     modality = "image" if "images" in inputs else "text"
     attention, activation = [], []
@@ -112,28 +105,22 @@ def look_inside(backbone: ViTBertBackbone, inputs: dict) -> tuple:
     return ops.stack(attention, axis=1), ops.stack(activation, axis=1)
 
 
-def _block_outputs(backbone, modality, inputs, **options) -> Iterator:
-    """What the blocks return, one after the other."""
+def _block_outputs(
+    backbone: ViTBertBackbone, modality: str, inputs: dict, **options: bool
+) -> Iterator[Tensor]:
     x = backbone.embed(modality, inputs, training=False)
     mask = inputs["padding_mask"] if modality == "text" else None
     for block in backbone.blocks:
-        found = block(x, padding_mask=mask, training=False, **options)
-        yield found
-        x = found[0] if options else found
+        output = block(x, padding_mask=mask, training=False, **options)
+        yield output
+        x = output[0] if options else output
 
 
 # --- which units images and text use, in NumPy ---------------------------------------------------
 
 
 def co_activation(image: np.ndarray, text: np.ndarray) -> dict[str, np.ndarray]:
-    """The `overlap` and the rank `correlation` of every block.
-
-    Args:
-        image, text: `(blocks, D)`, the mean absolute activations for each.
-
-    Returns:
-        float64 `(blocks,)` each.
-    """
+    """The `overlap` and rank `correlation`, `(blocks,)`, of mean activations `(blocks, D)`."""
     pairs = list(zip(image, text, strict=True))
     return {
         "overlap": np.array([overlap(*pair) for pair in pairs]),
@@ -169,21 +156,16 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's rank correlation; 0 if all values of one side are equal: it is not defined."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
-    return float(stats.spearmanr(first, second).statistic)
+    result: Any = stats.spearmanr(first, second)
+    return float(result.statistic)
 
 
 def by_preference(image: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """The units, from those that respond most to images to those that respond most to text.
+    """Indices of units `(D,)`, from those that prefer images to those that prefer text.
 
     The order is that of `(image - text) / (image + text)`, which is the order of their ratio: it
     stays the same if one modality is stronger in all units. Of equal units, the one with the
     smaller index comes first.
-
-    Args:
-        image, text: `(D,)`.
-
-    Returns:
-        int `(D,)`, indices of units.
     """
     image, text = np.asarray(image, np.float64), np.asarray(text, np.float64)
     total = image + text
@@ -191,7 +173,7 @@ def by_preference(image: np.ndarray, text: np.ndarray) -> np.ndarray:
     return np.argsort(-preference, kind="stable")
 
 
-def scale_top(values) -> float:
+def scale_top(values: np.ndarray | tuple[np.ndarray, np.ndarray]) -> float:
     """The value of the brightest colour: the 99th percentile, or the largest where that is 0.
 
     It leaves out the few units far above all others. Values that are not finite count as 0.

@@ -4,17 +4,19 @@ Put them before `Checkpoints`, so that a checkpointed step has been looked at to
 workers, all look and the folder's writer writes.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from matplotlib.figure import Figure
 
-from keras_vitbert.inspection.activations import MeanActivations, co_activation
+from keras_vitbert.inspection.activations import MeanActivations, Tensor, co_activation
 from keras_vitbert.inspection.drawing import (
     MOST_UPDATES,
     SCREEN,
@@ -35,6 +37,15 @@ from pipelines.command_line import say
 from pipelines.status import doing
 from tpu.devices import host_values
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+    from keras_vitbert.runs.run_folder import RunFolder
+    from keras_vitbert.training.joint_trainer import JointTrainer
+    from pipelines.joint_stream import JointStream
+
 # Curves of the whole encoder; those that are also in metrics.csv have its names.
 GRADIENT_TAGS = {
     "text_norm": "text_gradient_norm",
@@ -47,97 +58,116 @@ _LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
 _MASK_WIDTH = 7.1  # inches
 
 
-class Look(keras.callbacks.Callback):
-    """Looks into the model every `interval` steps and at the end.
+class TrainerCallback(keras.callbacks.Callback):
+    """A callback of a `JointTrainer` that writes to a run's folder."""
 
-    With several steps per execution, in the execution that contains a multiple of `interval`.
-
-    Args:
-        folder: `RunFolder`, the run's.
-        interval: steps.
-        steps: of the whole training.
-    """
-
-    def __init__(self, folder, interval: int, steps: int):
+    def __init__(self, folder: RunFolder):
         super().__init__()
         self.folder = folder
+
+    @property
+    def trainer(self) -> JointTrainer:
+        """Keras' `model`."""
+        return self.model  # pyright: ignore[reportReturnType]
+
+    def _write_figures(self, step: int, figures: dict[str, Figure]) -> None:
+        """Draws figures by their tags for TensorBoard."""
+        if writer := self.folder.summary_writer("train"):
+            with writer.as_default(step=step):
+                for tag, figure in figures.items():
+                    tf.summary.image(tag, picture(figure)[None])
+            writer.flush()
+
+
+class PeriodicCallback(TrainerCallback):
+    """Acts every `interval` steps of `steps` in all, and at the end.
+
+    With several steps per execution, in the execution that contains a multiple of `interval`.
+    """
+
+    def __init__(self, folder: RunFolder, interval: int, steps: int):
+        super().__init__(folder)
         self.interval = interval
         self.steps = steps
 
     def _is_due(self, before: int) -> bool:
         """Whether the execution that begins after a step is one to look at."""
-        after = before + self.model.steps_per_execution
+        after = before + self.trainer.steps_per_execution
         return after // self.interval > before // self.interval or after == self.steps
 
 
-class ValidationLook(Look):
+class ValidationCallback(PeriodicCallback):
     """Calls `_show` at the start, at the ends of executions to look at, and at the end.
 
-    Args:
-        stream: `JointStream`.
-        folder, interval, steps: see `Look`.
-        examples: images and texts each, rounded up to whole validation batches; all if there are
-            fewer. Their batches are kept in memory.
+    `examples` are images and texts each, rounded up to whole validation batches; all if there are
+    fewer. Their batches are kept in memory.
     """
 
-    def __init__(self, stream, folder, interval: int, examples: int, steps: int):
+    def __init__(
+        self, stream: JointStream, folder: RunFolder, interval: int, examples: int, steps: int
+    ):
         super().__init__(folder, interval, steps)
         self.stream = stream
         self.examples = examples
 
-    def _show(self):
+    def _show(self) -> None:
         raise NotImplementedError
 
-    def on_train_begin(self, logs=None):
-        if self.model.step == 0:
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self.trainer.step == 0:
             self._show()
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self._is_due(self.model.step - self.model.steps_per_execution):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self._is_due(self.trainer.step - self.trainer.steps_per_execution):
             self._show()
 
     @functools.cached_property
-    def _batches(self):
+    def _batches(self) -> list[dict]:
         """The batches of the examples, distributed by the strategy; always the same ones."""
         sizes = [
             size for size in (self.stream.image_batch_size, self.stream.text_batch_size) if size
         ]
         count = min(self.stream.validation_batches, max(-(-self.examples // n) for n in sizes))
-        strategy = self.model.distribute_strategy
+        strategy = self.trainer.distribute_strategy
         batches = strategy.distribute_datasets_from_function(self.stream.validation)
         return list(itertools.islice(batches, count))
 
 
-class ActivationMaps(ValidationLook):
+class ActivationMaps(ValidationCallback):
     """Shows how far the modalities share units, for fixed validation examples, without dropout.
 
     TensorBoard has pictures of the mean absolute activations of all blocks and of the first, the
     middle and the last one (`activations/overview`, `activations/block_0` ...), and curves of
     `activations.co_activation`, averaged over the blocks.
     RUN/inspection/activations-STEP.npz has the values: `image` and `text`, `(blocks, D)`.
-
-    Args:
-        stream: `JointStream` with both modalities.
-        vocabulary: list of str.
-        looks: see `ValidationLook`.
     """
 
-    def __init__(self, stream, vocabulary, *args, **looks):
-        super().__init__(stream, *args, **looks)
+    def __init__(
+        self,
+        stream: JointStream,
+        vocabulary: list[str],
+        folder: RunFolder,
+        interval: int,
+        examples: int,
+        steps: int,
+    ):
+        super().__init__(stream, folder, interval, examples, steps)
         self.vocabulary = vocabulary
 
     @functools.cached_property
-    def _means(self):
-        model = self.model
-        return MeanActivations(model.network.backbone, model.distribute_strategy, self.vocabulary)
+    def _means(self) -> MeanActivations:
+        trainer = self.trainer
+        return MeanActivations(
+            trainer.network.backbone, trainer.distribute_strategy, self.vocabulary
+        )
 
     def values(self) -> dict[str, np.ndarray]:
         """The current mean absolute activations, see `MeanActivations`."""
         return self._means(self._batches)
 
     @doing("drawing activation maps", "drawing")
-    def _show(self):
-        values, step = self.values(), self.model.step  # on all workers
+    def _show(self) -> None:
+        values, step = self.values(), self.trainer.step  # on all workers
         if not self.folder.writes:
             return
         write_values(self.folder, "activations", step, **values)
@@ -145,10 +175,10 @@ class ActivationMaps(ValidationLook):
         tags = {f"co_activation/{name}": numbers.mean() for name, numbers in shared.items()}
         self.folder.log_scalars("train", step, tags)
         with style():
-            _write_figures(self.folder, step, activation_figures(**values, step=step))
+            self._write_figures(step, activation_figures(**values, step=step))
 
 
-class FeatureProbes(ValidationLook):
+class FeatureProbes(ValidationCallback):
     """Probes frozen features of fixed validation examples, see `inspection.probes`.
 
     Every other example trains the probes, the rest test them. The labels are the images' classes,
@@ -158,13 +188,12 @@ class FeatureProbes(ValidationLook):
     """
 
     @functools.cached_property
-    def _features(self):
-        """The compiled function."""
-        backbone, strategy = self.model.network.backbone, self.model.distribute_strategy
-        return on_whole_batches(self._of_share, backbone, strategy)
+    def _features(self) -> Callable[[dict], Any]:
+        backbone, strategy = self.trainer.network.backbone, self.trainer.distribute_strategy
+        return on_whole_batches(self._features_of_share, backbone, strategy)
 
     @doing("probing features", "probing")
-    def _show(self):
+    def _show(self) -> None:
         batches = [self._features(batch) for batch in self._batches]  # on all workers
         if not self.folder.writes:
             return
@@ -173,16 +202,16 @@ class FeatureProbes(ValidationLook):
             columns = zip(*(batch[modality] for batch in batches), strict=True)
             values, labels, weights = map(np.concatenate, columns)
             values, labels = values[weights > 0], labels[weights > 0]
-            halves = [Features(values[begin::2], labels[begin::2]) for begin in (0, 1)]
-            for kind, accuracy in probe(*halves).items():
+            train, test = (Features(values[begin::2], labels[begin::2]) for begin in (0, 1))
+            for kind, accuracy in probe(train, test).items():
                 measured[f"{modality}_{kind}"] = accuracy
-        write_values(self.folder, "probes", self.model.step, **measured)
+        write_values(self.folder, "probes", self.trainer.step, **measured)
         tags = {f"probe/{name}": accuracy for name, accuracy in measured.items()}
-        self.folder.log_scalars("validation", self.model.step, tags)
+        self.folder.log_scalars("validation", self.trainer.step, tags)
 
-    def _of_share(self, batch):
-        """Features, labels and weights of a replica's examples: dict of a modality to a tuple."""
-        backbone, found = self.model.network.backbone, {}
+    def _features_of_share(self, batch: dict) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """Features, labels and weights of a replica's examples, by modality."""
+        backbone, features = self.trainer.network.backbone, {}
         for modality, label in _LABELS.items():
             if label not in batch:
                 continue
@@ -192,12 +221,12 @@ class FeatureProbes(ValidationLook):
                 inputs = {name: batch[name] for name in TEXT_INPUTS}
                 outputs = backbone(inputs, training=False, text_positions=1)
             values = ops.cast(outputs[f"{modality}_sequence"][:, 0], "float32")
-            found[modality] = values, batch[label], batch[f"{modality}_weights"]
-        return found
+            features[modality] = values, batch[label], batch[f"{modality}_weights"]
+        return features
 
 
-class GradientProbe(Look):
-    """Compares both tasks' gradients, see `Look`; in the first step of an execution.
+class GradientStats(PeriodicCallback):
+    """Compares both tasks' gradients in the first step of a due execution.
 
     TensorBoard has curves of the whole encoder, `gradient/gradient_cosine` and others, and a
     picture of the blocks, `gradient_conflict/blocks`.
@@ -205,27 +234,26 @@ class GradientProbe(Look):
 
     _due = False
 
-    def on_train_batch_begin(self, batch, logs=None):
-        self._due = self._is_due(self.model.step)
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        self._due = self._is_due(self.trainer.step)
         if self._due:
-            self.model.request_gradient_stats()
+            self.trainer.request_gradient_stats()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._due and self.folder.writes:
-            self._write()
+            self._write(self.trainer.conflict)
 
     @doing("writing gradients", "drawing")
-    def _write(self):
-        step = self.model.step - self.model.steps_per_execution + 1
-        values = self.model.conflict.values()
+    def _write(self, conflict: Any) -> None:
+        step = self.trainer.step - self.trainer.steps_per_execution + 1
+        values = conflict.values()
         tags = {f"gradient/{tag}": values["all"][name] for name, tag in GRADIENT_TAGS.items()}
         self.folder.log_scalars("train", step, tags)
         with style():
-            tag = "gradient_conflict/blocks"
-            _write_figures(self.folder, step, {tag: conflict_figure(values, step)})
+            self._write_figures(step, {"gradient_conflict/blocks": conflict_figure(values, step)})
 
 
-class MaskPictures(keras.callbacks.Callback):
+class MaskPictures(TrainerCallback):
     """Shows the masks after every update: a table of sparsities, and pictures of three blocks.
 
     At the step that made the update, TensorBoard has `masks/sparsity`, and `masks/block_0` ... for
@@ -233,28 +261,24 @@ class MaskPictures(keras.callbacks.Callback):
     RUN/inspection, see `values`; those of earlier updates are read from there.
     """
 
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.refreshed:
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.trainer.refreshed:
             self._show()
 
     @doing("drawing the masks", "drawing")
-    def _show(self):
-        merge = self.model.merge
+    def _show(self) -> None:
+        merge = self.trainer.merge
         masks = zip(merge.chosen_paths, merge.mask.masks, strict=True)
         masks = {path: host_values(mask) for path, mask in masks}  # on all workers
         if not self.folder.writes:
             return
-        step = self.model.step - self.model.steps_per_execution + 1
-        values = MaskValues.of(step, masks)
+        step = self.trainer.step - self.trainer.steps_per_execution + 1
+        values = MaskValues.from_masks(step, masks)
         values.write(self.folder)
         steps = [old for old in stored_steps(self.folder.path, MASKS) if old <= step]
         updates = MaskValues.read(self.folder.path, spread(steps, MOST_UPDATES))
         with style():
-            _write_figures(self.folder, step, mask_figures(updates, len(steps)))
+            self._write_figures(step, mask_figures(updates, len(steps)))
 
 
 def mask_figures(updates: list[MaskValues], count: int) -> dict[str, Figure]:
@@ -268,7 +292,7 @@ def mask_figures(updates: list[MaskValues], count: int) -> dict[str, Figure]:
     }
 
 
-class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
+class Profile(TrainerCallback, contextlib.AbstractContextManager):
     """Traces the steps from `first` to `last`, counted from 1, both included.
 
     The trace is in RUN/train/plugins/profile. An execution of several steps is traced if it
@@ -277,27 +301,26 @@ class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
     training fails.
     """
 
-    def __init__(self, first: int, last: int, folder):
-        super().__init__()
+    def __init__(self, first: int, last: int, folder: RunFolder):
+        super().__init__(folder)
         self.first = first
         self.last = last
-        self.folder = folder
-        self._tracing = self._told = False
+        self._tracing = self._begun = False
         self._mark = None
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._stop()
 
-    def on_train_begin(self, logs=None):
-        if self.folder.writes and self.model.step >= self.last and not self._told:
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self.folder.writes and self.trainer.step >= self.last and not self._begun:
             say(
-                f"the run is already at step {self.model.step}: no profile of steps {self.first} "
-                f"to {self.last}"
+                f"the run is already at step {self.trainer.step}: no profile of steps "
+                f"{self.first} to {self.last}"
             )
-        self._told = True
+        self._begun = True  # after a divergence, `fit` begins again
 
-    def on_train_batch_begin(self, batch, logs=None):
-        before, executed = self.model.step, self.model.steps_per_execution
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        before, executed = self.trainer.step, self.trainer.steps_per_execution
         if not (self.folder.writes and before < self.last and before + executed >= self.first):
             return
         if not self._tracing:
@@ -306,23 +329,14 @@ class Profile(keras.callbacks.Callback, contextlib.AbstractContextManager):
         self._mark = tf.profiler.experimental.Trace("train", step_num=before + 1, _r=1)
         self._mark.__enter__()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._mark is not None:
             self._mark.__exit__(None, None, None)
             self._mark = None
-        if self.model.step >= self.last:
+        if self.trainer.step >= self.last:
             self._stop()
 
-    def _stop(self):
+    def _stop(self) -> None:
         if self._tracing:
             self._tracing = False
             tf.profiler.experimental.stop()
-
-
-def _write_figures(folder, step, figures):
-    """Draws figures by their tags for TensorBoard."""
-    writer = folder.summary_writer("train")
-    with writer.as_default(step=step):
-        for tag, figure in figures.items():
-            tf.summary.image(tag, picture(figure)[None])
-    writer.flush()

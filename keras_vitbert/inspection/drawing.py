@@ -1,7 +1,6 @@
-"""The one place that draws: here what all figures share, and what TensorBoard shows of a run.
+"""What all figures share, and TensorBoard's figures of a run, by matplotlib.
 
-By matplotlib, for TensorBoard, the paper's figures, the reproduction and the demo. A figure has no
-screen and no state outside itself; the same values give the same bytes.
+Figures have no screen and no state outside themselves; the same values give the same bytes.
 """
 
 import contextlib
@@ -9,13 +8,16 @@ import gc
 import io
 import textwrap
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from keras_vitbert.inspection.activations import (
@@ -76,11 +78,8 @@ _SETTINGS = {
 
 
 @contextlib.contextmanager
-def style():
-    """A context in which figures are made, drawn and written, whatever the user's settings.
-
-    Those that nothing refers to at its end do not stay in memory.
-    """
+def style() -> Iterator[None]:
+    """A context in which figures are made, drawn and written, whatever the user's settings."""
     # A figure is full of reference cycles. Those that survive two garbage collections stay until
     # there are a quarter more objects, beside the half a million of TensorFlow: hundreds of
     # megabytes. So Python collects at the end, while all figures are young, which takes a ms.
@@ -124,7 +123,8 @@ def encoded(figure: Figure, file_format: str, description: str | None = None) ->
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
-        axes.set_position(np.round(axes.get_position(original=True).bounds, 6))
+        left, bottom, width, height = np.round(axes.get_position(original=True).bounds, 6)
+        axes.set_position((left, bottom, width, height))
     figure.savefig(content, format=file_format, dpi=figure.dpi, metadata=metadata)
     return content.getvalue()
 
@@ -140,46 +140,45 @@ def shortened(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[:half]}…{text[half + 1 - letters :]}"
 
 
-def spread(items, most: int) -> list:
+def spread(items: Sequence, most: int) -> list:
     """At most `most` of the items, evenly spread, including the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def colour_bar(figure: Figure, axes, label: str, **options) -> None:
+def colour_bar(figure: FigureBase, axes: Any, label: str, **options: Any) -> None:
     """Adds a colour scale from 0 to 1 below axes."""
     options = {"location": "bottom", "shrink": 0.6, "aspect": 40, "ticks": [0, 0.5, 1], **options}
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), MAP), ax=axes, label=label, **options)
     bar.outline.set_visible(False)
 
 
-def bare(axes) -> None:
+def bare(axes: Axes) -> None:
     """Removes ticks and frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def beside(axes, y: float, text: str, points: float) -> None:
+def beside(axes: Axes, y: float, text: str, points: float) -> None:
     """A text at the right of axes that ends at a distance from them."""
-    options = {"textcoords": "offset points", "ha": "right", "va": "center"}
-    axes.annotate(text, (1, y), (points, 0), axes.get_yaxis_transform(), **options)
+    place = {"xytext": (points, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+    axes.annotate(text, (1, y), xycoords=axes.get_yaxis_transform(), **place)
 
 
 # --- activations ---------------------------------------------------------------------------------
 
 
-def draw_activations(axes, blocks: dict, measured: bool = False) -> None:
-    """For each block a row of its units for images above one for text, on the block's own scale.
+def draw_activations(
+    axes: Axes, blocks: dict[str, tuple[np.ndarray, np.ndarray]], measured: bool = False
+) -> None:
+    """For each block, by name, a row of its units `(D,)` for images above one for text.
 
-    Activations grow with training and from block to block: one scale for all would show only the
-    last block. It ends at a number beside the rows.
-
-    Args:
-        axes: matplotlib's.
-        blocks: a name to (image, text), `(D,)` each.
-        measured: whether overlap and rank correlation are beside the rows, too.
+    Beside them stands the end of the block's own scale and, if `measured`, what they have in
+    common.
     """
+    # Activations grow with training and from block to block: one scale for all would show only
+    # the last block.
     scales = [scale_top(pair) for pair in blocks.values()]
     cells = [np.stack(pair) / (top or 1) for pair, top in zip(blocks.values(), scales, strict=True)]
     # Six rows of the picture for each modality, which no smoothing mixes, and a white gap.
@@ -203,8 +202,7 @@ def draw_activations(axes, blocks: dict, measured: bool = False) -> None:
 def activation_figures(image: np.ndarray, text: np.ndarray, step: int) -> dict[str, Figure]:
     """TensorBoard's figures of mean absolute activations `(blocks, D)` by tag.
 
-    All blocks, the units by index; and the first, the middle and the last block by itself, its
-    units sorted by the modality they prefer, too.
+    One has all blocks; the first, middle and last block have one each, with sorted units, too.
     """
     rows = {f"block {n}": pair for n, pair in enumerate(zip(image, text, strict=True))}
     figures = {"activations/overview": _activation_figure(rows, f"all blocks, step {step:,}")}
@@ -219,7 +217,7 @@ def activation_figures(image: np.ndarray, text: np.ndarray, step: int) -> dict[s
     return figures
 
 
-def _activation_figure(rows, title):
+def _activation_figure(rows: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     note = (
         f"overlap: the share of the top {TOP:.0%} of the units in common (by chance {TOP:.2f}); "
         "correlation: of the ranks"
@@ -254,15 +252,9 @@ def mask_figure(
     note: str = "",
     count: int | None = None,
 ) -> Figure:
-    """The masks of blocks: the six matrices side by side, a row per update.
+    """The masks of blocks: the six matrices side by side, a row per update, at most `MOST_UPDATES`.
 
-    Args:
-        updates: the steps ascending; at most `MOST_UPDATES` are shown.
-        blocks: in `kept` of every update.
-        width: inches.
-        dpi: dots per inch.
-        note: shown below.
-        count: how many updates there were, if `updates` are only some of them.
+    The width is in inches; `count` is the number of all updates, if these are only some.
     """
     count, updates = count or len(updates), spread(updates, MOST_UPDATES)
     kept = updates[-1].kept[blocks[0]]
@@ -275,7 +267,8 @@ def mask_figure(
     figure = new_figure(width, height, "Gradient masks", note.strip(), dpi)
     panels = figure.subplots(len(blocks), squeeze=False)[:, 0]
     for axes, block in zip(panels, blocks, strict=True):
-        _draw_masks(axes, [update.kept[block] for update in updates], kinds, factor)
+        masks = [update.kept[block] for update in updates]
+        _draw_masks(axes, masks, kinds, factor, narrow=width < PAGE)
         axes.set_title(block.replace("_", " "), weight="bold")
         rows = axes.get_yticks()
         axes.set_yticks(rows, [f"step {update.step:,}" for update in updates])
@@ -286,29 +279,30 @@ def mask_figure(
     return figure
 
 
-def _draw_masks(axes, masks, kinds, factor):
+def _draw_masks(
+    axes: Axes, masks: list[dict[str, np.ndarray]], kinds: list[str], factor: int, narrow: bool
+) -> None:
     """An image with the matrices of some masks; ticks are in the middle of its rows and columns."""
     gap = 1 + _CELLS // 16
-    strips = []
-    for mask in masks:
-        cells = [averaged(~mask[kind], factor) for kind in kinds]
-        pairs = zip(kinds, cells, strict=True)
-        cells = [found.T if kind in _FROM_UNITS else found for kind, found in pairs]
-        strips.append(
-            np.hstack([np.pad(c, [(0, gap), (0, gap)], constant_values=-1) for c in cells])
-        )
-    axes.imshow(np.vstack(strips)[:-gap, :-gap], MAP.with_extremes(under="white"), vmin=0, vmax=1)
+
+    def matrix(mask: dict[str, np.ndarray], kind: str) -> np.ndarray:
+        means = averaged(~mask[kind], factor)
+        means = means.T if kind in _FROM_UNITS else means
+        return np.pad(means, [(0, gap), (0, gap)], constant_values=-1)
+
+    panels = [np.hstack([matrix(mask, kind) for kind in kinds]) for mask in masks]
+    axes.imshow(np.vstack(panels)[:-gap, :-gap], MAP.with_extremes(under="white"), vmin=0, vmax=1)
     bare(axes)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    ends = np.cumsum([0, *(found.shape[1] + gap for found in cells)])
-    is_small = [found.shape[1] < 2 * _CELLS for found in cells]
+    widths = [matrix(masks[0], kind).shape[1] for kind in kinds]
+    ends = np.cumsum([0, *widths])
     labels = [
-        kind[0].upper() if small and axes.figure.get_figwidth() < PAGE else LABELS[kind]
-        for kind, small in zip(kinds, is_small, strict=True)
+        kind[0].upper() if narrow and width - gap < 2 * _CELLS else LABELS[kind]
+        for kind, width in zip(kinds, widths, strict=True)
     ]
     axes.set_xticks((ends[:-1] + ends[1:] - gap - 1) / 2, labels)
-    rows = len(strips[0])
-    axes.set_yticks(np.arange(len(strips)) * rows + (rows - gap - 1) / 2)
+    rows = len(panels[0])
+    axes.set_yticks(np.arange(len(panels)) * rows + (rows - gap - 1) / 2)
 
 
 def sparsity_table(values: MaskValues) -> Figure:
@@ -326,7 +320,14 @@ def sparsity_table(values: MaskValues) -> Figure:
     return figure
 
 
-def draw_table(axes, shares: np.ndarray, texts, rows: list[str], columns: list[str], size=6.5):
+def draw_table(
+    axes: Axes,
+    shares: np.ndarray,
+    texts: list[list[str]],
+    rows: list[str],
+    columns: list[str],
+    size: float = 6.5,
+) -> None:
     """Cells `(rows, columns)` in the colours of shares in [0, 1], with a text in each."""
     axes.imshow(shares, MAP, aspect="auto", vmin=0, vmax=1)
     axes.spines[:].set_visible(False)
@@ -343,20 +344,13 @@ def draw_table(axes, shares: np.ndarray, texts, rows: list[str], columns: list[s
 
 
 def conflict_figure(values: dict[str, dict[str, float]], step: int) -> Figure:
-    """Bars of the conflict of both tasks' gradients in every block.
-
-    Args:
-        values: a block's name, or `all`, to numbers by name, see
-            `keras_vitbert.training.gradient_conflict.GradientConflict.values`.
-        step: the step they were found in.
-    """
+    """Bars of `keras_vitbert.training.gradient_conflict.GradientConflict.values` in every block."""
     names = [name.replace("_", " ") for name in values]
     title = f"Both gradients by block, step {step:,}"
     figure = new_figure(7.5, 0.5 + 0.18 * len(names), title)
-    for axes, (key, head) in zip(
-        figure.subplots(1, 3, sharey=True), _CONFLICT.items(), strict=True
-    ):
-        numbers = np.array([found[key] for found in values.values()])
+    panels = figure.subplots(1, len(_CONFLICT), sharey=True)
+    for axes, (key, head) in zip(panels, _CONFLICT.items(), strict=True):
+        numbers = np.array([of_block[key] for of_block in values.values()])
         lengths = np.where(np.isfinite(numbers), numbers, 0)
         colours = [ORANGE if number < 0 else BLUE for number in numbers]
         bars = axes.barh(names, lengths, color=colours)
@@ -364,5 +358,5 @@ def conflict_figure(values: dict[str, dict[str, float]], step: int) -> Figure:
         axes.axvline(0, color=FAINT, linewidth=0.5)
         axes.set(title=head, xticks=[])
         axes.margins(x=0.25)
-    axes.invert_yaxis()
+    panels[0].invert_yaxis()
     return figure

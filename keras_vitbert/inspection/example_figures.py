@@ -1,7 +1,9 @@
 """Figures of examples and answers: confusion, images, and what blocks attend to."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from keras_vitbert.inspection.drawing import (
     BLUE,
@@ -45,17 +47,14 @@ def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> F
 
 
 def most_confused(confusion: np.ndarray, most: int) -> list[tuple[int, int, int]]:
-    """Pairs of classes that are confused most often: (label, prediction, count).
-
-    The largest count comes first; with equal counts, the smaller label.
-    """
+    """Most confused pairs (label, prediction, count); of equal counts, the smaller label first."""
     wrong = confusion * (1 - np.eye(len(confusion), dtype=int))
     places = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = (divmod(place, len(confusion)) for place in places.tolist())
     return [(row, column, int(wrong[row, column])) for row, column in pairs if wrong[row, column]]
 
 
-def _pairs_figure(confusion, classes, title):
+def _pairs_figure(confusion: np.ndarray, classes: list[str], title: str) -> Figure:
     pairs = most_confused(confusion, MOST_PAIRS)
     note = "label → prediction; beside the bar the examples, and their part of the label's"
     figure = new_figure(6, 0.6 + 0.15 * max(1, len(pairs)), title, note)
@@ -72,7 +71,9 @@ def _pairs_figure(confusion, classes, title):
     return figure
 
 
-def image_grid(images: list, captions: list[list[str]], title: str, note: str = "") -> Figure:
+def image_grid(
+    images: list[np.ndarray], captions: list[list[str]], title: str, note: str = ""
+) -> Figure:
     """Square images uint8 `(size, size, 3)` in rows, each with lines of text below."""
     columns = min(8, max(len(images), 4))
     rows = -(-len(images) // columns)
@@ -103,7 +104,7 @@ def image_blocks(
     """An image, the values of its patches in one block over it, and small ones of every block.
 
     Args:
-        title: what the values are.
+        title: names the values.
         image: uint8 `(size, size, 3)`.
         values: `(blocks, patches)`, row by row.
         block: the one that is shown large.
@@ -113,7 +114,8 @@ def image_blocks(
     columns = 6
     rows = -(-len(values) // columns)
     figure = new_figure(6, 3.2 + 1.1 * rows, title)
-    large, small = figure.subfigures(2, 1, height_ratios=[3, 1.1 * rows])
+    ratios = [3, 1.1 * rows]
+    large, small = figure.subfigures(2, 1, height_ratios=ratios, squeeze=False)[:, 0]
     seen, chosen = large.subplots(1, 2)
     seen.imshow(image)
     seen.set_title("as the model sees it")
@@ -131,14 +133,13 @@ def image_blocks(
     return figure
 
 
-def _overlay(axes, image, values, low):
-    """The colours of the patches over the image in grey; the former are returned."""
+def _overlay(axes: Axes, image: np.ndarray, values: np.ndarray, low: float | None) -> AxesImage:
+    """Draws the colours of the patches, which it returns, over the image in grey."""
     side, grid = len(image), round(len(values) ** 0.5)
-    axes.imshow(image.mean(-1), "gray", vmin=0, vmax=255, extent=(0, side, side, 0))
+    patches, extent = values.reshape(grid, grid), (0, side, side, 0)
+    axes.imshow(image.mean(-1), "gray", vmin=0, vmax=255, extent=extent)
     bare(axes)
-    cells = values.reshape(grid, grid)
-    options = {"alpha": 0.7, "vmin": low, "interpolation": "nearest"}
-    return axes.imshow(cells, MAP, extent=(0, side, side, 0), **options)
+    return axes.imshow(patches, MAP, alpha=0.7, vmin=low, interpolation="nearest", extent=extent)
 
 
 def text_blocks(
@@ -150,12 +151,8 @@ def text_blocks(
 ) -> Figure:
     """Bars of the tokens' values in one block above the values of every block, each on its scale.
 
-    Args:
-        title: what the values are.
-        tokens: the text.
-        rows: what attends, or `every token`, to `(blocks, tokens)`.
-        block: the one whose values are bars.
-        low: the value of the darkest colour; None for the smallest of each block.
+    `rows` map what attends, or `every token`, to `(blocks, tokens)`; `low` is that of
+    `image_blocks`.
     """
     count = len(next(iter(rows.values())))
     width = min(16, max(4, 1.5 + 0.2 * len(tokens)))

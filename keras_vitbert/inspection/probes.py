@@ -8,6 +8,7 @@ some hundred examples does not.
 """
 
 import dataclasses
+from typing import Self
 
 import numpy as np
 
@@ -21,23 +22,15 @@ class Features:
     """What a frozen encoder outputs for the examples of a split.
 
     Attributes:
-        values: float32 array `(examples, D)`, the outputs at the class token.
-        labels: int array `(examples,)`.
+        values: float32 `(examples, D)`, the outputs at the class token.
+        labels: int `(examples,)`.
     """
 
     values: np.ndarray
     labels: np.ndarray
 
-    def shots(self, count, seed):
-        """Draws `count` examples of each class by a seed; all of a class that has fewer.
-
-        Args:
-            count: int; 0 for all.
-            seed: int.
-
-        Returns:
-            `Features`.
-        """
+    def shots(self, count: int, seed: int) -> Self:
+        """Draws `count` examples of each class, all of a smaller class; 0 draws all."""
         if not count:
             return self
         random = np.random.default_rng(seed)
@@ -46,34 +39,27 @@ class Features:
             for label in np.unique(self.labels)
         ]
         places = np.sort(np.concatenate(chosen))
-        return Features(self.values[places], self.labels[places])
+        return dataclasses.replace(self, values=self.values[places], labels=self.labels[places])
 
 
-def probe(train, test):
-    """Classifies test examples by training examples.
-
-    Args:
-        train, test: `Features`; with one training class there is only one answer.
-
-    Returns:
-        dict of `ridge` and `neighbours` to the accuracy on `test`.
-    """
+def probe(train: Features, test: Features) -> dict[str, float]:
+    """The accuracies on `test` of `ridge` and `neighbours` that learn from `train`."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     [first, *others] = np.unique(train.labels)
-    if not others:
+    if not others:  # scikit-learn wants two classes
         return dict.fromkeys((RIDGE, NEAREST), float(np.mean(test.labels == first)))
     nearest = KNeighborsClassifier(min(NEIGHBOURS, len(train.labels)), metric="cosine")
     classifiers = {
         RIDGE: make_pipeline(StandardScaler(), RidgeClassifierCV(PENALTIES)),
         NEAREST: make_pipeline(StandardScaler(), nearest),
     }
-    found = {}
+    accuracies = {}
     for name, classifier in classifiers.items():
         classifier.fit(train.values.astype(np.float64), train.labels)
         predictions = classifier.predict(test.values.astype(np.float64))
-        found[name] = float(np.mean(predictions == test.labels))
-    return found
+        accuracies[name] = float(np.mean(predictions == test.labels))
+    return accuracies

@@ -11,11 +11,13 @@ bits/BLOCK/KIND       the kept entries of the kernels of some blocks, packed by 
 shape/BLOCK/KIND      `(inputs, outputs)` of the kernel
 """
 
+from __future__ import annotations
+
 import dataclasses
 import io
 import os
 import re
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -23,11 +25,14 @@ import tensorflow as tf
 from keras_vitbert.model.shared_weights import KINDS, block_of, kind_of
 from pipelines.command_line import one_line
 
+if TYPE_CHECKING:
+    from keras_vitbert.runs.run_folder import RunFolder
+
 FOLDER, MASKS = "inspection", "masks"
 
 
-def write_values(folder, kind: str, step: int, **arrays) -> None:
-    """Writes the arrays of a step to a `RunFolder`; the same arrays give the same bytes."""
+def write_values(folder: RunFolder, kind: str, step: int, **arrays: Any) -> None:
+    """Writes the arrays of a step; the same arrays give the same bytes."""
     if folder.writes:
         content = io.BytesIO()
         np.savez(content, step=np.int64(step), **arrays)
@@ -39,17 +44,16 @@ def stored_steps(path: str, kind: str) -> list[int]:
     """The steps of which the run at a path has values of a kind, ascending."""
     folder = os.path.join(path, FOLDER)
     names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
-    found = (re.fullmatch(rf"{kind}-(\d{{8,}})\.npz", name) for name in names)
-    return sorted(int(match[1]) for match in found if match)
+    matches = (re.fullmatch(rf"{kind}-(\d{{8,}})\.npz", name) for name in names)
+    return sorted(int(match[1]) for match in matches if match)
 
 
-def read_values(path: str, kind: str, steps: list[int] | None = None) -> dict[int, dict]:
-    """What `write_values` has written: a step to arrays by name, the steps ascending.
+def read_values(
+    path: str, kind: str, steps: list[int] | None = None
+) -> dict[int, dict[str, np.ndarray]]:
+    """A run's stored values of a kind: a step to arrays by name, ascending.
 
-    Args:
-        path: of the run's folder.
-        kind: such as `activations`.
-        steps: some of `stored_steps`; all by default.
+    `steps` are some of `stored_steps`, all by default.
 
     Raises:
         ValueError: a file is damaged.
@@ -78,7 +82,7 @@ class MaskValues:
     kept: dict[str, dict[str, np.ndarray]]
 
     @classmethod
-    def of(cls, step: int, masks: dict[str, np.ndarray]) -> Self:
+    def from_masks(cls, step: int, masks: dict[str, np.ndarray]) -> Self:
         """The values for masks by their variables' paths."""
         blocks = list(dict.fromkeys(block_of(path) for path in masks))
         entries = np.zeros((len(blocks), len(KINDS)), np.int64)
@@ -90,14 +94,14 @@ class MaskValues:
             entries[place] += mask.size
             cleared[place] += mask.size - np.count_nonzero(mask)
             if block in kept and path.endswith("/kernel"):  # the heads of attention are merged
-                inputs = (-1, mask.shape[-1]) if kind == "output" else (mask.shape[0], -1)
-                kept[block][kind] = mask.reshape(inputs)
+                shape = (-1, mask.shape[-1]) if kind == "output" else (mask.shape[0], -1)
+                kept[block][kind] = mask.reshape(shape)
         return cls(step, blocks, entries, cleared, kept)
 
     @classmethod
     def read(cls, path: str, steps: list[int] | None = None) -> list[Self]:
-        """What the run at a path has written, the steps ascending; all, or some of them."""
-        found = []
+        """The stored masks of the run at a path, the steps ascending; all, or some of them."""
+        updates = []
         for step, arrays in read_values(path, MASKS, steps).items():
             kept = {}
             for name in arrays:
@@ -107,11 +111,11 @@ class MaskValues:
                     bits = np.unpackbits(arrays[name])[: np.prod(shape)]
                     kept.setdefault(block, {})[kind] = bits.reshape(shape).astype(bool)
             blocks = arrays["blocks"].tolist()
-            found.append(cls(step, blocks, arrays["entries"], arrays["cleared"], kept))
-        return found
+            updates.append(cls(step, blocks, arrays["entries"], arrays["cleared"], kept))
+        return updates
 
-    def write(self, folder) -> None:
-        """Writes the file of this update to a `RunFolder`."""
+    def write(self, folder: RunFolder) -> None:
+        """Writes the file of this update."""
         kernels = {}
         for block, kinds in self.kept.items():
             for kind, mask in kinds.items():
@@ -122,11 +126,7 @@ class MaskValues:
         write_values(folder, MASKS, self.step, **names, **tables, **kernels)
 
     def sparsity(self, axis: int | None = None) -> np.ndarray:
-        """Cleared entries, as parts of all; NaN where there are no entries.
-
-        Args:
-            axis: 0 for those of each kind of weight, 1 for those of each block; else of both.
-        """
+        """Cleared / all entries `(blocks, kinds)`, of kinds (axis 0) or of blocks (1); or NaN."""
         counts = [self.cleared, self.entries]
         cleared, entries = counts if axis is None else [table.sum(axis) for table in counts]
         return np.where(entries > 0, cleared / np.maximum(entries, 1), np.nan)

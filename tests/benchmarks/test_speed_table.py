@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.speed_table import HEADER, Row, formatted, interleaved
+from benchmarks.speed_table import Row, interleaved
 
 FAST = Row("a step", 0.5, peer=1.0, ratio=2.1, ceiling=0.25, at_least=1.4, note="3 ratios")
 SLOW = Row("a stream", 1234.4, "images/s", peer=1500.0, ratio=0.8, ceiling=2000.0, at_least=1.5)
@@ -22,18 +22,6 @@ def test_ratios_say_how_many_times_as_fast_ours_is():
     assert (seconds.ours, seconds.peer, seconds.ratio) == (2.0, 4.0, 2.0)
     rates = Row.compared("a stream", [3.0, 4.0], [1.0, 4.0], "images/s")
     assert rates.ratio == 2.0
-
-
-def test_cells():
-    assert FAST.cells() == ["a step", "0.5 s", "1 s", "2.10", "0.25 s", "50%", ">= 1.4", "yes"]
-    assert SLOW.cells() == [
-        *("a stream", "1,234 images/s", "1,500 images/s", "0.80", "2,000 images/s", "62%"),
-        *(">= 1.5", "no"),
-    ]
-    assert START.cells() == ["a start", "12 s", "", "", "", "", "<= 10 s", "no"]
-    assert PLAIN.cells() == ["a refresh", "0.0123 s", "", "", "", "", "", ""]
-    assert FAILED.cells()[1:] == [""] * 6 + ["failed"]
-    assert LEFT_OUT.cells()[1:] == [""] * 6 + ["left out"]
 
 
 def test_share_is_of_the_ceiling_for_seconds_and_for_rates():
@@ -59,14 +47,3 @@ def test_share_is_of_the_ceiling_for_seconds_and_for_rates():
 def test_what_passes(row, passes, far_off):
     assert row.passes is passes
     assert row.is_far_off is far_off
-
-
-def test_table():
-    *table, note, failure, reason = formatted([FAST, SLOW, FAILED, LEFT_OUT]).splitlines()
-    assert [cell.strip() for cell in table[0].split("|")[1:-1]] == list(HEADER)
-    assert len({len(line) for line in table}) == 1
-    assert len(table) == 6
-    assert set(table[1]) <= set("|-: ")
-    assert note == "a step: 3 ratios"
-    assert failure == "joint: ValueError: no"
-    assert reason == "peer: torch is not installed"

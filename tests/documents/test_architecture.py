@@ -16,6 +16,14 @@ def node_of(module):
     return parts[1] if parts[0] == "keras_vitbert" and len(parts) > 1 else None
 
 
+def nodes_of(tree):
+    """All nodes, but those below `if TYPE_CHECKING:`, which nothing runs."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from nodes_of(node)
+
+
 def imports():
     """The arrows that there are: set of (box, box)."""
     found = set()
@@ -23,7 +31,7 @@ def imports():
         for path in (ROOT / package).rglob("*.py"):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             module = module.removesuffix(".__init__")
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes_of(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom):
                     targets = [f"{node.module}.{alias.name}" for alias in node.names]
                 elif isinstance(node, ast.Import):

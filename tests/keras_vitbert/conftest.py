@@ -202,10 +202,7 @@ def exported(trained, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_with_checkpoint(sources, made_once):
-    """`run_with_checkpoint(variant) -> folder` of a run whose masks are in `../masks.npz`.
-
-    Leave it as it is; see `write_run_with_checkpoint`.
-    """
+    """`run_with_checkpoint(variant) -> folder` by `write_run_with_checkpoint`; do not change it."""
     from tests.keras_vitbert.extras.paper_figures.hand_made_runs import write_run_with_checkpoint
 
     def run_with_checkpoint(name):

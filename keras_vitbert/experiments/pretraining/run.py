@@ -21,7 +21,7 @@ from keras_vitbert.experiments.pretraining.trainer import (
 from keras_vitbert.inspection.callbacks import (
     ActivationMaps,
     FeatureProbes,
-    GradientProbe,
+    GradientStats,
     MaskPictures,
     Profile,
 )
@@ -305,7 +305,7 @@ def _callbacks(
             if look_at.mask_pictures:
                 callbacks.append(MaskPictures(folder))
         if look_at.gradient_interval:
-            callbacks.append(GradientProbe(folder, look_at.gradient_interval, steps))
+            callbacks.append(GradientStats(folder, look_at.gradient_interval, steps))
         if look_at.activation_interval:
             vocabulary, every = run.data.vocabulary, look_at.activation_interval
             examples = look_at.activation_examples

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.inspection.activations import look_inside
+from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import image_inputs
 from keras_vitbert.trained.predicting import Item, choose, predict
 from keras_vitbert.trained.served_model import (
@@ -54,36 +55,31 @@ class ShownModel:
     def __init__(self, trained: TrainedModel):
         self.trained = trained
         self.takes_images = trained.backbone.image_size is not None
-        has_text = trained.backbone.vocabulary_size is not None
-        self.takes_texts = has_text and trained.vocabulary is not None
+        self._vocabulary = trained.vocabulary or []
+        self.takes_texts = bool(trained.backbone.vocabulary_size and self._vocabulary)
         self._functions = ServedModel(trained, TOP).functions
         # So that looking at another block asks nothing again.
         self.image = functools.lru_cache(_KEPT)(self._look_at_image)
         self.text = functools.lru_cache(_KEPT)(self._look_at_text)
         if self.takes_texts:
             self._encode = TextEncoder(
-                trained.vocabulary, trained.backbone.max_sequence_length, trained.lower_case
+                self._vocabulary, trained.backbone.max_sequence_length, trained.lower_case
             )
 
     def lacks(self) -> list[str]:
         """What the model cannot do, in sentences."""
         lacking = []
-        if not self.takes_images:
-            lacking.append("It takes no images.")
-        elif CLASSIFY_IMAGE not in self._functions:
-            lacking.append("It has no head for images: only what its blocks do is shown.")
-        if not self.takes_texts:
-            lacking.append("It takes no texts.")
-        elif not {CLASSIFY_TEXT, FILL_MASK} & self._functions.keys():
-            lacking.append("It has no head for texts: only what its blocks do is shown.")
+        heads = {"images": {CLASSIFY_IMAGE}, "texts": {CLASSIFY_TEXT, FILL_MASK}}
+        takes = {"images": self.takes_images, "texts": self.takes_texts}
+        for kind in heads:
+            if not takes[kind]:
+                lacking.append(f"It takes no {kind}.")
+            elif not heads[kind] & self._functions.keys():
+                lacking.append(f"It has no head for {kind}: only what its blocks do is shown.")
         return lacking
 
     def _look_at_image(self, path: str) -> Shown:
-        """What the model makes of an image file.
-
-        Raises:
-            ValueError: it cannot be read, or is no image that TensorFlow decodes.
-        """
+        """Answers to an image file; one that TensorFlow does not decode is a `ValueError`."""
         backbone, item = self.trained.backbone, Item({"image": path}, "the image")
         size, crop = backbone.image_size, self.trained.central_crop
         try:
@@ -98,30 +94,30 @@ class ShownModel:
         attention, activation = _inside(backbone, image_inputs({"images": picture[None]}))
         # Of the tokens before the patches, only the class token: DeiT has another one.
         shown = [0, *range(backbone.prefix_tokens, activation.shape[-1])]
-        attention = {"the class token": attention[:, :, 0, shown]}
-        return Shown(answers, [], attention, activation[:, shown], picture=picture)
+        by_class_token = {"the class token": attention[:, :, 0, shown]}
+        return Shown(answers, [], by_class_token, activation[:, shown], picture=picture)
 
     def _look_at_text(self, text: str, pair: str = "") -> Shown:
-        """What the model makes of a text or a pair of texts, the second empty if there is none.
+        """Answers to a text or a pair of texts, the second empty if there is none.
 
-        Masks are filled if there are any and the model can, as in `predict`.
-
-        Raises:
-            ValueError: a `[MASK]` lies beyond what the model takes.
+        Masks are filled if there are any and the model can, as in `predict`; one beyond the model's
+        length is a `ValueError`.
         """
         inputs = {"text": text, "text_pair": pair} if pair else {"text": text}
         item, has_mask = Item(inputs, "the text"), any(MASK in t for t in inputs.values())
         heads = {CLASSIFY_TEXT, FILL_MASK} & self._functions.keys()
         signature = choose(self._functions, [item], self.trained.path) if heads else None
         fills = has_mask and signature == FILL_MASK
-        answers = self._answers(signature, item) if fills or signature == CLASSIFY_TEXT else {}
+        answers = {}
+        if signature and (fills or signature == CLASSIFY_TEXT):
+            answers = self._answers(signature, item)
         notes = []
         if signature == FILL_MASK and not has_mask:
             notes.append(f"Nothing to predict: write {MASK} in place of a word.")
         if has_mask and not fills:
             notes.append(f"This model fills no masks: it reads {MASK} as three plain tokens.")
         columns = [tf.constant([t]) for t in inputs.values()]
-        encoded = self._encode(*columns, masks=fills)
+        encoded = self._encode(columns[0], columns[1] if pair else None, masks=fills)
         whole = sum(int(self._encode.tokenize(c, fills).row_lengths()[0]) + 1 for c in columns) + 1
         length = self.trained.backbone.max_sequence_length
         if whole > length:
@@ -130,11 +126,11 @@ class ShownModel:
         attention, activation = _inside(self.trained.backbone, encoded)
         places = np.flatnonzero(tokens == self._encode.mask_id) if fills else [0]
         rows = zip(answers if fills else ["[CLS]"], places, strict=True)
-        attention = {row: attention[:, :, place] for row, place in rows}
-        words = [self.trained.vocabulary[token] for token in tokens]
-        return Shown(answers, notes, attention, activation, tokens=words)
+        by_token = {row: attention[:, :, place] for row, place in rows}
+        words = [self._vocabulary[token] for token in tokens]
+        return Shown(answers, notes, by_token, activation, tokens=words)
 
-    def _answers(self, signature, item):
+    def _answers(self, signature: str, item: Item) -> dict[str, dict[str, float]]:
         """The likeliest classes or tokens, as in `Shown`."""
         path = self.trained.path
         [prediction] = predict(self._functions, signature, [item], top_k=TOP, path=path)
@@ -143,6 +139,7 @@ class ShownModel:
         return {f"mask {number}": dict(some) for number, some in enumerate(prediction.answers, 1)}
 
 
-def _inside(backbone, inputs):
-    """What `look_inside` says about a single example, as arrays without the batch axis."""
-    return [keras.ops.convert_to_numpy(values)[0] for values in look_inside(backbone, inputs)]
+def _inside(backbone: ViTBertBackbone, inputs: dict) -> tuple[np.ndarray, np.ndarray]:
+    """`look_inside` a single example: arrays without the batch axis."""
+    attention, activation = map(keras.ops.convert_to_numpy, look_inside(backbone, inputs))
+    return np.asarray(attention)[0], np.asarray(activation)[0]

@@ -1,9 +1,11 @@
 """The page of the demo: the inputs on the left, a panel per model on the right."""
 
 import pathlib
+from typing import Any
 
 import gradio as gr
 import sklearn
+from gradio import themes
 from matplotlib.figure import Figure
 
 from keras_vitbert.extras.demo_page.answers import Shown, ShownModel
@@ -15,7 +17,7 @@ from pipelines.command_line import one_line
 from pipelines.text.wordpiece import MASK
 
 # Fonts of the reader's system: others would come from another host.
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 ATTENTION, ACTIVATION = "attention", "activation"
 IMAGES = sorted(pathlib.Path(sklearn.__file__).parent.glob("datasets/images/*.jpg"))
 TEXTS = [f"The capital of France is {MASK}.", "A wonderful film, warm and full of wit."]
@@ -37,9 +39,14 @@ def build(models: list[ShownModel]) -> gr.Blocks:
         if any(model.takes_images for model in models):
             with gr.Tab("Image"):
                 # The file as it is, so that the model sees what it would see in `predict`.
-                options = {"type": "filepath", "image_mode": None, "height": 240}
-                sources = ["upload", "clipboard"]
-                image = gr.Image(label="Image", sources=sources, render=False, **options)
+                image = gr.Image(
+                    label="Image",
+                    sources=["upload", "clipboard"],
+                    type="filepath",
+                    image_mode=None,
+                    height=240,
+                    render=False,
+                )
                 _panels(models, "images", [image], [[str(path)] for path in IMAGES])
         if any(model.takes_texts for model in models):
             with gr.Tab("Text"):
@@ -49,8 +56,8 @@ def build(models: list[ShownModel]) -> gr.Blocks:
     return page
 
 
-def _about(model):
-    """What a model is and cannot do, and its card."""
+def _about(model: ShownModel) -> None:
+    """A model's size, what it cannot do, and its card."""
     trained, backbone = model.trained, model.trained.backbone
     facts = [f"{trained.name}, blocks: {backbone.num_layers}, heads: {backbone.num_heads}"]
     if model.takes_images:
@@ -65,7 +72,9 @@ def _about(model):
         gr.Markdown(card.split("---\n", 2)[2])  # without the metadata for model hubs
 
 
-def _panels(models, kind, inputs, examples):
+def _panels(
+    models: list[ShownModel], kind: str, inputs: list[Any], examples: list[list[str]]
+) -> None:
     """The inputs on the left, a panel per model on the right."""
     blocks = [model.trained.backbone.num_layers for model in models]
     heads = max(model.trained.backbone.num_heads for model in models)
@@ -88,11 +97,13 @@ def _panels(models, kind, inputs, examples):
             with gr.Column(scale=2, min_width=360):
 
                 @gr.render([*inputs, *views], [*asking, *(view.change for view in views)])
-                def show(*values, model=model):
+                def show(*values: Any, model: ShownModel = model) -> None:
                     _show(model, kind, values[: len(inputs)], *values[len(inputs) :])
 
 
-def _show(model, kind, given, what, block, head):
+def _show(
+    model: ShownModel, kind: str, given: tuple[str, ...], what: str, block: int, head: int
+) -> None:
     """The panel of a model: its answers, and what its blocks do."""
     if not (model.takes_images if kind == "images" else model.takes_texts):
         gr.Markdown(f"This model takes no {kind}.")
@@ -103,19 +114,15 @@ def _show(model, kind, given, what, block, head):
         except ValueError as error:
             gr.Textbox(one_line(error), label="Error", interactive=False)
             return
+        # Always and first: Gradio hands the next value to a Markdown that has gone, which fails.
+        gr.Markdown("\n\n".join(shown.notes))
         for title, answers in shown.answers.items():
             gr.Label(answers, label=title, show_heading=False)
-        if shown.notes:
-            gr.Markdown("\n\n".join(shown.notes))
         gr.Plot(figure, show_label=False, format="png")
 
 
 def blocks_figure(shown: Shown, what: str, block: int, head: int) -> Figure:
-    """What the blocks do, by matplotlib.
-
-    Raises:
-        ValueError: the model has no such block or head.
-    """
+    """What the blocks do, by matplotlib; no such block or head is a `ValueError`."""
     count, heads = next(iter(shown.attention.values())).shape[:2]
     if block >= count:
         raise ValueError(f"This model has no block {block}; its last is block {count - 1}.")

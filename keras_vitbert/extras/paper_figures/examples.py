@@ -42,41 +42,39 @@ class Example:
 
 
 def examples_of(
-    runs: dict[str, PretrainedRun] | dict[str, FineTunedRun], modality: str, wanted: int
+    runs: dict[str, PretrainedRun | FineTunedRun], modality: str, wanted: int
 ) -> list[Example]:
-    """Evenly spread examples of `images` or `text`, at most `wanted`, and what runs answer.
-
-    Args:
-        runs: they see the same, see `PretrainedRun.sees`.
-
-    Raises:
-        ValueError: fine-tuned runs have predictions for other examples.
-    """
-    first = next(iter(runs.values()))
-    return (_tuned if isinstance(first, FineTunedRun) else _pretrained)(runs, modality, wanted)
+    """At most `wanted` examples of `images` or `text`, evenly spread, and the runs' answers."""
+    tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
+    if tuned:
+        return _of_tuned(tuned, modality, wanted)
+    trained = {name: run for name, run in runs.items() if isinstance(run, PretrainedRun)}
+    return _of_pretrained(trained, modality, wanted)
 
 
-def _pretrained(runs, modality, wanted):
+def _of_pretrained(runs: dict[str, PretrainedRun], modality: str, wanted: int) -> list[Example]:
     """Validation examples of the first run; texts have gaps, which networks fill."""
     first, is_image = next(iter(runs.values())), modality == "images"
-    source = first.data.image_validation if is_image else first.data.text_validation
+    data = first.data
+    source: Any = data.image_validation if is_image else data.text_validation
     numbers = spread(range(source.records.count), wanted)
-    with reading(first.data):
+    with reading(data):
         rows = [next(iter(source.validation(number, number + 1))) for number in numbers]
     batch = tf.nest.map_structure(lambda *values: tf.stack(values), *rows)
     inputs = image_inputs(batch) if is_image else text_inputs(batch)
-    names = first.classes if is_image else first.trained.vocabulary
-    logits = {}
+    names = first.classes if is_image else first.trained.vocabulary or []
+    logits: dict[str, Any] = {}
     for name, run in runs.items():
-        outputs = run.trained.network(inputs, training=False)
+        network: Any = run.trained.network
+        outputs = network(inputs, training=False)
         logits[name] = keras.ops.convert_to_numpy(
             outputs["image_logits"][:, None] if is_image else outputs["mlm_logits"]
         )
-    found = []
+    examples = []
     for place, (number, row) in enumerate(zip(numbers, rows, strict=True)):
         if is_image:
-            image = keras.ops.convert_to_numpy(inputs["images"][place])
-            shown = {"image": np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)}
+            image = np.asarray(keras.ops.convert_to_numpy(inputs["images"][place]))
+            shown: dict[str, Any] = {"image": np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)}
             truth, gaps = [int(row["image_labels"])], [0]
         else:
             text = {name: value.numpy() for name, value in row.items()}
@@ -86,17 +84,14 @@ def _pretrained(runs, modality, wanted):
             name: [likeliest(some[place, g], names, t) for g, t in zip(gaps, truth, strict=True)]
             for name, some in logits.items()
         }
-        found.append(Example(number, [names[t] for t in truth], answers, **shown))
-    return found
+        examples.append(Example(number, [names[t] for t in truth], answers, **shown))
+    return examples
 
 
 def likeliest(logits: np.ndarray, names: list[str], truth: int) -> list[Answer]:
-    """The `TOP` likeliest answers, the likeliest first.
+    """The `TOP` likeliest answers by `(answers,)` logits, the likeliest first.
 
-    Args:
-        logits: `(answers,)`.
-        names: an answer beyond them has no name and is left out.
-        truth: the index of the true answer.
+    An answer beyond the names is left out; `truth` is the index of the true one.
     """
     logits = np.asarray(logits, np.float64)
     exponentials = np.exp(logits - logits.max())
@@ -112,10 +107,6 @@ def shown_part(
 
     The class token is left out. Pieces of words are joined, except where one is a gap. A gap may
     look like any other word: masking keeps some words, and replaces some by another word.
-
-    Args:
-        text: one example, as `TextStream` gives them.
-        vocabulary: by token id.
 
     Returns:
         Words with the number of the gap or 0, and the index of each gap among the masked positions.
@@ -142,7 +133,7 @@ def shown_part(
     return words, gaps
 
 
-def _tuned(runs, modality, wanted):
+def _of_tuned(runs: dict[str, FineTunedRun], modality: str, wanted: int) -> list[Example]:
     """Examples from the predictions of fine-tuned runs."""
     first = next(iter(runs.values()))
     numbers = spread(range(len(first.rows)), wanted)
@@ -150,7 +141,7 @@ def _tuned(runs, modality, wanted):
         same = len(run.rows) == len(first.rows)
         if not same or any(_key(run.rows[n]) != _key(first.rows[n]) for n in numbers):
             raise ValueError(f"{name}: its predictions are not of the examples of the other runs")
-    found = []
+    examples = []
     for number in numbers:
         row = first.rows[number]
         shown: dict[str, Any] = {"image": first.image(row)} if modality == "images" else {}
@@ -159,11 +150,11 @@ def _tuned(runs, modality, wanted):
             words = words[:_WORDS] + ["…"] * (len(words) > _WORDS)
             shown = {"words": [(word, 0) for word in words]}
         answers = {name: [predicted(run.rows[number])] for name, run in runs.items()}
-        found.append(Example(number, [row["label"]], answers, **shown))
-    return found
+        examples.append(Example(number, [row["label"]], answers, **shown))
+    return examples
 
 
-def _key(row):
+def _key(row: dict[str, str]) -> list[str | None]:
     """What distinguishes an example from the others."""
     return [row.get(column) for column in (*_PLACES, *_TEXTS, "label")]
 

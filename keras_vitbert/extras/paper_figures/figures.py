@@ -3,7 +3,7 @@
 import textwrap
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
@@ -38,14 +38,14 @@ _CURVES = {
 }
 _LETTERS = 140  # of a line across a page
 
+Activations = dict[int, tuple[np.ndarray, np.ndarray]]
+Line = list[tuple[float, str, dict[str, str]]]  # texts at places from 0 to 1, with their style
+
 
 def chosen_blocks(text: str, count: int) -> list[int]:
     """Indices of the blocks that a text such as `0,5,11` or `all` names, of `count` blocks.
 
-    An empty one names the first, the middle and the last.
-
-    Raises:
-        ValueError: there is no such block.
+    An empty one names the first, the middle and the last; no such block is a `ValueError`.
     """
     if not text:
         return sorted({0, count // 2, count - 1})
@@ -58,17 +58,12 @@ def chosen_blocks(text: str, count: int) -> list[int]:
     return sorted(known[part] for part in chosen)
 
 
-def activation_figure(activations: dict, name: str, blocks: str = "") -> Figure:
+def activation_figure(activations: Activations, name: str, blocks: str = "") -> Figure:
     """Figure 3: which units respond to images and which to text, and how far they become the same.
 
-    Heat maps of some blocks at the first, the middle and the last step, and curves below. The units
-    of a block have one order at all steps: from those that prefer images to those that prefer text
-    at the last step.
-
-    Args:
-        activations: step to (image, text), `(blocks, D)` each.
-        name: of the run.
-        blocks: see `chosen_blocks`.
+    Heat maps of `chosen_blocks` at the first, the middle and the last step, and curves below, of
+    activations (image, text), `(blocks, D)`, by step. The units of a block have one order at all
+    steps: from those that prefer images to those that prefer text at the last step.
     """
     steps = spread(sorted(activations), 3)
     last = activations[steps[-1]]
@@ -80,7 +75,8 @@ def activation_figure(activations: dict, name: str, blocks: str = "") -> Figure:
     note = f"run: {name}\ndashed: by chance"
     height = sum(heights) + legend + 2.9
     figure = new_figure(COLUMN, height, "What hidden units respond to", note, PRINT)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[sum(heights) + 0.9, legend + 1.5])
+    ratios = [sum(heights) + 0.9, legend + 1.5]
+    upper, lower = figure.subfigures(2, 1, height_ratios=ratios, squeeze=False)[:, 0]
     maps = upper.subplots(len(steps), squeeze=False)[:, 0]
     for axes, step in zip(maps, steps, strict=True):
         image, text = activations[step]
@@ -94,14 +90,13 @@ def activation_figure(activations: dict, name: str, blocks: str = "") -> Figure:
     return figure
 
 
-def _draw_curves(figure, activations):
+def _draw_curves(figure: FigureBase, activations: Activations) -> None:
     """A line per block over the steps; for one step, a point per block."""
     steps = sorted(activations)
-    found = [co_activation(*activations[step]) for step in steps]
-    for axes, (name, (title, by_chance)) in zip(
-        figure.subplots(1, 2), _CURVES.items(), strict=True
-    ):
-        values = np.stack([numbers[name] for numbers in found])
+    shared = [co_activation(*activations[step]) for step in steps]
+    panels = figure.subplots(1, len(_CURVES))
+    for axes, (name, (title, by_chance)) in zip(panels, _CURVES.items(), strict=True):
+        values = np.stack([numbers[name] for numbers in shared])
         count = values.shape[1]
         axes.axhline(by_chance, **DASHED)
         if len(steps) == 1:
@@ -117,7 +112,7 @@ def _draw_curves(figure, activations):
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set(title=title, label=name, ylim=(min(0.0, values.min()) - 0.05, 1.05))
     if len(steps) > 1:
-        handles = axes.get_lines()[1:]
+        handles = panels[-1].get_lines()[1:]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
 
@@ -149,9 +144,9 @@ def sparsity_figure(updates: list[MaskValues], name: str) -> Figure:
         axes.set(title=title, label=title.split()[0], ylabel="cleared entries")
         axes.yaxis.set_major_formatter("{x:.0%}")
     pairs = zip(shown, colours, strict=True)
-    handles = [Patch(color=colour, label=f"step {update.step:,}") for update, colour in pairs]
+    patches = [Patch(color=colour, label=f"step {update.step:,}") for update, colour in pairs]
     label = f"all masks at the end: {updates[-1].overall:.1%}"
-    handles.append(Line2D([], [], label=label, **DASHED))
+    handles = [*patches, Line2D([], [], label=label, **DASHED)]
     options = {"title": note, "alignment": "left", "ncols": 3}
     figure.legend(handles=handles, loc="outside lower left", **options)
     return figure
@@ -174,15 +169,17 @@ def qualitative_figure(
     width = max(PAGE, 0.7 + 1.15 * len(image_runs))
     title = f"Examples of {split}, and answers"
     figure = new_figure(width, sum(heights) + 0.4, title, note, PRINT)
-    parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    panels = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if images:
-        _draw_images(parts.pop(0), images, image_runs, rows, columns)
+        _draw_images(panels[0], images, image_runs, rows, columns)
     if texts:
-        _draw_texts(parts.pop(), texts[0].asked, lines)
+        _draw_texts(panels[-1], texts[0].asked, lines)
     return figure
 
 
-def _draw_images(figure, images, runs, rows, columns):
+def _draw_images(
+    figure: FigureBase, images: list[Example], runs: list[str], rows: int, columns: int
+) -> None:
     """Each image with its true class, and bars of the likeliest classes for each run."""
     ratios = [1, *[1.5] * len(runs)] * columns
     grid = figure.subplots(rows, len(ratios), squeeze=False, width_ratios=ratios).ravel()
@@ -211,15 +208,15 @@ def _draw_images(figure, images, runs, rows, columns):
     figure.legend(handles=handles, loc="outside lower left", ncols=2, alignment="left", **options)
 
 
-def _text_lines(example, runs):
-    """The lines of a text and of the answers to it: lists of (place from 0 to 1, text, style)."""
+def _text_lines(example: Example, runs: list[str]) -> list[Line]:
+    """The lines of a text and of the answers to it."""
     words = [
         f"[{gap}\u00a0{word.strip('[]')}]" if gap else "|" if word == SEP else word
         for word, gap in example.words
     ]
     text = " ".join([f"#{example.number}\u00a0", *words])
-    lines = [[(0, line, {})] for line in textwrap.wrap(text, _LETTERS)]
-    places = np.linspace(0.2, 1, len(runs) + 1)[:-1]
+    lines: list[Line] = [[(0, line, {})] for line in textwrap.wrap(text, _LETTERS)]
+    places = np.linspace(0.2, 1, len(runs) + 1)[:-1].tolist()
     letters = int(0.8 * _LETTERS / len(runs)) - 2
     heads = [shortened(run, letters) for run in runs] if len(runs) > 1 else ["answers"]
     italic = {"style": "italic"}
@@ -228,14 +225,14 @@ def _text_lines(example, runs):
     for gap, true in enumerate(example.truth):
         number = f"{gap + 1}" if example.asked == "word" else ""
         bold = {"weight": "bold"}
-        line = [(0, number, bold), (0.03, shortened(true, 18), bold)]
+        line: Line = [(0, number, bold), (0.03, shortened(true, 18), bold)]
         for place, run in zip(places, runs, strict=True):
             line.append((place, _answer_line(example.answers[run][gap], letters), {}))
         lines.append(line)
     return [*lines, []]
 
 
-def _draw_texts(figure, asked, lines):
+def _draw_texts(figure: FigureBase, asked: str, lines: list[Line]) -> None:
     axes = figure.subplots()
     bare(axes)
     kind = "texts, and below each its class and what is predicted"
@@ -245,10 +242,10 @@ def _draw_texts(figure, asked, lines):
     axes.set(xlim=(0, 1), ylim=(len(lines), 0))
     for number, line in enumerate(lines):
         for place, text, options in line:
-            axes.text(place, number + 0.8, text, va="baseline", **options)
+            axes.text(place, number + 0.8, text, options, va="baseline")
 
 
-def _answer_line(answers, letters):
+def _answer_line(answers: list[Answer], letters: int) -> str:
     """As many answers with their probabilities as fit, at least one."""
     line = _shown(answers[0], letters - 8)
     for answer in answers[1:]:

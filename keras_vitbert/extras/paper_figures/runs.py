@@ -8,25 +8,19 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from keras_vitbert.configs.merges import blocks_of, has_masks
+from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.experiments.fine_tuning.predictions import FILE
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.pretraining.data import Data, open_data
-from keras_vitbert.inspection.activations import MeanActivations
 from keras_vitbert.inspection.values import MaskValues, read_values
-from keras_vitbert.model.shared_weights import is_in_blocks
 from keras_vitbert.runs import checkpoints
-from keras_vitbert.runs.damaged_records import reading
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.loading import load
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.text_tables import csv_reader
-
-_EXAMPLES, _BATCH = 64, 16  # of activations that are measured here
 
 
 class Lacking(ValueError):
@@ -36,30 +30,21 @@ class Lacking(ValueError):
 class PretrainedRun:
     """The folder of a run of `pretrain`; costly values are read once, on demand.
 
-    Args:
-        path: local or `gs://`.
-        images, texts: validation files in place of the run's own.
-        cache_dir: see `keras_vitbert.experiments.pretraining.data.open_data`.
-
-    Attributes:
-        record, summary: the contents of `config.json` and `summary.json`; the latter is empty while
-            the run is not finished.
-        split: what Figure 6 shows examples of.
-
-    Raises:
-        ValueError: there is no run.
+    `images` and `texts` are validation files in place of the run's own. The `summary` is empty
+    while the run is not finished.
     """
 
-    split = "validation"
+    split = "validation"  # that Figure 6 shows examples of
 
     def __init__(self, path: str, images: str = "", texts: str = "", cache_dir: str = ""):
         self.path = path
         self.folder = RunFolder(path, writes=False)
-        self.record = self.folder.record()
-        if self.record is None or "variant" not in self.record["experiment"]:
+        record = self.folder.record()
+        if record is None or "variant" not in record["experiment"]:
             raise ValueError(f"{path}: holds no run of pretrain or finetune")
+        self.record = record
         self.summary = self.folder.summary() or {}
-        self.config = config_of(self.record)
+        self.config = config_of(record)
         self.variant = self.config.variant_spec
         self._files = {"images": images, "text": texts}
         self._cache_dir = cache_dir
@@ -76,12 +61,9 @@ class PretrainedRun:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The validation examples of the run; its training examples are the same.
-
-        Raises:
-            Lacking: they no longer exist, or do not fit the model.
-        """
-        values = {"image_batch_size": 2, "text_batch_size": 1}  # few are enough
+        """The validation examples of the run; its training examples are the same."""
+        # Few at a time are enough.
+        values: dict[str, Any] = {"image_batch_size": 2, "text_batch_size": 1}
         if self.variant.text:
             values["data.vocabulary"] = os.path.join(self.path, "vocabulary.txt")
         if any(self._files.values()):
@@ -104,10 +86,7 @@ class PretrainedRun:
         return names if names and len(names) == count else [f"class {n}" for n in range(count)]
 
     def sees(self, modality: str) -> Hashable:
-        """What examples of `images` or `text` depend on: runs where it is equal have the same.
-
-        None for a modality that the run does not have.
-        """
+        """A key of the examples of `images` or `text` that a run sees; None where it has none."""
         model = self.record["experiment"]["model"]
         if modality == "images" and self.variant.images:
             return model["image_size"], model["num_classes"]
@@ -116,91 +95,50 @@ class PretrainedRun:
         return None
 
     def activations(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Mean absolute activations: a step to (image, text), `(blocks, D)` each.
-
-        Raises:
-            Lacking: the run has one modality, or neither values nor data to measure them on.
-        """
+        """Mean absolute activations: a step to (image, text), `(blocks, D)` each."""
         if not (self.variant.images and self.variant.text):
             raise Lacking(f"its variant {self.variant.name} has one modality only")
-        if stored := read_values(self.path, "activations"):
-            return {step: (found["image"], found["text"]) for step, found in stored.items()}
-        self._require_checkpoint()
-        config = self.config.with_values({"image_batch_size": _BATCH, "text_batch_size": _BATCH})
-        stream = self.data.stream(config)
-        means = MeanActivations(
-            self.trained.backbone, tf.distribute.get_strategy(), self.trained.vocabulary
-        )
-        with reading(stream):
-            values = means(stream.validation().take(-(-_EXAMPLES // _BATCH)))
-        return {self.step: (values["image"], values["text"])}
+        stored = read_values(self.path, "activations")
+        if not stored:
+            raise Lacking("it has stored no activations, see inspection.activation_interval")
+        return {step: (values["image"], values["text"]) for step, values in stored.items()}
 
     def masks(self) -> list[MaskValues]:
-        """The masks after their updates, the steps ascending.
-
-        Without stored masks there is one element, from the last checkpoint.
-
-        Raises:
-            Lacking: the run has no masks, or its folder holds only weights.
-        """
+        """The masks after their updates, the steps ascending."""
         merge = self.config.merge
         if not has_masks(merge.name):
             raise Lacking(f"variant {self.variant.name} with merge.name={merge.name} has no masks")
-        if stored := MaskValues.read(self.path):
-            return stored
-        self._require_checkpoint()
-        reader = tf.train.load_checkpoint(os.path.join(self.trained.checkpoint, "state"))
-        if not any(name.startswith("merge/") for name in reader.get_variable_to_shape_map()):
-            raise Lacking("its folder holds weights only")  # of a run that was written for sharing
-        shared = self.trained.backbone.shared_variables
-        paths = [v.path for v in shared if is_in_blocks(v.path, blocks_of(merge.blocks))]
-        names = (f"merge/merge.Smask_{path.replace('/', '_')}" for path in paths)
-        masks = (reader.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE") for name in names)
-        return [MaskValues.of(self.trained.step, dict(zip(paths, masks, strict=True)))]
-
-    def _require_checkpoint(self):
-        if not self.step:
-            raise Lacking("it has neither stored values nor a checkpoint yet")
+        stored = MaskValues.read(self.path)
+        if not stored:
+            raise Lacking("it has stored no masks yet, see inspection.mask_pictures")
+        return stored
 
 
 class FineTunedRun:
-    """The folder of a finished run of `finetune`, and the predictions that it left.
+    """The folder of a finished run of `finetune`, with its predictions for the reported split.
 
-    Args:
-        path: local or `gs://`.
-        images: the folder of the task's data, which holds its images; empty for that of TFDS.
-
-    Attributes:
-        record, summary: the contents of `config.json` and `summary.json`.
-        split: the one that it reports.
-        rows: its predictions for that split.
-
-    Raises:
-        ValueError: it is not finished, or has left no predictions.
+    `images` is the folder of the task's data, which holds its images; empty for that of TFDS.
     """
 
     def __init__(self, path: str, images: str = ""):
         self.images, folder = images, RunFolder(path, writes=False)
-        self.record, self.summary = folder.record(), folder.summary()
-        if self.summary is None:
+        record, summary = folder.record(), folder.summary()
+        if record is None or summary is None:
             raise ValueError(f"{path}: this fine-tuning is not finished; run it again")
-        self.kind, self.split = self.record["experiment"]["kind"], self.summary["split"]
-        model = RunFolder(os.path.join(path, self.summary["model"]), writes=False)
+        self.record, self.summary = record, summary
+        self.kind, self.split = record["experiment"]["kind"], summary["split"]
+        model = RunFolder(os.path.join(path, summary["model"]), writes=False)
         rows = csv_reader(model.read(FILE) or "", csv.DictReader)
-        self.rows = [row for row in rows if row.get("split") == self.split]
+        self.rows: list[dict[str, str]] = [row for row in rows if row.get("split") == self.split]
         if not self.rows:
             raise ValueError(f"{model.path}/{FILE}: has no predictions of {self.split}")
 
     def sees(self, modality: str) -> Hashable:
-        """What must be equal for runs to be shown side by side, see `PretrainedRun`."""
+        """As `PretrainedRun.sees`."""
         return (self.split, self.record["inputs"][self.split]) if modality == self.kind else None
 
     def image(self, row: dict[str, str]) -> np.ndarray:
-        """The image of a row of predictions as the network sees it: uint8 `(size, size, 3)`.
-
-        Raises:
-            ValueError: the data hold no such image, or several of its name.
-        """
+        """The image of a row of predictions as the network sees it: uint8 `(size, size, 3)`."""
         names = list(self._examples.descriptions())
         wanted = {key: row.get(key) for key in names[0]}
         places = [number for number, about in enumerate(names) if about == wanted]
@@ -210,34 +148,29 @@ class FineTunedRun:
         return next(iter(part.evaluation(1)))["images"].numpy()[0]
 
     @functools.cached_property
-    def _examples(self):
+    def _examples(self) -> Any:
+        """The split of the task's images."""
         config = config_of(self.record)
         return open_task(TASKS[config.task], config, None, 0, self.images).tests[self.split]
 
 
-def open_runs(paths: list[str], **options: Any) -> dict[str, PretrainedRun | FineTunedRun]:
-    """Runs by the part of their paths that distinguishes them.
-
-    Args:
-        paths: their folders.
-        options: see `PretrainedRun`.
-
-    Raises:
-        ValueError: a folder holds no run, or two have one name.
-    """
+def open_runs(
+    paths: list[str], images: str = "", texts: str = "", cache_dir: str = ""
+) -> dict[str, PretrainedRun | FineTunedRun]:
+    """Runs by the part of their paths that distinguishes them."""
     whole = [path if "://" in path else os.path.abspath(path) for path in paths]
-    parts = [path.rstrip("/").split("/") for path in whole]
-    shared = len(os.path.commonprefix([own[:-1] for own in parts]))
-    if len({own[-1] for own in parts}) == len(parts):
-        shared = -1  # their last part is enough
-    names = [re.sub(r"[^\w.+-]", "_", "-".join(own[shared:])) for own in parts]
+    folders = [path.rstrip("/").split("/") for path in whole]
+    shared = len(os.path.commonprefix([own[:-1] for own in folders]))
+    if len({own[-1] for own in folders}) == len(folders):
+        shared = -1  # the last folder is enough
+    names = [re.sub(r"[^\w.+-]", "_", "-".join(own[shared:])) for own in folders]
     if len(set(names)) < len(names):
         raise ValueError(f"runs of the same name: {', '.join(names)}")
-    return {name: _opened(path, options) for name, path in zip(names, paths, strict=True)}
-
-
-def _opened(path, options):
-    record = RunFolder(path, writes=False).record()
-    if record is not None and "task" in record["experiment"]:
-        return FineTunedRun(path, options.get("images", ""))
-    return PretrainedRun(path, **options)
+    runs = {}
+    for name, path in zip(names, paths, strict=True):
+        record = RunFolder(path, writes=False).record()
+        if record is not None and "task" in record["experiment"]:
+            runs[name] = FineTunedRun(path, images)
+        else:
+            runs[name] = PretrainedRun(path, images, texts, cache_dir)
+    return runs

@@ -2,12 +2,14 @@
 
 import dataclasses
 from statistics import mean
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from keras_vitbert.configs.merges import has_masks, split_name
-from keras_vitbert.configs.paper import get_config
+from keras_vitbert.configs.merges import Merge
+from keras_vitbert.configs.pretraining import Distillation, Pretraining
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.inspection.drawing import FAINT, PAGE, PRINT, new_figure, shades
 
 # Validation metrics: the metric, its label, and whether more of it is better.
@@ -30,56 +32,42 @@ class Point:
         return mean(run[metric] for run in self.runs)
 
 
-def points_of(runs: list[tuple[dict, dict]]) -> list[Point]:
-    """Groups runs by how they merge gradients; the points come in the order of the runs.
-
-    Args:
-        runs: (record, validation): the content of `config.json`, and the metrics of
-            `summary.json`, of runs with both modalities.
-    """
-    paper = get_config().to_dict()
-    settings = [_settings(record["experiment"], paper) for record, _ in runs]
-    values = {}
-    for found in settings:
-        for key, value in found.items():
+def points_of(runs: list[tuple[Pretraining, dict[str, float]]]) -> list[Point]:
+    """Groups runs, (config, validation metrics), by how they merge gradients, in their order."""
+    settings = [_settings(config.merge, config.distillation.ratio) for config, _ in runs]
+    values: dict[str, set] = {}
+    for options in settings:
+        for key, value in options.items():
             values.setdefault(key, set()).add(value)
-    groups = {}
-    for found, (_, validation) in zip(settings, runs, strict=True):
+    groups: dict[str, list] = {}
+    for options, (config, validation) in zip(settings, runs, strict=True):
         # A value that all runs with an option share needs no mention, nor does a default.
-        defaults = _settings({**paper, "merge": {**paper["merge"], "name": found["name"]}}, paper)
+        defaults = _settings(Merge(name=config.merge.name), Distillation().ratio)
         others = [
             f"{key.rpartition('.')[2]}={value}"
-            for key, value in found.items()
-            if key != "name" and len(values[key]) > 1 and value != defaults[key]
+            for key, value in options.items()
+            if key != "name" and len(values[key]) > 1 and value != defaults.get(key)
         ]
-        groups.setdefault(" ".join([found["name"], *others]), []).append(validation)
-    return [Point(label, found) for label, found in groups.items()]
+        groups.setdefault(" ".join([config.merge.name, *others]), []).append(validation)
+    return [Point(label, members) for label, members in groups.items()]
 
 
-def _settings(config, paper):
-    """What distinguishes a way of merging: dict of an option to its value."""
-    merge, name = config["merge"], config["merge"]["name"]
-    found = {"name": name}
-    for part in split_name(name):
-        found |= {f"{part}.{key}": value for key, value in merge.get(part, {}).items()}
-    if has_masks(name):
-        found |= {key: merge[key] for key in paper["merge"] if key.startswith("mask_")}
-    if "sum" in split_name(name) or merge["blocks"]:
-        found["image_loss_ratio"] = merge["image_loss_ratio"]
-    found |= {"per_block": merge["per_block"], "blocks": merge["blocks"]}
-    return found | {"distillation": config["distillation"]["ratio"]}
+def _settings(merge: Merge, distillation: float) -> dict[str, Any]:
+    """The options that a way of merging reads."""
+    options, unread = flatten(merge), merge.unread()
+    read = {key: value for key, value in options.items() if key not in unread}
+    return read | {"distillation": distillation}
 
 
 def front(points: list[Point], text_metric: str, more_is_better: bool) -> list[Point]:
-    """The points for which no other is at least as good in both metrics and better in one.
+    """The Pareto front of image accuracy and a text metric, sorted by image accuracy.
 
-    The other metric is the accuracy of images, by which they are sorted. `more_is_better` is about
-    the text metric.
+    No other point is at least as good in both and better in one.
     """
     sign = 1 if more_is_better else -1
     at = {id(p): (p.mean(IMAGE_METRIC), sign * p.mean(text_metric)) for p in points}
 
-    def is_beaten(point):
+    def is_beaten(point: Point) -> bool:
         x, y = at[id(point)]
         others = (at[id(other)] for other in points if other is not point)
         return any(a >= x and b >= y and (a, b) != (x, y) for a, b in others)
@@ -123,5 +111,5 @@ def tradeoff_figure(points: list[Point]) -> Figure:
     options = {"title": note, "alignment": "left", "handlelength": 0}
     legend = figure.legend(handles=handles, loc="outside lower left", ncols=3, **options)
     for text, point in zip(legend.get_texts(), points, strict=True):
-        text.set_weight("bold" if point.label in best else "normal")
+        text.set(weight="bold" if point.label in best else "normal")
     return figure

@@ -29,7 +29,7 @@ def draw_figures(
     blocks: str = "",
     examples: int = 6,
 ) -> list[str]:
-    """Draws figures of runs and writes them; their metadata say what the runs were made from.
+    """Draws figures of runs and writes them; their metadata has the provenance of the runs.
 
     Args:
         runs: by name.
@@ -39,28 +39,23 @@ def draw_figures(
         formats: of `png`, `svg`.
         blocks: see `figures.chosen_blocks`.
         examples: images of figure 6; there are half as many texts.
-
-    Returns:
-        The files.
-
-    Raises:
-        ValueError: the folder cannot be written to, something is damaged, or there is nothing to
-            draw.
     """
     tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
-    trained = {name: run for name, run in runs.items() if name not in tuned}
+    trained = {name: run for name, run in runs.items() if isinstance(run, PretrainedRun)}
     for run in trained.values():  # before anything is drawn
         chosen_blocks(blocks, run.config.model.num_layers)
     jobs, drawn, lacking = [], {}, []
     for number in figures:
         if number == "6":
-            shown = tuned or trained
+            shown: dict[str, PretrainedRun | FineTunedRun] = {**(tuned or trained)}
             jobs.append((number, list(shown), functools.partial(_examples, shown, examples)))
         elif number == "2" and trained:
             jobs.append((number, list(trained), functools.partial(_tradeoff, trained)))
         else:
             for name, run in trained.items():
-                jobs.append((number, [name], functools.partial(of_run, number, run, name, blocks)))
+                jobs.append(
+                    (number, [name], functools.partial(run_figure, number, run, name, blocks))
+                )
     if tuned and (trained or figures != ["6"]):
         lacking.append("fine-tuned runs are in figure 6 only, and that shows no others")
     with style():
@@ -86,7 +81,7 @@ def draw_figures(
     return list(drawn)
 
 
-def of_run(number: str, run: PretrainedRun, name: str, blocks: str = "") -> Figure:
+def run_figure(number: str, run: PretrainedRun, name: str, blocks: str = "") -> Figure:
     """Figure 3, 4 or 5 of a run."""
     if number == "3":
         return activation_figure(run.activations(), name, blocks)
@@ -96,20 +91,20 @@ def of_run(number: str, run: PretrainedRun, name: str, blocks: str = "") -> Figu
     return mask_figure(updates, list(updates[-1].kept), COLUMN, PRINT, f"run: {name}")
 
 
-def _tradeoff(runs):
+def _tradeoff(runs: dict[str, PretrainedRun]) -> Figure:
     """Figure 2's counterpart, for the finished runs with both modalities."""
-    found = []
+    shown = []
     for name, run in runs.items():
         if run.variant.images and run.variant.text and run.summary:
-            found.append((run.record, run.summary["validation"]))
+            shown.append((run.config, run.summary["validation"]))
         else:
             say(f"{name}: left out of figure 2: it has one modality only, or is not finished")
-    if not found:
+    if not shown:
         raise Lacking("no finished run has both modalities")
-    return tradeoff_figure(points_of(found))
+    return tradeoff_figure(points_of(shown))
 
 
-def _examples(runs, wanted):
+def _examples(runs: dict[str, PretrainedRun | FineTunedRun], wanted: int) -> Figure:
     """Figure 6: runs on the examples of the first one that has any; others must see the same."""
     runs = {n: run for n, run in runs.items() if isinstance(run, FineTunedRun) or run.step}
     if not runs:
@@ -123,7 +118,7 @@ def _examples(runs, wanted):
             if name not in same:
                 where = f"the {modality} of figure 6"
                 say(f"{name}: left out of {where}: {same[0]} has other examples")
-        found = {name: runs[name] for name in same}
-        pages[modality] = examples_of(found, modality, count) if found else []
+        alike = {name: runs[name] for name in same}
+        pages[modality] = examples_of(alike, modality, count) if alike else []
     splits = " and ".join(dict.fromkeys(run.split for run in runs.values()))
     return qualitative_figure(pages["images"], pages["text"], list(runs), splits)

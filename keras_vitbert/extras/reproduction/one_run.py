@@ -6,6 +6,7 @@ The JSON has what `running` gives it, as `results.json` records it.
 import json
 import os
 import sys
+from typing import Any
 
 from pipelines.command_line import quiet_loading, run
 from pipelines.files import make_folder, write_atomically
@@ -24,13 +25,14 @@ def main(argv: list[str]) -> None:
         runs = open_runs(inputs["runs"], images=inputs["images"])
         draw_figures(runs, folder, [inputs["number"]], ["png", "svg"])
         return
-    config = experiment(asked["experiment"], **asked["values"])
+    config: Any = experiment(asked["experiment"], **asked["values"])
     if kind == "probe":
         make_folder(folder)
         summary = probe_task(config, (5, 25, 0), draws=3, tpu=asked["tpu"], **inputs)
         write_atomically(os.path.join(folder, "summary.json"), json.dumps(summary, indent=1) + "\n")
     else:
-        open_run(config, folder, tpu=asked["tpu"], **inputs).train()
+        a_run: Any = open_run(config, folder, tpu=asked["tpu"], **inputs)
+        a_run.train()
 
 
 if __name__ == "__main__":

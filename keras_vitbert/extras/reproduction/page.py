@@ -1,8 +1,11 @@
 """`results.md`: tables with the paper's numbers beside ours, what they say, and their pictures."""
 
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -17,9 +20,10 @@ from keras_vitbert.extras.reproduction.statistics import (
     compare,
     corrected,
     deviations,
+    estimate,
     fill_all,
 )
-from keras_vitbert.extras.reproduction.tables import IC, IMAGES, MLM, NATS, NSP, TEXT
+from keras_vitbert.extras.reproduction.tables import IC, IMAGES, MLM, NATS, NSP, TEXT, Row
 from keras_vitbert.inspection.drawing import FAINT, PAGE, PRINT, encoded, new_figure, shades, style
 from pipelines.files import write_atomically
 from pipelines.status import say
@@ -36,7 +40,7 @@ def head_of(column: str) -> str:
 
 def write_page(plan: Plan, results: Results) -> None:
     """Writes the page of all results, and its pictures, beside the file of results."""
-    filled, stem = fill_all(plan, results.units), os.path.splitext(results.path)[0]
+    filled, stem = fill_all(plan, results.jobs), os.path.splitext(results.path)[0]
     write_atomically(f"{stem}.md", page(filled, results))
     for one in filled:
         if one.knows(one.columns):
@@ -49,7 +53,7 @@ def write_page(plan: Plan, results: Results) -> None:
 
 def page(filled: list[Filled], results: Results) -> str:
     """All tables, below a line on the runs behind them."""
-    entries = results.units.values()
+    entries = results.jobs.values()
     commits = sorted({entry["commit"] or "unknown" for entry in entries})
     hours = sum(entry.get("seconds", 0) for entry in entries) / 3600
     diverged = sum(entry["outcome"] == DIVERGED for entry in entries)
@@ -68,25 +72,20 @@ def page(filled: list[Filled], results: Results) -> str:
 
 
 def section(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> str:
-    """A table, how well the order of its rows agrees with the paper's, and answers.
-
-    Args:
-        filled: the table.
-        spreads: of `deviations`.
-    """
+    """A table, how well the order of its rows agrees with the paper's, and answers."""
     lines = [f"## {filled.table.title}", "", _table(filled, filled.columns), ""]
     if filled.columns != PRETRAINING and filled.knows(PRETRAINING):
         lines += ["In pre-training:", "", _table(filled, PRETRAINING), ""]
     lines += _paper(filled)
     correlations = _correlations(filled, lambda row, column: row.paper.get(column))
-    if order := ", ".join(f"{head} {found.statistic:+.2f}" for head, found in correlations):
+    if order := ", ".join(f"{head} {rank:+.2f}" for head, rank, _ in correlations):
         lines += [f"Rank correlation with the paper's order of the rows: {order}.", ""]
     if filled.table.is_ordered:
         lines += _trend(filled)
     return "\n".join(lines + _answers(filled, spreads)).rstrip() + "\n"
 
 
-def _table(filled, columns):
+def _table(filled: Filled, columns: Sequence[str]) -> str:
     rows = []
     for place, row in enumerate(filled.table.rows):
         cells = [filled.estimate(place, column) for column in columns]
@@ -95,7 +94,7 @@ def _table(filled, columns):
     return markdown_table([*filled.table.heads, *map(head_of, columns), "seeds"], rows)
 
 
-def _paper(filled):
+def _paper(filled: Filled) -> list[str]:
     """The paper's numbers, and ours minus these; says how far both may be compared."""
     table, rows = filled.table, []
     columns = [c for c in filled.columns if any(c in row.paper for row in table.rows)]
@@ -105,8 +104,10 @@ def _paper(filled):
         cells = []
         for column in columns:
             theirs, ours = row.paper.get(column), filled.estimate(place, column)
-            cell = "" if theirs is None else f"{theirs:.1f}"
-            cells.append(cell + (f" ({100 * ours.mean - theirs:+.1f})" if cell and ours else ""))
+            cell = ""
+            if theirs is not None:
+                cell = f"{theirs:.1f}" + (f" ({100 * ours.mean - theirs:+.1f})" if ours else "")
+            cells.append(cell)
         rows.append([*row.label, *cells])
     caption = "The paper's numbers in per cent, and ours minus the paper's"
     tasks = {name for kind in (TEXT, IMAGES) for name in filled.averages.get(kind, ())}
@@ -115,9 +116,11 @@ def _paper(filled):
     return [f"{caption}:", "", markdown_table([*table.heads, *map(head_of, columns)], rows), ""]
 
 
-def _correlations(filled, number_of, least=3):
-    """Spearman's correlation of our rows with other numbers, for columns that have both."""
-    found = []
+def _correlations(
+    filled: Filled, number_of: Callable[[Row, str], float | None], least: int = 3
+) -> list[tuple[str, float, float]]:
+    """Spearman's correlation of our rows with other numbers: heads of columns, rho and p."""
+    correlations = []
     for column in filled.columns:
         pairs = [
             (ours.mean, number)
@@ -126,23 +129,24 @@ def _correlations(filled, number_of, least=3):
             and (number := number_of(row, column)) is not None
         ]
         if len(pairs) >= least and len({ours for ours, _ in pairs}) > 1:  # else it is not defined
-            found.append((head_of(column), stats.spearmanr(*zip(*pairs, strict=True))))
-    return found
+            both: Any = stats.spearmanr(pairs)
+            correlations.append((head_of(column), float(both[0]), float(both[1])))
+    return correlations
 
 
-def _trend(filled):
+def _trend(filled: Filled) -> list[str]:
     """The correlation of each column with the number that rows are ordered by."""
-    found = _correlations(filled, lambda row, column: float(row.label[0]), least=4)
-    ps = corrected([float(one.pvalue) for _, one in found])
-    parts = [
-        f"{head} {one.statistic:+.2f} (p = {p:.2g})"
-        for (head, one), p in zip(found, ps, strict=True)
+    correlations = _correlations(filled, lambda row, column: float(row.label[0]), least=4)
+    ps = corrected([p for *_, p in correlations])
+    texts = [
+        f"{head} {rank:+.2f} (p = {p:.2g})"
+        for (head, rank, _), p in zip(correlations, ps, strict=True)
     ]
     about = f"Rank correlation with `{filled.table.heads[0]}`, p-values corrected by Holm"
-    return [f"{about}: {', '.join(parts)}.", ""] if parts else []
+    return [f"{about}: {', '.join(texts)}.", ""] if texts else []
 
 
-def _answers(filled, spreads):
+def _answers(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> list[str]:
     """The questions, each with the claims of the columns, corrected for all of them together."""
     rows = dict(zip((row.name for row in filled.table.rows), filled.values, strict=True))
     spread_of = {column: spreads[filled.measured(column)] for column in filled.asked}
@@ -173,20 +177,20 @@ def _answers(filled, spreads):
     return [*lines, ""]
 
 
-def _called(names):
-    """What rows have in common, such as `magnitude` of `0.1, magnitude` and others.
+def _called(names: list[str]) -> str:
+    """The common labels of rows, such as `magnitude` of `0.1, magnitude` and others, or all names.
 
-    If nothing, all of them in brackets, for their mean.
+    All names, for the rows' mean, are in brackets.
     """
-    parts = [name.split(", ") for name in names]
-    common = [part for part in parts[0] if all(part in others for others in parts)]
+    labels = [name.split(", ") for name in names]
+    common = [label for label in labels[0] if all(label in others for others in labels)]
     return ", ".join(common) or f"({', '.join(names)})"
 
 
 def table_figure(filled: Filled) -> Figure:
-    """A table's numbers of text and images, or what pre-training measures, for PNG and SVG.
+    """A table's numbers of text and images, or of pre-training: a line per row, the first on top.
 
-    Each row has a line, the first one uppermost; Figure 2 has curves over the mask ratio.
+    Figure 2 has curves over the mask ratio.
     """
     table = filled.table
     columns = [c for c in (TEXT, IMAGES) if c in filled.columns] or filled.columns[:3]
@@ -213,14 +217,21 @@ def table_figure(filled: Filled) -> Figure:
     return figure
 
 
-def _points(axes, filled, column, rows, across=False, **options):
+def _points(
+    axes: Axes,
+    filled: Filled,
+    column: str,
+    rows: dict[float, int],
+    across: bool = False,
+    **options: Any,
+) -> None:
     """Means with their errors, and the seeds, of rows by their place on the other axis."""
     rows = {at: place for at, place in rows.items() if filled.values[place][column]}
     for at, place in rows.items():
         seeds = [*filled.values[place][column].values()]
         pair = (seeds, [at] * len(seeds)) if across else ([at] * len(seeds), seeds)
         axes.plot(*pair, ".", color=FAINT, markersize=2)
-    found = [filled.estimate(place, column) for place in rows.values()]
-    means, errors = [one.mean for one in found], np.nan_to_num([one.error for one in found])
+    estimates = [estimate(filled.values[place][column].values()) for place in rows.values()]
+    means, errors = [e.mean for e in estimates], np.nan_to_num([e.error for e in estimates])
     pair = (means, [*rows]) if across else ([*rows], means)
     axes.errorbar(*pair, **{"xerr" if across else "yerr": errors}, **options)

@@ -1,6 +1,7 @@
-"""What is trained on what, by scale, and the runs that fill the tables."""
+"""What is trained on what, by scale, and the jobs that fill the tables."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -61,19 +62,15 @@ class Scale:
 
 
 def get_scale(name: str, data: str, given: dict[str, Any], **sources: str) -> Scale:
-    """A scale by name: `sample`, `small` or `paper`.
+    """The scale `sample`, `small` or `paper`, whose data are prepared in the folder `data`.
 
-    Args:
-        name: of `keras_vitbert.reproduce.SCALES`.
-        data: the folder of data that are prepared.
-        given: values of the config of every pre-training, beside those of the scale.
-        sources: `cifar10` and `books`, for `small`, see `prepared.build_small`; `data_dir`, of
-            TensorFlow Datasets for `paper`.
+    `given` are values of the config of every pre-training, beside those of the scale; `sources` are
+    `cifar10` and `books` of `small`, and `data_dir`, of TensorFlow Datasets, of `paper`.
     """
     return {"sample": _sample, "small": _small, "paper": _paper}[name](data, given, **sources)
 
 
-def _sample(data, given, **_):
+def _sample(data: str, given: dict[str, Any], **_: str) -> Scale:
     values = {
         "steps": 100,
         "steps_per_epoch": 50,
@@ -104,7 +101,7 @@ def _sample(data, given, **_):
     return Scale("sample", values | given, vocabulary, tasks, build=prepared.build_sample)
 
 
-def _small(data, given, cifar10="", books="", **_):
+def _small(data: str, given: dict[str, Any], cifar10: str = "", books: str = "", **_: str) -> Scale:
     values = {
         f"data.{kind}.{split}": f"{data}/{kind}/{split}-*"
         for kind in ("images", "text")
@@ -126,33 +123,31 @@ def _small(data, given, cifar10="", books="", **_):
     )
     seeds = {"table1": 3, "figure2": 2, "merging": 3}
 
-    def build(folder):
-        prepared.build_small(folder, cifar10, books)
-
+    build = functools.partial(prepared.build_small, cifar10=cifar10, books=books)
     return Scale("small", values | given, vocabulary, tasks, seeds, build)
 
 
-def _paper(data, given, data_dir="", **_):
+def _paper(data: str, given: dict[str, Any], data_dir: str = "", **_: str) -> Scale:
     names = (*TEXT_TASKS, *IMAGE_TASKS)
     tasks = tuple(Task(name, name, {"data_dir": data_dir}) for name in names)
     return Scale("paper", given, given.get("data.vocabulary", ""), tasks)
 
 
-def run_name(kind: str, recipe: Recipe, seed: int, task: str = "") -> str:
-    """The name of a run: its folder, and its key in `results.json`."""
+def job_name(kind: str, recipe: Recipe, seed: int, task: str = "") -> str:
+    """The name of a job: its folder, and its key in `results.json`."""
     return "/".join(filter(None, (kind, task, f"{recipe.name}-s{seed}")))
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Job:
     """An experiment that is run once, in a folder of its own; or a figure that is drawn."""
 
     name: str  # its folder, which begins with its kind: pretrain, finetune, probe or figures
-    inputs: dict[str, Any]  # of `experiments.experiment.open_run`, or of a figure, see `running`
-    of: str = ""  # what `keras_vitbert.experiments.experiment.experiment` takes
+    inputs: dict[str, Any]  # of `experiments.experiment.open_run`, or of a figure, see `one_run`
+    experiment: str = ""  # the name that `keras_vitbert.experiments.experiment.experiment` takes
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
-    needs: tuple[str, ...] = ()  # runs whose folders it reads
-    rate_of: str = ""  # the run whose learning rate it takes
+    needs: tuple[str, ...] = ()  # jobs whose folders it reads
+    rate_of: str = ""  # the job whose learning rate it takes
 
     @property
     def kind(self) -> str:
@@ -160,94 +155,92 @@ class Run:
         return self.name.partition("/")[0]
 
     def settings(self, output: str) -> str:
-        """A digest of all that makes the run, except the data and the runs that it needs."""
+        """A digest of all that makes the job, except the data and the jobs that it needs."""
         flat = {}
-        if self.of:  # fields that later versions add do not count until they are changed
-            config = experiment(self.of, **self.values)
-            usual = flatten(type(config)(**({} if self.kind == "pretrain" else {"task": self.of})))
+        if self.experiment:  # fields that later versions add do not count until they are changed
+            config = experiment(self.experiment, **self.values)
+            task: dict[str, Any] = {} if self.kind == "pretrain" else {"task": self.experiment}
+            usual = flatten(type(config)(**task))
             flat = {name: value for name, value in flatten(config).items() if value != usual[name]}
-        made_of = json.dumps([self.kind, flat, self.inputs], ensure_ascii=False)
-        return hashlib.sha256(made_of.replace(f"{output}/", "").encode()).hexdigest()[:16]
+        content = json.dumps([self.kind, flat, self.inputs], ensure_ascii=False)
+        return hashlib.sha256(content.replace(f"{output}/", "").encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass
 class Plan:
-    """The runs that tables and figures need."""
+    """The jobs that tables and figures need."""
 
     scale: Scale
-    output: str  # the folder of all runs, absolute
+    output: str  # the folder of all jobs, absolute
     rows_seeds: int = 0  # how many, of every row; 0 for those of the scale
-    originals: dict[str, str] = dataclasses.field(default_factory=dict)  # see `tables`
     asked: list[str] = dataclasses.field(default_factory=list)  # names of what was added
-    runs: dict[str, Run] = dataclasses.field(default_factory=dict)  # each after all that it needs
+    jobs: dict[str, Job] = dataclasses.field(default_factory=dict)  # each after all that it needs
 
-    def __post_init__(self):
-        self.tables = tables(self.originals)
+    def __post_init__(self) -> None:
+        self.tables = tables()
 
     def seeds(self, table: str) -> range:
         """The seeds of a table's rows."""
         return range(self.rows_seeds or self.scale.seeds.get(table, 1))
 
     def add(self, name: str) -> None:
-        """Adds what fills a table, or what draws `figure3` to `figure6`."""
+        """Adds the jobs of a table, or of `figure3` to `figure6`."""
         self.asked.append(name)
         if name not in self.tables:
-            self._drawing(name.removeprefix("figure"))
+            self._add_figure(name.removeprefix("figure"))
             return
         table = self.tables[name]
         for seed in self.seeds(name):
             for row in table.rows:
                 for task in self.scale.tasks_of(table):
-                    self._downstream("probe", row.recipe, task, seed)
-                    self._downstream("finetune", row.recipe, task, seed)
+                    self._add_downstream("probe", row.recipe, task, seed)
+                    self._add_downstream("finetune", row.recipe, task, seed)
                 if not table.has_tasks:
-                    self._pretraining(row.recipe, seed)
+                    self._add_pretraining(row.recipe, seed)
 
-    def _drawing(self, number):
+    def _add_figure(self, number: str) -> None:
         """Adds a figure of `vitbert`, or Figure 6 of `vitbert` and `joint`, fine-tuned."""
         images, name = "", f"figures/{number}-{FULL.name}-s0"
         if number != "6":
-            needs = [self._pretraining(FULL, 0)]
+            needs = [self._add_pretraining(FULL, 0)]
         else:
             needs, name, firsts = [], "figures/6-s0", {}
             for task in self.scale.tasks:
                 firsts.setdefault(task.kind, task)
             for task in firsts.values():
-                needs += [self._downstream("finetune", some, task, 0) for some in (FULL, JOINT)]
+                needs += [self._add_downstream("finetune", r, task, 0) for r in (FULL, JOINT)]
             images = firsts["images"].inputs["data_dir"]
         inputs = {"number": number, "runs": [*map(self._folder, needs)], "images": images}
-        self._add(name, inputs, needs=tuple(needs))
+        self.jobs[name] = Job(name, inputs, needs=tuple(needs))
 
-    def _pretraining(self, recipe, seed):
-        """The name of a pre-training, which is added with its teachers."""
-        name = run_name("pretrain", recipe, seed)
-        if name not in self.runs:
+    def _add_pretraining(self, recipe: Recipe, seed: int) -> str:
+        """Adds a pre-training with its teachers; returns its name."""
+        name = job_name("pretrain", recipe, seed)
+        if name not in self.jobs:
             needs = {}
             if VARIANTS[recipe.variant].distillation:
                 for role, variant in _TEACHERS.items():
-                    needs[role] = self._pretraining(Recipe(variant), seed)
+                    needs[role] = self._add_pretraining(Recipe(variant), seed)
             values = {**self.scale.pretraining, **dict(recipe.changes)}
             values |= {"variant": recipe.variant, "seed": seed}
             inputs = {role: self._folder(teacher) for role, teacher in needs.items()}
-            self._add(name, inputs, self.scale.config, values, tuple(needs.values()))
+            self.jobs[name] = Job(name, inputs, self.scale.config, values, tuple(needs.values()))
         return name
 
-    def _downstream(self, kind, recipe, task, seed):
-        """The name of a fine-tuning or a probe, which is added with what it starts from.
+    def _add_downstream(self, kind: str, recipe: Recipe, task: Task, seed: int) -> str:
+        """Adds a fine-tuning or a probe with what it starts from; returns its name.
 
         The first seed of a fine-tuning picks the learning rate, on held-out training examples, and
         all seeds are reported with it: the same effort for every row.
         """
-        name = run_name(kind, recipe, seed, task.name)
-        if name in self.runs:
+        name = job_name(kind, recipe, seed, task.name)
+        if name in self.jobs:
             return name
         needs, rate_of, values = (), "", {"seed": seed}
-        inputs = {"checkpoint": recipe.checkpoint or RAND}
-        if recipe.variant == RAND:
-            inputs["architecture"] = self.scale.config
-        elif not recipe.checkpoint:
-            needs = (self._pretraining(recipe, seed),)
-            inputs["checkpoint"] = self._folder(needs[0])
+        inputs: dict[str, Any] = {"checkpoint": RAND, "architecture": self.scale.config}
+        if recipe.variant != RAND:
+            needs = (self._add_pretraining(recipe, seed),)
+            inputs = {"checkpoint": self._folder(needs[0])}
         knows_text = recipe.variant != RAND and VARIANTS[recipe.variant].text
         if task.kind == "text" and not knows_text:
             inputs["vocabulary"] = self.scale.vocabulary
@@ -257,12 +250,9 @@ class Plan:
             if task.sweeps and seed == 0:
                 inputs["sweep"] = True
             elif task.sweeps:
-                rate_of = self._downstream(kind, recipe, task, 0)
-        self._add(name, inputs, task.experiment, values, needs, rate_of)
+                rate_of = self._add_downstream(kind, recipe, task, 0)
+        self.jobs[name] = Job(name, inputs, task.experiment, values, needs, rate_of)
         return name
 
-    def _add(self, name, *rest, **more):
-        self.runs[name] = Run(name, *rest, **more)
-
-    def _folder(self, name):
+    def _folder(self, name: str) -> str:
         return os.path.join(self.output, name)

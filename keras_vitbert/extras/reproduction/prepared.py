@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.digests import whole_digest
-from pipelines.files import json_object, write_atomically
+from pipelines.files import write_atomically
 from pipelines.status import doing, say
 from pipelines.text import documents
 from pipelines.text.documents import Document
@@ -41,14 +41,9 @@ _CHAPTERS = 8
 
 
 def prepared(folder: str, build: Callable[[str], None]) -> dict[str, str]:
-    """Fills a folder, unless it exists; it appears whole or not at all.
+    """Fills a folder by `build`, unless it exists; it appears whole or not at all.
 
-    Args:
-        folder: local.
-        build: fills a folder.
-
-    Returns:
-        The SHA-256 of the files of each subfolder.
+    Returns the SHA-256 of the files of each subfolder.
     """
     if not os.path.exists(folder):
         with tempfile.TemporaryDirectory(prefix="data.tmp-", dir=os.path.dirname(folder)) as parent:
@@ -62,17 +57,15 @@ def prepared(folder: str, build: Callable[[str], None]) -> dict[str, str]:
                 json.dump(digests, file, indent=1)
             os.rename(temporary, folder)
     with open(os.path.join(folder, _DIGESTS), encoding="utf-8") as file:
-        return json_object(file.read())
+        return json.load(file)
 
 
 def digest_of(folder: str) -> str:
-    """The SHA-256 of the names and contents of all files below a folder.
-
-    Manifests do not count: they record where their sources were.
-    """
+    """The SHA-256 of the names and contents of all files below a folder."""
     digest = hashlib.sha256()
     for parent, folders, names in os.walk(folder):
         folders.sort()
+        # Manifests record where their sources were.
         for name in sorted(name for name in names if not name.endswith(".manifest.json")):
             path = os.path.join(parent, name)
             digest.update(f"{os.path.relpath(path, folder)} {whole_digest(path)[0]}\n".encode())
@@ -80,10 +73,7 @@ def digest_of(folder: str) -> str:
 
 
 def build_sample(folder: str) -> None:
-    """Fills a folder with tasks: scikit-learn's digits, and passages of held-out articles.
-
-    Pre-training has its own data, see `pipelines.sample`.
-    """
+    """Fills a folder with tasks: scikit-learn's digits, and passages of held-out articles."""
     import tensorflow as tf
     from sklearn import datasets
 
@@ -111,13 +101,8 @@ def build_sample(folder: str) -> None:
 def build_small(folder: str, cifar10: str, books: str) -> None:
     """Fills a folder with the data of the scale `small`.
 
-    Args:
-        folder: empty.
-        cifar10: holds `train/CLASS/*.jpg` with 5,000 images per class.
-        books: a folder of plain-text books.
-
-    Raises:
-        ValueError: these hold too little.
+    `cifar10` holds `train/CLASS/*.jpg` with 5,000 images per class, `books` plain-text books; too
+    few of either are a `ValueError`.
     """
     from pipelines import books as books_command
     from pipelines import imagenet, package_data, text_examples, vocabulary, wikipedia
@@ -159,12 +144,11 @@ def divide_images(cifar10: str, folder: str) -> None:
 
 
 def divide_documents(texts: str) -> dict[str, list[Document]]:
-    """Divides documents: writes those to train and validate on, and returns those for tasks.
+    """Divides `all/books-*` and `all/wiki-*` of a folder.
 
-    Args:
-        texts: a folder with `all/books-*` and `all/wiki-*`.
+    Writes the documents to train and validate on, and returns those of the tasks by split.
     """
-    parts = {"train": [], "validation": []}
+    splits = {"train": [], "validation": []}
     unseen = {"train": [], "dev": []}
     for kind in ("books", "wiki"):
         seen = collections.Counter()
@@ -178,9 +162,9 @@ def divide_documents(texts: str) -> dict[str, list[Document]]:
                 elif kind == "books" and place in _TASK_DEV:
                     unseen["dev"].append(document)
                 else:
-                    parts["validation" if place in _VALIDATION else "train"].append(document)
-    for split, found in parts.items():
-        content = b"".join(documents.to_json(document) + b"\n" for document in found)
+                    splits["validation" if place in _VALIDATION else "train"].append(document)
+    for split, own in splits.items():
+        content = b"".join(documents.to_json(document) + b"\n" for document in own)
         write_atomically(os.path.join(texts, f"{split}.jsonl"), content)
     return unseen
 
@@ -191,43 +175,26 @@ def book_of(document: Document) -> str:
 
 
 def passages(document: Document, words: int) -> list[str]:
-    """Cuts a document into passages of whole sentences, without the remainder.
-
-    Args:
-        document: of `pipelines.text.documents`.
-        words: the fewest of a passage.
-    """
-    found, sentences = [], []
+    """Cuts a document into passages of whole sentences, of at least so many words each."""
+    cuts, sentences = [], []
     for sentence in sentences_of(document):
         sentences.append(sentence)
         if len(" ".join(sentences).split()) >= words:
-            found.append(" ".join(sentences))
+            cuts.append(" ".join(sentences))
             sentences = []
-    return found
+    return cuts
 
 
-def write_next(folder: str, found: dict[str, list[Document]], words: int, seed: int) -> None:
-    """Writes `train.tsv` and `dev.tsv` of the task `next`.
+def write_next(folder: str, splits: dict[str, list[Document]], words: int, seed: int) -> None:
+    """Writes `train.tsv` and `dev.tsv` of the task `next`, from documents by split.
 
-    Every two neighbouring passages are an example; in half of them, the second one is replaced by a
-    random passage of another document.
-
-    Args:
-        folder: is made.
-        found: documents of `train` and `dev`.
-        words: the fewest of a passage.
-        seed: of the choice and the order of examples.
-
-    Raises:
-        ValueError: fewer than two documents of a split have passages.
+    Every two neighbouring passages, of at least so many words, are an example; in half of them, the
+    second one is replaced by a random passage of another document.
     """
-    for split, own in found.items():
+    for split, own in splits.items():
         cuts = [cut for document in own if (cut := passages(document, words))]
         if len(cuts) < 2:
-            raise ValueError(
-                f"the {split} split of `next` has {len(cuts)} chapters of {words} words or more, "
-                "2 are needed"
-            )
+            raise ValueError(f"split {split} of `next`: two chapters of {words} words are needed")
         homes = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])
         texts = [text for cut in cuts for text in cut]
         firsts = np.flatnonzero(homes[:-1] == homes[1:])
@@ -242,25 +209,19 @@ def write_next(folder: str, found: dict[str, list[Document]], words: int, seed: 
         _write(folder, split, ("sentence1", "sentence2", "label"), rows, random)
 
 
-def write_source(folder: str, found: dict[str, list[Document]], words: int, seed: int) -> None:
-    """Writes `train.tsv` and `dev.tsv` of the task `source`; for arguments see `write_next`.
+def write_source(folder: str, splits: dict[str, list[Document]], words: int, seed: int) -> None:
+    """Writes `train.tsv` and `dev.tsv` of the task `source`: from which book is a passage?
 
-    The source of a document is its book; each book gets as many examples as the one with the
-    fewest.
-
-    Raises:
-        ValueError: a book has no passage in a split.
+    Each book gets as many examples as the one with the fewest.
     """
-    books = sorted({book_of(document) for own in found.values() for document in own})
-    for split, own in found.items():
-        cuts = {book: [] for book in books}
+    books = sorted({book_of(document) for own in splits.values() for document in own})
+    for split, own in splits.items():
+        cuts: dict[str, list[str]] = {book: [] for book in books}
         for document in own:
             cuts[book_of(document)] += passages(document, words)
         fewest, least = min((len(cut), book) for book, cut in cuts.items())
         if not fewest:
-            raise ValueError(
-                f"the {split} split of `source` has no chapter of {least!r} with {words} words"
-            )
+            raise ValueError(f"split {split} of `source`: {least!r} has no {words} words")
         random = np.random.default_rng((seed, fewest))
         rows = [
             (cut[place], book)
@@ -270,7 +231,13 @@ def write_source(folder: str, found: dict[str, list[Document]], words: int, seed
         _write(folder, split, ("sentence", "label"), rows, random)
 
 
-def _write(folder, split, columns, rows, random):
+def _write(
+    folder: str,
+    split: str,
+    columns: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    random: np.random.Generator,
+) -> None:
     """Writes rows in a random order."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, f"{split}.tsv"), "w", encoding="utf-8", newline="") as file:

@@ -1,6 +1,6 @@
-"""Runs what is missing, in order, and keeps the results in `results.json`.
+"""Runs missing jobs in order, and keeps the results in `results.json`.
 
-A run that is listed there is finished, whether or not its folder still exists.
+A job that is listed there is finished, whether or not its folder still exists.
 """
 
 import json
@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Iterable
 from statistics import mean
+from typing import Any
 
-from keras_vitbert.extras.reproduction.plan import Plan, Run
+from keras_vitbert.extras.reproduction.plan import Job, Plan
 from keras_vitbert.extras.reproduction.prepared import prepared
 from keras_vitbert.inspection.probes import RIDGE
 from keras_vitbert.runs.provenance import commit, versions
@@ -21,7 +22,7 @@ from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED, Stopp
 from pipelines.files import json_object, write_atomically
 from pipelines.status import say
 
-# Each run has a process of its own: what TensorFlow and Keras hold (compiled functions, memory,
+# Each job has a process of its own: what TensorFlow and Keras hold (compiled functions, memory,
 # names of layers, seeds) ends with it, and numbers do not depend on what ran before.
 COMMAND = ("-m", "keras_vitbert.extras.reproduction.one_run")
 _POLL = 0.2  # seconds
@@ -36,83 +37,69 @@ _KEPT_OF_ALL = ("steps", "seconds", "training_examples")
 
 
 class Results:
-    """The results of a scale.
-
-    Args:
-        path: of the file.
-        scale: its name.
-        output: the folder of all runs, absolute.
-
-    Attributes:
-        data: the SHA-256 of each kind of data.
-        units: by name of a run what is known of it.
-
-    Raises:
-        ValueError: the file cannot be read, or belongs to another scale.
-    """
+    """The file of the results of a scale; `output` is the folder of all jobs, absolute."""
 
     def __init__(self, path: str, scale: str, output: str):
         self.path, self.scale, self.output = path, scale, output
-        self.data: dict[str, str] = {}
-        self.units: dict[str, dict] = {}
+        self.data: dict[str, str] = {}  # the SHA-256 of each kind of data
+        self.jobs: dict[str, dict[str, Any]] = {}  # entries by a job's name
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 try:
                     content = json_object(file.read())
                     known, self.data = content["scale"], content["data"]
-                    self.units = content["units"]
+                    self.jobs = content["units"]
                 except (ValueError, KeyError) as error:
                     raise ValueError(f"{path}: cannot be used: {error}") from error
             if known != scale:
                 raise ValueError(f"{path}: has the results of the scale {known}")
 
     def require_data(self, data: dict[str, str]) -> None:
-        """Refuses other data than those of finished runs, by the SHA-256 of each kind of data."""
+        """Refuses other data than those of finished jobs, by the SHA-256 of each kind of data."""
         for kind, digest in data.items():
             if self.data.setdefault(kind, digest) != digest:
                 raise ValueError(f"{self.path}: its results were made with other {kind}")
 
-    def require_settings(self, runs: Iterable[Run]) -> None:
-        """Refuses runs with other settings than when they were finished."""
-        for run in runs:
+    def require_settings(self, jobs: Iterable[Job]) -> None:
+        """Refuses jobs with other settings than when they were finished."""
+        for job in jobs:
             # `docs/reproduction/small.json` has none.
-            known = self.units.get(run.name, {}).get("settings")
-            if known and known != run.settings(self.output):
-                raise ValueError(f"{self.path}: {run.name} was made with other settings")
+            known = self.jobs.get(job.name, {}).get("settings")
+            if known and known != job.settings(self.output):
+                raise ValueError(f"{self.path}: {job.name} was made with other settings")
 
     def summary(self, name: str) -> str:
-        """The path of a run's summary, which exists while its folder does."""
+        """The path of a job's summary, which exists while its folder does."""
         return os.path.join(self.output, name, "summary.json")
 
     def diverged(self, names: Iterable[str]) -> bool:
-        """Whether any of some runs has."""
-        return any(self.units.get(name, {}).get("outcome") == DIVERGED for name in names)
+        """Whether any of some jobs has."""
+        return any(self.jobs.get(name, {}).get("outcome") == DIVERGED for name in names)
 
-    def add(self, run: Run, command: list[str], outcome: str) -> None:
-        """Lists a run and writes the file; says so if a listed run has other numbers now."""
+    def add(self, job: Job, command: list[str], outcome: str) -> None:
+        """Lists a job and writes the file; says so if a listed one has other numbers now."""
         numbers = {}
-        if outcome == DONE and run.kind != "figures":
-            with open(self.summary(run.name), encoding="utf-8") as file:
-                numbers = numbers_of(run.kind, json.load(file))
+        if outcome == DONE and job.kind != "figures":
+            with open(self.summary(job.name), encoding="utf-8") as file:
+                numbers = numbers_of(job.kind, json.load(file))
         entry = {
-            "settings": run.settings(self.output),
+            "settings": job.settings(self.output),
             "command": shlex.join(["python", *command]).replace(f"{self.output}/", "OUTPUT/"),
-            "seed": run.values.get("seed", 0),
+            "seed": job.values.get("seed", 0),
             "outcome": outcome,
             **numbers,
             "versions": versions(),
             "commit": commit(),
         }
-        known = self.units.get(run.name, entry)
+        known = self.jobs.get(job.name, entry)
         if any(known.get(key) != entry[key] for key in entry.keys() - _OF_THE_RUN):
-            say(f"{run.name} was made again, with other numbers than those of {known['command']}")
-        self.units[run.name] = entry
-        units = dict(sorted(self.units.items()))
-        content = {"scale": self.scale, "data": self.data, "units": units}
+            say(f"{job.name} was made again, with other numbers than those of {known['command']}")
+        self.jobs[job.name] = entry
+        content = {"scale": self.scale, "data": self.data, "units": dict(sorted(self.jobs.items()))}
         write_atomically(self.path, json.dumps(content, indent=1) + "\n")
 
 
-def numbers_of(kind: str, summary: dict) -> dict:
+def numbers_of(kind: str, summary: dict[str, Any]) -> dict[str, Any]:
     """The part of a run's `summary.json` that is kept."""
     names = (*_KEPT[kind], *_KEPT_OF_ALL)
     kept = {name: summary[name] for name in names if name in summary}
@@ -126,30 +113,22 @@ def numbers_of(kind: str, summary: dict) -> dict:
     return kept
 
 
-def missing(runs: dict[str, Run], results: Results) -> list[Run]:
-    """The runs without results, and those that these read from but whose folders are gone."""
+def missing(jobs: dict[str, Job], results: Results) -> list[Job]:
+    """The jobs without results, and those that these read from but whose folders are gone."""
     names = set()
-    for name, run in reversed(runs.items()):
-        if name in names or name not in results.units:
+    for name, job in reversed(jobs.items()):
+        if name in names or name not in results.jobs:
             names.add(name)
-            for need in run.needs:
+            for need in job.needs:
                 if not (results.diverged([need]) or os.path.exists(results.summary(need))):
                     names.add(need)
-    return [run for run in runs.values() if run.name in names]
+    return [job for job in jobs.values() if job.name in names]
 
 
 def run_missing(plan: Plan, results: Results, parallel: int, tpus: dict[str, str | None]) -> None:
-    """Prepares the data, and runs what is missing.
+    """Prepares the data, and runs missing jobs, so many at a time, each kind on its TPU.
 
-    Args:
-        plan: what is asked for.
-        results: are kept up to date.
-        parallel: how many run at a time.
-        tpus: of a kind of run its TPU.
-
-    Raises:
-        Stopped: by a signal, after the running ones have saved their work.
-        ValueError: a run failed, and its output says why; or the data are not those of the results.
+    A signal raises `Stopped`, after the running jobs have saved their work.
     """
     for folder in (os.path.dirname(results.path) or ".", results.output):
         os.makedirs(folder, exist_ok=True)
@@ -157,49 +136,56 @@ def run_missing(plan: Plan, results: Results, parallel: int, tpus: dict[str, str
         if plan.scale.build:
             data = os.path.join(results.output, "data")
             results.require_data(prepared(data, plan.scale.build))
-        processes = {}
+        processes: dict[str, tuple[subprocess.Popen, list[str]]] = {}  # with their commands
         with stop_request.deferred():
             try:
-                while todo := missing(plan.runs, results):
+                while todo := missing(plan.jobs, results):
                     _begin(todo, processes, results, parallel, tpus)
                     time.sleep(_POLL)
-                    for name in [name for name, one in processes.items() if one.poll() is not None]:
-                        process = processes.pop(name)
-                        outcome = _outcome(name, process.returncode)
-                        results.add(plan.runs[name], process.args[1:], outcome)
+                    for name in list(processes):
+                        status = processes[name][0].poll()
+                        if status is not None:
+                            outcome = _outcome(name, status)
+                            results.add(plan.jobs[name], processes.pop(name)[1], outcome)
                     if stop_request.requested:
                         raise Stopped("run the same command again")
             finally:
-                for process in processes.values():
+                for process, _ in processes.values():
                     process.terminate()  # it saves its work
-                for process in processes.values():
+                for process, _ in processes.values():
                     process.wait()
 
 
-def _begin(todo, processes, results, parallel, tpus):
-    """Begins as many runs as may run at a time and have all that they need."""
-    names = {run.name for run in todo}
-    for run in todo:
-        needs = {*run.needs, run.rate_of}
-        if names & needs or run.name in processes or len(processes) == parallel:
+def _begin(
+    todo: list[Job],
+    processes: dict[str, tuple[subprocess.Popen, list[str]]],
+    results: Results,
+    parallel: int,
+    tpus: dict[str, str | None],
+) -> None:
+    """Begins as many jobs as may run at a time and have all that they need."""
+    names = {job.name for job in todo}
+    for job in todo:
+        needs = {*job.needs, job.rate_of}
+        if names & needs or job.name in processes or len(processes) == parallel:
             continue
-        values = dict(run.values)
-        if run.rate_of:
-            values["optimizer.learning_rate"] = results.units[run.rate_of].get("learning_rate")
-        asked = {"kind": run.kind, "folder": os.path.join(results.output, run.name)}
-        asked |= {"experiment": run.of, "values": values, "inputs": run.inputs}
-        asked["tpu"] = tpus.get(run.kind)
+        values = dict(job.values)
+        if job.rate_of:
+            values["optimizer.learning_rate"] = results.jobs[job.rate_of].get("learning_rate")
+        asked: dict[str, Any] = {"kind": job.kind, "folder": os.path.join(results.output, job.name)}
+        asked |= {"experiment": job.experiment, "values": values, "inputs": job.inputs}
+        asked["tpu"] = tpus.get(job.kind)
         command = [*COMMAND, json.dumps(asked, ensure_ascii=False)]
         if results.diverged(needs):
-            results.add(run, command, DIVERGED)
+            results.add(job, command, DIVERGED)
             continue
-        say(f"{run.name} begins: {len(todo)} are missing")
+        say(f"{job.name} begins: {len(todo)} are missing")
         # In a session of its own: else Ctrl-C would reach it, and `terminate` as well.
         process = subprocess.Popen([sys.executable, *command], start_new_session=True)
-        processes[run.name] = process
+        processes[job.name] = process, command
 
 
-def _outcome(name, status):
+def _outcome(name: str, status: int) -> str:
     if status == EXIT_STOPPED:
         raise Stopped(f"in {name}; run the same command again")
     if status not in (EXIT_DONE, EXIT_DIVERGED):

@@ -1,4 +1,4 @@
-"""From results of runs to cells of tables, and what a few seeds say of their rows.
+"""From results of jobs to table cells, and what a few seeds say of their rows.
 
 A cell is modelled as an effect of its row, an effect of its seed, and an error with the same
 variance in all rows of a column: a two-way layout in randomised blocks (Fisher, The Design of
@@ -10,14 +10,14 @@ and have the same variance is an assumption.
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from keras_vitbert.extras.reproduction.plan import Plan, Task, run_name
+from keras_vitbert.extras.reproduction.plan import Plan, Task, job_name
 from keras_vitbert.extras.reproduction.running import DONE
 from keras_vitbert.extras.reproduction.tables import (
     AVERAGE,
@@ -46,7 +46,7 @@ class Estimate(NamedTuple):
     error: float  # its standard error; NaN where that is not known, as with one seed
     seeds: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.mean:.4f}" + ("" if math.isnan(self.error) else f" ± {self.error:.4f}")
 
 
@@ -58,21 +58,21 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 class Deviation(NamedTuple):
-    """The error of a cell, after the effects of its row and its seed."""
+    """The error of a table cell, after the effects of its row and its seed."""
 
     value: float  # a standard deviation; NaN where nothing is left to estimate it from
     freedom: int  # its degrees of freedom
 
 
 def deviation(rows: Iterable[dict[int, float]]) -> Deviation:
-    """The error of the cells of rows, each a value by seed; not all need to have all seeds."""
-    cells = [(place, seed, value) for place, row in enumerate(rows) for seed, value in row.items()]
-    places, seeds, values = np.array(cells, np.float64).reshape(-1, 3).T
+    """The error of rows, each a value by seed; not all need to have all seeds."""
+    entries = [(place, seed, x) for place, row in enumerate(rows) for seed, x in row.items()]
+    places, seeds, values = np.array(entries, np.float64).reshape(-1, 3).T
     # A column of zeros and ones for each row and for each seed.
-    effects = [of[:, None] == np.unique(of) for of in (places, seeds)]
+    effects = [labels[:, None] == np.unique(labels) for labels in (places, seeds)]
     design = np.concatenate(effects, axis=1).astype(np.float64)
     fitted, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    freedom = len(cells) - int(rank)
+    freedom = len(entries) - int(rank)
     if not freedom:
         return Deviation(math.nan, 0)
     value = float(np.linalg.norm(values - design @ fitted)) / math.sqrt(freedom)
@@ -82,7 +82,7 @@ def deviation(rows: Iterable[dict[int, float]]) -> Deviation:
 PROBE = "probe: "  # begins the columns of frozen features
 PRETRAINING = (NSP, MLM, NATS, IC, MEAN)  # the columns of what pre-training measures
 
-Cells = dict[str, dict[int, float]]  # of a row: by column, a number for each seed
+TableCells = dict[str, dict[int, float]]  # of a row: by column, a number for each seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Filled:
 
     table: Table
     columns: tuple[str, ...]  # that are shown
-    values: list[Cells]  # for each row
+    values: list[TableCells]  # for each row
     asked: tuple[str, ...]  # the columns that answer the questions
     averages: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # and of what
 
@@ -102,22 +102,21 @@ class Filled:
 
     def measured(self, column: str) -> tuple[str, ...]:
         """What is measured in a column, whose name may mean other tasks elsewhere."""
-        parts = self.averages.get(column)
-        return sum(map(self.measured, parts), ()) if parts else (column,)
+        averaged = self.averages.get(column)
+        return sum(map(self.measured, averaged), ()) if averaged else (column,)
 
     def knows(self, columns: Iterable[str]) -> bool:
         """Whether anything is known of some columns."""
         return any(row.get(column) for row in self.values for column in columns)
 
 
-def fill(table: Table, units: dict, tasks: list[Task], seeds: Iterable[int]) -> Filled:
-    """A table with the numbers of its runs.
+def fill(
+    table: Table, jobs: dict[str, dict], tasks: Sequence[Task], seeds: Iterable[int]
+) -> Filled:
+    """A table with the numbers of its jobs.
 
-    Args:
-        table: its rows are pre-trained and, if there are tasks, fine-tuned and probed.
-        units: see `running.Results`.
-        tasks: their averages are as in the paper: of a modality, and of both averages.
-        seeds: of all rows.
+    Its rows are pre-trained and, if there are tasks, fine-tuned and probed. Averages of tasks are
+    the paper's: of a modality, and of both averages.
     """
     sources = dict.fromkeys((NSP, MLM, NATS, IC), ("pretrain", ""))
     averages: dict[str, tuple[str, ...]] = {MEAN: (MLM, IC)}
@@ -131,36 +130,32 @@ def fill(table: Table, units: dict, tasks: list[Task], seeds: Iterable[int]) -> 
         averages[AVERAGE] = (TEXT, IMAGES)
         asked = (TEXT, IMAGES, PROBE + TEXT, PROBE + IMAGES)
         columns = (*averages[TEXT], TEXT, *averages[IMAGES], IMAGES, AVERAGE, *asked[2:])
-
-    def numbers(recipe, column, kind, task):
-        for seed in seeds:
-            entry = units.get(run_name(kind, recipe, seed, task), {})
-            if entry.get("outcome") == DONE:
-                yield seed, entry["value"] if task else entry["validation"].get(column)
-
     values = []
     for row in table.rows:
-        cells = {
-            column: {s: n for s, n in numbers(row.recipe, column, *source) if n is not None}
-            for column, source in sources.items()
-        }
-        for column, parts in averages.items():  # for each seed that all of them have
-            known = [cells[part] for part in parts]
+        cells: TableCells = {column: {} for column in sources}
+        for column, (kind, task) in sources.items():
+            for seed in seeds:
+                entry = jobs.get(job_name(kind, row.recipe, seed, task), {})
+                if entry.get("outcome") == DONE:
+                    number = entry["value"] if task else entry["validation"].get(column)
+                    cells[column] |= {} if number is None else {seed: number}
+        for column, averaged in averages.items():  # for each seed that all of them have
+            known = [cells[name] for name in averaged]
             common = [seed for seed in seeds if known and all(seed in cell for cell in known)]
             cells[column] = {seed: mean(cell[seed] for cell in known) for seed in common}
         values.append(cells)
     return Filled(table, columns, values, asked, averages)
 
 
-def fill_depth(units: dict, seeds: Iterable[int]) -> Filled | None:
-    """How far the modalities share each block of `vitbert`; None if no run measured activations."""
-    entries = {seed: units.get(run_name("pretrain", FULL, seed), {}) for seed in seeds}
+def fill_depth(jobs: dict[str, dict], seeds: Iterable[int]) -> Filled | None:
+    """How far the modalities share each block of `vitbert`; None if no job measured activations."""
+    entries = {seed: jobs.get(job_name("pretrain", FULL, seed), {}) for seed in seeds}
     entries = {seed: entry for seed, entry in entries.items() if entry.get("co_activation")}
     if not entries:
         return None
     table = by_depth(len(next(iter(entries.values()))["co_activation"]["overlap"]))
     columns = ("overlap", "correlation", "cleared")
-    values = [{column: {} for column in columns} for _ in table.rows]
+    values: list[TableCells] = [{column: {} for column in columns} for _ in table.rows]
     for seed, entry in entries.items():
         for block, row in enumerate(values):
             for column in columns[:2]:
@@ -169,28 +164,28 @@ def fill_depth(units: dict, seeds: Iterable[int]) -> Filled | None:
     return Filled(table, columns, values, columns)
 
 
-def fill_all(plan: Plan, units: dict) -> list[Filled]:
-    """What was asked for, and all else that has results."""
-    found = [
-        fill(table, units, plan.scale.tasks_of(table), plan.seeds(name))
+def fill_all(plan: Plan, jobs: dict[str, dict]) -> list[Filled]:
+    """The tables that were asked for, and all others that have results."""
+    filled = [
+        fill(table, jobs, plan.scale.tasks_of(table), plan.seeds(name))
         for name, table in plan.tables.items()
     ]
-    found = [one for one in found if one.table.name in plan.asked or one.knows(one.columns)]
-    depth = fill_depth(units, max(map(plan.seeds, plan.tables), key=len))
-    return [*found, *([depth] if depth else [])]
+    shown = [one for one in filled if one.table.name in plan.asked or one.knows(one.columns)]
+    depth = fill_depth(jobs, max(map(plan.seeds, plan.tables), key=len))
+    return [*shown, *([depth] if depth else [])]
 
 
 def deviations(filled: list[Filled]) -> dict[tuple[str, ...], Deviation]:
-    """The error of a cell by what it measures (`Filled.measured`), from all trained rows."""
-    rows = {}  # a recipe counts once, whatever tables it is in
+    """The error of a table cell by its measure (`Filled.measured`), from all trained rows."""
+    rows: dict[tuple[str, ...], dict] = {}  # a recipe counts once, whatever tables it is in
     for one in filled:
         for row, cells in zip(one.table.rows, one.values, strict=True):
-            if row.recipe is not None and row.recipe.variant == RAND:
+            if row.recipe.variant == RAND:
                 continue
             for column, values in cells.items():
                 known = rows.setdefault(one.measured(column), {})
-                known.setdefault(row.recipe or row.name, {}).update(values)
-    return {measured: deviation(found.values()) for measured, found in rows.items()}
+                known.setdefault(row.recipe, {}).update(values)
+    return {measured: deviation(of_recipes.values()) for measured, of_recipes in rows.items()}
 
 
 class Comparison(NamedTuple):
@@ -206,12 +201,9 @@ class Comparison(NamedTuple):
 def compare(
     above: str, ours: list[dict], below: str, theirs: list[dict], spread: Deviation
 ) -> Comparison:
-    """Compares a row, or the mean of several, with others on their common seeds.
+    """Compares a row, each a value by seed, or the mean of several, on their common seeds.
 
-    Args:
-        above, below: their names.
-        ours, theirs: rows, each a value by seed; there are seeds that all have.
-        spread: of the metric.
+    `spread` is the error of the metric. There must be a common seed.
     """
     seeds = sorted(set.intersection(*(set(row) for row in (*ours, *theirs))))
     means = [np.mean([[row[seed] for seed in seeds] for row in side]) for side in (ours, theirs)]
@@ -229,36 +221,36 @@ def corrected(values: list[float]) -> list[float]:
     order = np.argsort(values)  # NaN is last
     known = int(np.sum(~np.isnan(values)))
     times = np.array(values)[order] * (known - np.arange(len(values)))
-    found = np.empty(len(values))
-    found[order] = np.minimum(np.maximum.accumulate(times), 1.0)
-    return found.tolist()
+    result = np.empty(len(values))
+    result[order] = np.minimum(np.maximum.accumulate(times), 1.0)
+    return result.tolist()
 
 
 def claims(comparisons: list[Comparison]) -> list[str]:
     """What may be said of comparisons that are reported together, a sentence each."""
-    told = []
-    ps = corrected([found.p for found in comparisons])
+    sentences = []
+    ps = corrected([comparison.p for comparison in comparisons])
     for (above, below, difference, freedom, _), p in zip(comparisons, ps, strict=True):
         mean, error, seeds = difference
         over = f"over {seeds} seed{'s' if seeds > 1 else ''}"
         if math.isnan(p):
-            told.append(
+            sentences.append(
                 f"{above} minus {below}: {mean:+.4f} {over}, which says nothing about other seeds"
             )
         elif p < LEVEL:
             first, second = (below, above) if mean < 0 else (above, below)
-            told.append(
+            sentences.append(
                 f"{first} above {second} by {abs(mean):.4f} ± {error:.4f} {over} (p = {p:.2g})"
             )
         else:
-            told.append(
+            sentences.append(
                 f"{above} minus {below}: no difference seen, {difference} {over} (p = {p:.2g}); "
                 + _needed(difference, freedom)
             )
-    return told
+    return sentences
 
 
-def _needed(difference, freedom):
+def _needed(difference: Estimate, freedom: int) -> str:
     """How small a difference these seeds could show, and how many seeds this one would need."""
     mean, error, seeds = difference
     if error == 0 or mean == 0:

@@ -18,13 +18,13 @@ class Recipe:
 
     variant: str  # of `keras_vitbert.configs.pretraining.VARIANTS`, or `rand`
     changes: tuple[tuple[str, object], ...] = ()  # fields of the config with their values
-    checkpoint: str = ""  # a model of another project that is used as it is
 
     @property
     def name(self) -> str:
         """A name for files, such as `joint-image_loss_ratio=0.1`."""
-        parts = [f"{field.rpartition('.')[2]}={value}" for field, value in self.changes]
-        return "-".join([self.variant, *parts, *["original"] * bool(self.checkpoint)])
+        changes = [f"{field.rpartition('.')[2]}={value}" for field, value in self.changes]
+        # `layerwise` had the name that `docs/reproduction/small.json` keeps.
+        return "-".join([self.variant, *changes]).replace("=layerwise", "=tensor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Row:
     """A row of a table."""
 
     label: tuple[str, ...]  # its first columns
-    recipe: Recipe | None = None  # None for a row that is a part of runs
-    paper: dict[str, float] = dataclasses.field(default_factory=dict)  # by column, in per cent
+    recipe: Recipe
+    # The paper's numbers by column, in per cent.
+    paper: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -107,31 +108,24 @@ MASK_RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of Figure 2, which has no numbers in 
 # Of merges with the same direction (docs/merging.md), only one is taken.
 MERGES = {
     "pcgrad by block": (("merge.name", "pcgrad"), ("merge.per_block", True)),
-    "mask of each tensor": (("merge.mask_scope", "tensor"),),
+    "mask of each tensor": (("merge.mask_scope", "layerwise"),),
     "conflict_free": (("merge.name", "conflict_free"),),
     "cagrad by block": (("merge.name", "cagrad"), ("merge.per_block", True)),
     "mask drawn again": (("merge.mask_cumulative", False),),
 }
 
 
-def tables(given: dict[str, str]) -> dict[str, Table]:
-    """All tables by name, as on the command line.
-
-    Args:
-        given: checkpoints of other projects, of `bert` and `vit`, for rows of their own.
-    """
-    found = (_table_1(given), _table_2(), _table_3(), _figure_2(), _merging())
-    return {table.name: table for table in found}
+def tables() -> dict[str, Table]:
+    """All tables by name, as on the command line."""
+    every = (_table_1(), _table_2(), _table_3(), _figure_2(), _merging())
+    return {table.name: table for table in every}
 
 
-def _table_1(given):
+def _table_1() -> Table:
     rows, columns = [], (*TEXT_TASKS, *IMAGE_TASKS, *_AVERAGES)
     for label, variant, text, images, averages in _TABLE_1:
-        paper = dict(zip(columns, (*text, *images, *averages), strict=True))
+        paper: dict[str, float] = dict(zip(columns, (*text, *images, *averages), strict=True))
         rows.append(Row((label,), Recipe(variant), paper))
-        if variant in given:
-            recipe = Recipe(variant, checkpoint=given[variant])
-            rows.append(Row((f"{label}, original",), recipe, paper))
     questions = [
         ("Does distillation help?", ["ViT-BERT", "w/o GM"], ["Joint", "w/o KD"]),
         ("Do masks help?", ["ViT-BERT", "w/o KD"], ["Joint", "w/o GM"]),
@@ -144,7 +138,7 @@ def _table_1(given):
     return Table("table1", title, ("pre-training",), rows, questions)
 
 
-def _table_2():
+def _table_2() -> Table:
     rows = []
     for ratio, temperature, *numbers in _TABLE_2:
         values = {"distillation.ratio": ratio, "distillation.temperature": temperature}
@@ -160,36 +154,36 @@ def _table_2():
     return Table("table2", title, ("ratio", "temperature"), rows, questions)
 
 
-def _table_3():
+def _table_3() -> Table:
     rows = []
     for ratio, *numbers in _TABLE_3:
         changes = (("merge.image_loss_ratio", ratio),) if ratio != 0.2 else ()
-        paper = dict(zip((NSP, MLM, IC, MEAN), numbers, strict=True))
+        paper: dict[str, float] = dict(zip((NSP, MLM, IC, MEAN), numbers, strict=True))
         rows.append(Row((f"{ratio:g}",), Recipe("joint", changes), paper))
     title, head = "The share of the image loss (Table 3)", "image_loss_ratio"
     questions = [("Is the paper's best share better than equal ones?", ["0.2"], ["0.5"])]
     return Table("table3", title, (head,), rows, questions, has_tasks=False, is_ordered=True)
 
 
-def _figure_2():
+def _figure_2() -> Table:
     rows = []
     for ratio in MASK_RATIOS:
         changes = (("merge.mask_ratio", ratio),) if ratio != 0.5 else ()
         for kind, name in (("magnitude", ()), ("random", RANDOM_MASK)):
             rows.append(Row((f"{ratio:g}", kind), Recipe("vitbert", name + changes)))
 
-    def having(part):
-        return [row.name for row in rows if part in row.label]
+    def rows_of(label: str) -> list[str]:
+        return [row.name for row in rows if label in row.label]
 
     questions = [
-        ("Is magnitude better than chance?", having("magnitude"), having("random")),
-        ("Do many masked weights cost more than few?", having("0.1"), having("0.9")),
+        ("Is magnitude better than chance?", rows_of("magnitude"), rows_of("random")),
+        ("Do many masked weights cost more than few?", rows_of("0.1"), rows_of("0.9")),
     ]
     title = "How much is masked, and by what (Figure 2)"
     return Table("figure2", title, ("mask_ratio", "chosen by"), rows, questions)
 
 
-def _merging():
+def _merging() -> Table:
     recipes = {"sum": NO_MASKS, "mask": FULL, "random_mask": Recipe("vitbert", RANDOM_MASK)}
     recipes |= {label: Recipe("vitbert", changes) for label, changes in MERGES.items()}
     questions = [
@@ -205,6 +199,8 @@ def _merging():
 def by_depth(blocks: int) -> Table:
     """How far images and text share each block of `vitbert`, as Figures 3 and 4 show it."""
     names = [f"{block}" for block in range(blocks)]
-    questions = [("Does sharing grow with depth?", names[-(blocks // 2) :], names[: blocks // 2])]
+    half = blocks // 2
+    questions = [("Does sharing grow with depth?", names[-half:], names[:half])] if half else []
     title = "Sharing by depth (Figures 3 and 4)"
-    return Table("depth", title, ("block",), [Row((name,)) for name in names], questions, False)
+    rows = [Row((name,), Recipe(FULL.variant, (("block", name),))) for name in names]
+    return Table("depth", title, ("block",), rows, questions, has_tasks=False)

@@ -1,5 +1,3 @@
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -77,6 +75,7 @@ def test_means_are_those_of_numpy(network, of_both, batches):
 
 def test_each_special_token_is_left_out_and_unknown_words_are_not(network, make_batch):
     batch = make_batch(0, texts=1)
+    batch |= {"image_weights": np.ones(len(batch["images"])), "text_weights": np.ones(1)}
     batch["padding_mask"][:] = 1
     means, found = means_of(network.backbone), {}
     for token in (None, *SPECIAL_TOKENS):
@@ -103,29 +102,6 @@ def test_fillers_count_for_nothing(network, batches):
         np.testing.assert_array_equal(values, alone[modality])
 
 
-def test_it_is_compiled_once(network, batches, monkeypatch):
-    step, traced = MeanActivations.step, []
-
-    def counted(self, batch):
-        traced.append(batch)
-        return step(self, batch)
-
-    monkeypatch.setattr(MeanActivations, "step", counted)
-    means = means_of(network.backbone)
-    for _ in range(2):
-        means(map(tensors, batches))
-    assert len(traced) == 1
-
-
-@pytest.mark.slow
-def test_it_compiles_with_static_shapes(network, batches):
-    """As XLA, which TPUs are served by, demands it."""
-    means, batch = means_of(network.backbone), tensors(batches[0])
-    compiled = tf.function(means.step, jit_compile=True)
-    for found, expected in zip(compiled(batch), means.step(batch), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_one_modality(make_network, network, of_both, batches, modality):
     backbone = make_network(images=modality == "image", text=modality == "text").backbone
@@ -142,7 +118,8 @@ def test_sums_are_float32_under_mixed_bfloat16(make_network, make_batch):
     """Sums of bfloat16 would stand still at some 256 times the addend."""
     backbone = make_network(dtype="mixed_bfloat16").backbone
     batch = tensors(make_batch(0, images=256))
-    found = means_of(backbone)([batch])["image"]
+    weights = {"image_weights": tf.ones(256), "text_weights": tf.ones(len(batch["token_ids"]))}
+    found = means_of(backbone)([batch | weights])["image"]
     model = keras.Model(backbone.input["images"], backbone.block_outputs["image_block_1"])
     tokens = model(image_inputs(batch)["images"])
     assert tokens.dtype == tf.bfloat16
@@ -153,25 +130,15 @@ def test_sums_are_float32_under_mixed_bfloat16(make_network, make_batch):
 # --- replicas ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def of_replicas(tmp_path_factory):
-    """`of_replicas(replicas)`: the values that a process of its own finds with so many."""
-
-    @functools.cache
-    def of_replicas(replicas):
-        path = tmp_path_factory.mktemp("replicas") / "values.npz"
+@pytest.mark.slow
+def test_replicas_are_one(tmp_path):
+    values = {}
+    for replicas in (1, 4):
+        path = tmp_path / f"{replicas}.npz"
         status, errors = Forked(replicas_script.main, replicas, str(path)).end()
         assert status == 0, errors[-3000:]
-        return dict(np.load(path))
-
-    return of_replicas
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_are_one(of_replicas, replicas):
-    one, many = of_replicas(1), of_replicas(replicas)
-    assert many["traced"] == one["traced"] == 1
+        values[replicas] = dict(np.load(path))
+    assert values[4]["traced"] == values[1]["traced"] == 1
     for modality in ("image", "text"):
-        assert one[modality].min() > 0
-        np.testing.assert_allclose(many[modality], one[modality], rtol=1e-5)
+        assert values[1][modality].min() > 0
+        np.testing.assert_allclose(values[4][modality], values[1][modality], rtol=1e-5)

@@ -1,7 +1,6 @@
 """Figures of examples and answers: what they show is read back from their axes."""
 
 import numpy as np
-import pytest
 
 from keras_vitbert.inspection import example_figures
 from tests.keras_vitbert.inspection.axes import cells_of, drawn, texts_of
@@ -37,7 +36,6 @@ def test_of_more_classes_the_most_confused_pairs():
     confusion[3, 50], confusion[50, 3], confusion[2, 1] = 5, 10, 10
     pairs = example_figures.most_confused(confusion, 40)
     assert pairs == [(2, 1, 10), (50, 3, 10), (3, 50, 5)]
-    assert example_figures.most_confused(confusion, 2) == pairs[:2]
     names = [f"c{n}" for n in range(101)]
     axes = drawn(example_figures.confusion_figure, confusion, names, "title").axes[0]
     assert [bar.get_width() for bar in axes.patches] == [10, 10, 5]
@@ -48,10 +46,9 @@ def test_of_more_classes_the_most_confused_pairs():
     assert "no example is confused" in texts_of(figure)
 
 
-@pytest.mark.parametrize("count", [1, 9])
-def test_images_have_their_captions(count):
-    images = list(np.random.default_rng(0).integers(0, 255, (count, 6, 6, 3), np.uint8))
-    captions = [[f"is {n}", "file_name_" * 6] for n in range(count)]
+def test_images_have_their_captions():
+    images = list(np.random.default_rng(0).integers(0, 255, (9, 6, 6, 3), np.uint8))
+    captions = [[f"is {n}", "file_name_" * 6] for n in range(9)]
     figure = drawn(example_figures.image_grid, images, captions, "title", "note")
     for number, (image, axes) in enumerate(zip(images, figure.axes, strict=False)):
         np.testing.assert_array_equal(cells_of(axes), image)
@@ -66,9 +63,6 @@ def test_patches_lie_over_the_image():
         figure = drawn(example_figures.image_blocks, "title", image, values, 1, low)
         seen, *others = [axes for axes in figure.axes if axes.get_images()]
         np.testing.assert_array_equal(cells_of(seen), image)
-        assert [axes.get_title() or axes.get_title("left") for axes in others] == [
-            *("block 1", "block 0", "block 1", "block 2")
-        ]
         for axes, block in zip(others, (1, 0, 1, 2), strict=True):
             grey, heat = axes.get_images()
             np.testing.assert_allclose(grey.get_array(), image.mean(-1))
@@ -91,7 +85,3 @@ def test_tokens_have_bars_and_rows():
         np.testing.assert_allclose(cells_of(maps), expected)
         labels = [label.get_text() for label in maps.get_xticklabels()]
         assert labels == ["[CLS]", "$x$", "<b>"]
-    figure = drawn(example_figures.text_blocks, "title", ["a", "b", "c"], {"": values}, 0)
-    maps = figure.axes[1]
-    least, most = (f(values, axis=1, keepdims=True) for f in (np.min, np.max))
-    np.testing.assert_allclose(cells_of(figure.axes[1]), (values - least) / (most - least))

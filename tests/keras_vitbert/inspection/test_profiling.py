@@ -9,13 +9,6 @@ from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import pretrain
 
 
-@pytest.mark.parametrize("steps", ["9,11", "3", "a,b"])
-def test_steps_that_are_not_of_the_run_are_refused(sources, tmp_path, capsys, steps):
-    assert pretrain(sources, tmp_path / "run", f"--profile={steps}") == EXIT_BAD_INPUT
-    assert "profile=" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 class Model:
     """What the callback asks of a trainer."""
 
@@ -62,7 +55,6 @@ def train(profile, begin, end, executed=1):
     [
         (0, 1, ["start", 3, "end", 4, "end", 5, "end", "stop"]),
         (0, 2, ["start", 3, "end", 5, "end", "stop"]),
-        (0, 4, ["start", 1, "end", 5, "end", "stop"]),
         (3, 1, ["start", 4, "end", 5, "end", "stop"]),  # resumed amid them
         (5, 1, []),  # and behind them
     ],
@@ -85,18 +77,12 @@ def test_a_trace_that_is_broken_off_is_written(tmp_path, profiler):
     assert profiler == ["start", 3, "end", 4, "end", "stop"]
 
 
-def test_one_process_traces(tmp_path, profiler):
-    with Profile(1, 5, RunFolder(str(tmp_path), writes=False)) as profile:
-        train(profile, 0, 8)
-    assert profiler == []
-
-
 @pytest.mark.slow
-def test_a_run_leaves_its_trace(sources, tmp_path):
-    """And is the same run otherwise: nothing else is written twice."""
-    assert pretrain(sources, tmp_path, "--variant=vit", "--profile=5,6") == EXIT_DONE
-    [trace] = (tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb")
+def test_a_run_leaves_its_trace(sources, tmp_path, capsys):
+    flags = sources, tmp_path / "run", "--variant=vit"
+    assert pretrain(*flags, "--profile=9,11") == EXIT_BAD_INPUT
+    assert "profile=" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert pretrain(*flags, "--profile=5,6") == EXIT_DONE
+    [trace] = (tmp_path / "run" / "train" / "plugins" / "profile").rglob("*.xplane.pb")
     content = trace.read_bytes()
-    assert b"/host:CPU" in content
-    # The two steps are marked, for the page that tells what a step takes.
-    assert content.count(b"train") >= 1 and b"step_num" in content
+    assert b"/host:CPU" in content and b"train" in content and b"step_num" in content

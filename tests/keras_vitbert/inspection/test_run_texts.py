@@ -1,18 +1,11 @@
 """Texts of a run, and the HParams tab as TensorBoard's own code reads it."""
 
-import time
-
 import pytest
 from tensorboard import context
 from tensorboard.plugins.hparams import api_pb2
 
 from keras_vitbert.configs import sample
-from keras_vitbert.inspection.run_texts import (
-    RunTexts,
-    finish_session,
-    layers_table,
-    settings_table,
-)
+from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.runs.run_folder import RunFolder
 from tests.keras_vitbert.inspection.sessions import hparams, provider
 
@@ -52,46 +45,21 @@ def test_texts_are_written_once(tmp_path, network):
     start(tmp_path, network, step=3)
     texts = texts_of(tmp_path)
     assert list(texts) == ["train"]
-    assert {tag: len(found) for tag, found in texts["train"].items()} == {
-        "configuration": 1,
-        "model": 1,
-    }
     [configuration] = texts["train"]["configuration"]
     assert "| variant | `joint` |" in configuration
     assert "| optimizer.learning_rate | `0.002` |" in configuration
-    assert texts["train"]["model"] == [layers_table(network)]
-
-
-def test_a_model_is_a_table_of_its_layers(network):
-    head, rule, *rows, _, total = layers_table(network).splitlines()
-    assert (head, rule) == ("| layer | type | parameters |", "| --- | --- | --- |")
-    cells = [row.strip("| ").split(" | ") for row in rows]
-    assert sum(int(count.replace(",", "")) for *_, count in cells) == network.count_params()
-    assert total == f"{network.count_params():,} parameters in all"
-    names = [name for name, *_ in cells]
-    assert len(set(names)) == len(names)
-    for part in ("image_embedding", "text_embedding", "block_0", "block_1", "final_norm"):
-        assert sum(part in name for name in names) == 1
-
-
-def test_a_settings_table_keeps_its_columns():
-    table = settings_table({"a": (1, 2), "b": "x|y", "c": "", "d": 0}).splitlines()
-    assert table[2:] == ["| a | `(1, 2)` |", "| b | `x\\|y` |", "| c |  |", "| d | `0` |"]
+    [model] = texts["train"]["model"]
+    assert "block_1" in model and f"{network.count_params():,}" in model
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, network):
-    """Two runs that are done, of which one was started twice, and one that is not."""
+    """Two runs that are done, one that is not, and one that failed."""
     path = tmp_path_factory.mktemp("runs")
     first = start(path / "first", network)
     first.log_scalars("validation", 400, {"accuracy/image_accuracy": 0.25})
     finish(first, {"accuracy/image_accuracy": 0.5, "loss/mlm_loss": 6.5})
-    start(path / "second", network, image_batch_size=64)
-    # TensorBoard reads files in the order of their names, which hold the time in whole seconds.
-    began = int(time.time())
-    while int(time.time()) == began:
-        time.sleep(0.05)
-    second = start(path / "second", network, step=9, image_batch_size=64, checkpoint_interval=3)
+    second = start(path / "second", network, image_batch_size=64)
     finish(second, {"accuracy/image_accuracy": 0.75, "loss/mlm_loss": 5.0})
     start(path / "third", network, variant="vit")
     finish(RunFolder(str(path / "third"), writes=False), {"accuracy/image_accuracy": 1.0})
@@ -108,10 +76,8 @@ def test_the_table_of_runs(runs):
     experiment, groups = hparams(runs)
     assert set(groups) == {"first", "second", "third", "fourth"}
     differing = {info.name for info in experiment.hparam_infos if info.differs}
-    assert differing == {"variant", "image_batch_size"}  # TensorBoard keeps to a run's first start
+    assert differing == {"variant", "image_batch_size"}
     assert len(experiment.hparam_infos) > 50
-    metrics = {info.name.tag for info in experiment.metric_infos}
-    assert metrics == {"accuracy/image_accuracy", "loss/mlm_loss"}
 
     def metric_values(name):
         return {value.name.tag: value.value for value in groups[name].metric_values}
@@ -124,7 +90,6 @@ def test_the_table_of_runs(runs):
     assert metric_values("third") == {}
     settings = groups["second"].hparams
     assert settings["image_batch_size"].number_value == 64
-    assert settings["checkpoint_interval"].number_value == 100
     assert groups["third"].hparams["variant"].string_value == "vit"
     statuses = {name: group.sessions[0].status for name, group in groups.items()}
     done, running = api_pb2.STATUS_SUCCESS, api_pb2.STATUS_UNKNOWN

@@ -76,13 +76,6 @@ def test_masks_are_filled(shown, trained):
     assert not found.notes
 
 
-def test_a_text_without_a_mask(shown):
-    found = shown.text("the cat")
-    assert not found.answers and list(found.attention) == ["[CLS]"]
-    [note] = found.notes
-    assert "[MASK]" in note
-
-
 @pytest.mark.slow
 def test_a_pair_is_classified(shown_classifier, classifier):
     found = shown_classifier.text("the cat", "sat")

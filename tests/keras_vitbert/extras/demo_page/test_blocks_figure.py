@@ -45,11 +45,3 @@ def test_an_image(what):
     assert heat.get_clim()[0] == (0 if what == ATTENTION else values[1, 1:].min())
     own = f"{values[1, 0]:.1%}"  # of the class token itself
     assert chosen.get_xlabel().startswith(own) == (what == ATTENTION)
-
-
-def test_a_block_or_head_that_a_model_lacks_is_named():
-    with pytest.raises(ValueError, match="block 2"):
-        blocks_figure(shown(), ATTENTION, 2, -1)
-    with pytest.raises(ValueError, match="head 3"):
-        blocks_figure(shown(), ATTENTION, 0, 3)
-    blocks_figure(shown(), ACTIVATION, 0, 3)

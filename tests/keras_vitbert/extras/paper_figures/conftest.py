@@ -46,6 +46,6 @@ def importance():
 @pytest.fixture(scope="session")
 def updates(importance):
     return [
-        MaskValues.of(step, {path: values > limit for path, values in importance.items()})
+        MaskValues.from_masks(step, {path: values > limit for path, values in importance.items()})
         for step, limit in LIMITS.items()
     ]

@@ -38,22 +38,12 @@ def make_run(path, variant, merge="mask"):
 
 
 def write_run_with_checkpoint(folder, sources, name):
-    """A run, `folder/NAME`, that looked at nothing, and its masks by path, `folder/masks.npz`.
-
-    Its weights are those that training begins with, its masks are random.
-    """
-    variant, random = VARIANTS[name], np.random.default_rng(6)
-    config = config_of(sources, variant=name)
+    """A run, `folder/NAME`, that looked at nothing; with the weights that training begins with."""
+    variant, config = VARIANTS[name], config_of(sources, variant=name)
     run = RunFolder(str(folder / name))
     trainer = build_trainer(config, tf.distribute.get_strategy())
-    masks = {}
-    if variant.masks:
-        for variable, mask in zip(trainer.shared, trainer.merge.mask.masks, strict=True):
-            masks[variable.path] = random.random(mask.shape) < 0.7
-            mask.assign(masks[variable.path])
     words = VOCABULARY if variant.text else None
     names = CLASS_NAMES if variant.images else None
     Identity(experiment_dict(config), {}, words, names).begin(run)
     trainer.step = 10
     checkpoints.write(run.checkpoints, checkpoints.snapshot(trainer), keep=1)
-    np.savez(folder / "masks.npz", **masks)

@@ -1,7 +1,5 @@
 """Figures of values that are set by hand, against NumPy."""
 
-import itertools
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -9,8 +7,6 @@ from matplotlib.colors import to_hex
 from keras_vitbert.extras.paper_figures import figures
 from keras_vitbert.extras.paper_figures.examples import Answer, Example
 from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
-from keras_vitbert.inspection.activations import co_activation
-from keras_vitbert.inspection.values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
 from tests.keras_vitbert.extras.paper_figures.conftest import LIMITS, UNITS
 from tests.keras_vitbert.extras.paper_figures.test_tradeoffs import run as run_of
@@ -86,22 +82,6 @@ def test_heat_maps_and_curves(activations):
         assert lines[2].get_ydata()[-1] == 1  # the same units in the end
 
 
-def test_one_step_is_drawn_over_the_blocks(activations):
-    figure = drawn(figures.activation_figure, {40: activations[40]}, "run")
-    line = by_label(figure, "overlap")["overlap"].get_lines()[1]
-    assert line.get_xdata().tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(line.get_ydata(), co_activation(*activations[40])["overlap"])
-
-
-def test_many_blocks_have_colours_of_their_own():
-    random = np.random.default_rng(1)
-    values = {step: random.random((2, 24, UNITS)) for step in (0, 1_000_000)}
-    figure = drawn(figures.activation_figure, values, "a-name" * 9)
-    lines = by_label(figure, "overlap")["overlap"].get_lines()[1:]
-    assert len({tuple(line.get_color()) for line in lines}) == 24
-    assert {f"block {n}" for n in range(24)} <= set(texts_of(figure))
-
-
 # --- figures 4 and 5 -----------------------------------------------------------------------------
 
 
@@ -132,25 +112,6 @@ def test_bars_of_blocks_and_kinds(updates, importance):
     names, note = legend_of(figure)
     assert names[:-1] == ["step 3", "step 5", "step 7"] and note == "run: run"
     assert blocks.get_lines()[0].get_ydata()[0] == pytest.approx(sparsity(""))
-    edges = sorted(
-        (bar.get_x(), bar.get_x() + bar.get_width()) for bars in blocks.containers for bar in bars
-    )
-    for (_, end), (begin, _) in itertools.pairwise(edges):  # bars do not lie on each other
-        assert end <= begin + 1e-9
-
-
-def test_of_many_updates_some_are_shown(updates):
-    many = [
-        MaskValues(step, updates[0].blocks, updates[0].entries, updates[0].cleared * 0 + step, {})
-        for step in range(1, 31)
-    ]
-    figure = drawn(figures.sparsity_figure, many, "run")
-    names, note = legend_of(figure)
-    assert len(names) == 9 and names[0] == "step 1" and names[-2] == "step 30"
-    bars = by_label(figure, "blocks")["blocks"].containers
-    for update, step in zip(bars, (1, 5, 9, 13, 18, 22, 26, 30), strict=True):
-        assert update[0].get_height() == pytest.approx(7 * step / updates[0].entries[0].sum())
-    assert "8 of 30 updates" in note
 
 
 # --- figure 6 ------------------------------------------------------------------------------------
@@ -189,7 +150,7 @@ def examples(runs, name="cat", count=5):
     return images, texts
 
 
-@pytest.mark.parametrize("runs", [["one"], ["a", "b", "a-long-name-of-a-run" * 4], list("abcdefg")])
+@pytest.mark.parametrize("runs", [["one"], ["a", "b", "a-long-name-of-a-run" * 4]])
 def test_a_page_holds_images_bars_and_words(runs):
     images, texts = examples(runs)
     figure = drawn(figures.qualitative_figure, images, texts, runs)
@@ -208,10 +169,3 @@ def test_a_page_holds_images_bars_and_words(runs):
     shown = texts_of(figure)
     assert sum(line.startswith("cat 50% ✓") for line in shown) == 2 + 1  # gaps, and an image
     assert sum("[1\u00a0MASK]" in line for line in shown) == 2
-
-
-def test_a_page_of_one_modality():
-    images, texts = examples(["run"], name="a very long name of a class " * 5)
-    assert not with_images(drawn(figures.qualitative_figure, [], texts, ["run"]))
-    only = drawn(figures.qualitative_figure, images, [], ["run"])
-    assert len(with_images(only)) == len(images) and not any("MASK" in t for t in texts_of(only))

@@ -50,14 +50,6 @@ def test_words_and_gaps():
     assert gaps == [1, 0]
 
 
-def test_a_long_text_is_cut():
-    words, gaps = shown_part(text([2, 4, 4, 4, 4, 7, 4, 3], [1, 2, 3, 4, 6]), WORDS)
-    assert [gap for _, gap in words] == [1, 2, 3, 4, 0, 0] and gaps == [0, 1, 2, 3]
-    assert words[-1] == ("…", 0)
-    words, gaps = shown_part(text([2, *[7] * 50, 3], [45], length=60), WORDS)
-    assert words == [("the", 0)] * 33 + [("…", 0)] and gaps == []
-
-
 @pytest.mark.slow
 def test_examples_are_what_the_network_says(older_run):
     source = older_run.data.image_validation

@@ -12,44 +12,19 @@ from keras_vitbert.configs.fine_tuning import get_config
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.examples import examples_of, predicted
-from keras_vitbert.extras.paper_figures.figures import qualitative_figure
-from keras_vitbert.extras.paper_figures.runs import FineTunedRun, open_runs
+from keras_vitbert.extras.paper_figures.runs import FineTunedRun
 from keras_vitbert.extras.paper_figures.writing import _examples, draw_figures
 from keras_vitbert.runs.identity import Identity, experiment_dict
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.text_tables import csv_text
-from tests.keras_vitbert.inspection.axes import by_label, drawn, texts_of
+from tests.keras_vitbert.inspection.axes import drawn, texts_of
 from tests.keras_vitbert.tiny_runs import summary_of
-from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, TEXTS, write_images
+from tests.keras_vitbert.tiny_tasks import TEXTS, write_images
 
 
 def predictions_of(run):
     with open(run / summary_of(run)["model"] / "predictions.csv", newline="") as file:
         return list(csv.DictReader(file))
-
-
-@pytest.mark.slow
-def test_images_and_what_is_said_of_them(swept, image_task):
-    run, rows = FineTunedRun(str(swept), str(image_task)), predictions_of(swept)
-    examples = examples_of({"a": run, "b": run}, "images", 4)
-    assert [example.number for example in examples] == [0, 3, 7, 10]
-    for example in examples:
-        row = rows[example.number]
-        assert example.truth == [row["label"]]
-        for [answers] in example.answers.values():
-            assert [answer.is_true for answer in answers].count(True) == 1
-            assert answers[0].name == row["prediction"]
-            assert {a.name: a.probability for a in answers} == {
-                name: float(row[f"probability_{name}"]) for name in CLASSES
-            }
-            assert [a.probability for a in answers] == sorted(
-                (a.probability for a in answers), reverse=True
-            )
-        # The brightest channel is the class.
-        channel = example.image.mean((0, 1)).argmax()
-        assert example.image.dtype == np.uint8 and 2 - channel == CLASSES.index(row["label"])
-    figure = drawn(qualitative_figure, examples, [], ["a", "b"])
-    assert len(by_label(figure, "image ")) == 8
 
 
 def test_images_are_those_of_the_rows(tmp_path):
@@ -92,19 +67,6 @@ def test_texts_and_what_is_said_of_them(text_run):
     assert "Examples of test, and answers" in shown
 
 
-@pytest.mark.slow
-def test_other_figures_and_other_runs(text_run, finished, tmp_path, capsys):
-    runs = open_runs([str(text_run), str(finished("joint"))])
-    tuned = {name: run for name, run in runs.items() if isinstance(run, FineTunedRun)}
-    assert len(tuned) == 1
-    with pytest.raises(ValueError, match="fine-tuned"):
-        draw_figures(tuned, str(tmp_path / "out"), ["4"], ["png"])
-    assert not (tmp_path / "out").exists()
-    written = draw_figures(runs, str(tmp_path / "out"), ["6"], ["png"])
-    assert written == [str(tmp_path / "out" / "figure6.png")]
-    assert "fine-tuned runs" in capsys.readouterr().err
-
-
 def test_more_classes_than_are_written():
     """Of more than 20 classes the five likeliest are in the file."""
     ranked = {f"top_{n}": f"class {n}" for n in range(1, 6)}
@@ -114,25 +76,15 @@ def test_more_classes_than_are_written():
     assert [answer.is_true for answer in answers] == [False, False, True, False, False]
 
 
-@pytest.fixture
-def copied(swept, tmp_path):
-    return shutil.copytree(swept, tmp_path / "copied")
-
-
-@pytest.mark.slow
-def test_what_cannot_be_shown(copied, swept, image_task, tmp_path):
-    with pytest.raises(ValueError, match="data_dir"):
-        examples_of({"run": FineTunedRun(str(swept))}, "images", 2)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty"):
-        examples_of({"run": FineTunedRun(str(swept), str(tmp_path / "empty"))}, "images", 2)
+def test_runs_of_other_examples_are_refused(text_run, tmp_path):
+    copied = shutil.copytree(text_run, tmp_path / "copied")
     path = copied / summary_of(copied)["model"] / "predictions.csv"
     lines = path.read_text().splitlines(keepends=True)
-    assert len(lines) == 1 + IMAGES["validation"]
     path.write_text("".join([*lines[:1], *lines[2:], lines[1]]))
-    both = {"a": FineTunedRun(str(swept), str(image_task)), "b": FineTunedRun(str(copied))}
     with pytest.raises(ValueError, match="^b: "):
-        examples_of(both, "images", 2)
+        examples_of({"a": FineTunedRun(str(text_run)), "b": FineTunedRun(str(copied))}, "text", 2)
+    with pytest.raises(ValueError, match="fine-tuned"):
+        draw_figures({"a": FineTunedRun(str(copied))}, str(tmp_path / "out"), ["4"], ["png"])
     path.write_text(lines[0])
     with pytest.raises(ValueError, match="predictions.csv"):
         FineTunedRun(str(copied))

@@ -13,21 +13,15 @@ def run(name, image=0.5, loss=6.0, **options):
     values = {f"merge.{option}": value for option, value in options.items()}
     config = load_config("paper").with_values({"merge.name": name, **values})
     metrics = {"image_accuracy": image, "mlm_loss": loss, "nsp_accuracy": 0.6}
-    return {"experiment": config.to_dict()}, metrics
+    return config, metrics
 
 
 def labels(*runs):
     return {point.label: len(point.runs) for point in points_of(list(runs))}
 
 
-def test_runs_that_merge_alike_are_one_point():
-    seeds = [run("nash", loss=6.1), run("mask"), run("nash", loss=6.3)]
-    assert labels(*seeds) == {"nash": 2, "mask": 1}
-    assert points_of(seeds)[0].mean("mlm_loss") == pytest.approx(6.2)
-
-
 def test_labels_name_what_differs():
-    assert labels(run("sum"), run("mask"), run("cagrad")) == {"sum": 1, "mask": 1, "cagrad": 1}
+    assert labels(run("nash"), run("mask"), run("nash")) == {"nash": 2, "mask": 1}
     # Options of a merge that is not used distinguish nothing.
     assert labels(run("sum"), run("sum", mask_ratio=0.1)) == {"sum": 2}
     assert labels(run("mask", mask_ratio=0.1), run("mask", mask_ratio=0.9), run("sum")) == {
@@ -40,20 +34,14 @@ def test_labels_name_what_differs():
     assert found == {"cagrad": 1, "cagrad radius=0.2": 1, "nash": 1}
     found = labels(run("pcgrad"), run("pcgrad", per_block=True), run("sum", image_loss_ratio=0.5))
     assert found == {"pcgrad": 1, "pcgrad per_block=True": 1, "sum": 1}
-    # Every option of masks tells runs apart.
-    options = {"mask_scope": "layerwise", "mask_cumulative": False}
-    runs = [run("mask"), *(run("mask", **{key: value}) for key, value in options.items())]
-    others = [f"mask {key}={value}" for key, value in options.items()]
-    assert labels(*runs) == dict.fromkeys(["mask", *others], 1)
-    other = run("nash")
-    other[0]["experiment"]["distillation"]["ratio"] = 0.0
+    config, metrics = run("nash")
+    other = config.with_values({"distillation.ratio": 0.0}), metrics
     assert labels(run("nash"), other) == {"nash": 1, "nash distillation=0.0": 1}
 
 
 @pytest.mark.parametrize("more_is_better", [True, False])
 def test_front_by_brute_force(more_is_better):
-    rng = np.random.default_rng(0)
-    for values in rng.integers(0, 6, (30, 8, 2)):  # with ties
+    for values in np.random.default_rng(0).integers(0, 6, (30, 8, 2)):  # with ties
         points = [Point(str(n), [{"image_accuracy": x, "m": y}]) for n, (x, y) in enumerate(values)]
         beaten = set()
         for (n, a), (_, b) in itertools.permutations(enumerate(values.tolist()), 2):

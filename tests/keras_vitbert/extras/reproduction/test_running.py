@@ -10,7 +10,7 @@ import time
 import pytest
 
 from keras_vitbert.extras.reproduction import running
-from keras_vitbert.extras.reproduction.plan import Plan, Run, Scale
+from keras_vitbert.extras.reproduction.plan import Job, Plan, Scale
 from keras_vitbert.extras.reproduction.running import (
     DIVERGED,
     DONE,
@@ -36,9 +36,9 @@ def chain(out):
     """A teacher, a student and its fine-tuning."""
 
     def chain(**inputs):
-        teacher = Run("pretrain/vit-s0", inputs.get("teacher", {}))
+        teacher = Job("pretrain/vit-s0", inputs.get("teacher", {}))
         needs = {"needs": [f"{out}/{teacher.name}"], **inputs.get("student", {})}
-        student = Run("pretrain/vitbert-s0", needs, needs=(teacher.name,))
+        student = Job("pretrain/vitbert-s0", needs, needs=(teacher.name,))
         return [teacher, student, tuned(out, "a")]
 
     return chain
@@ -47,15 +47,15 @@ def chain(out):
 def tuned(out, task, seed=0, rate_of=""):
     needs, values = {"needs": [f"{out}/pretrain/vitbert-s0"]}, {"seed": seed}
     name = f"finetune/{task}/vitbert-s{seed}"
-    return Run(name, needs, "images", values, ("pretrain/vitbert-s0",), rate_of)
+    return Job(name, needs, "images", values, ("pretrain/vitbert-s0",), rate_of)
 
 
 def call(out, runs, parallel=1):
     results = Results(os.path.join(os.path.dirname(out), "results.json"), "sample", out)
     plan = Plan(Scale("sample", {}, "", ()), out)
-    plan.runs = {run.name: run for run in runs}
+    plan.jobs = {run.name: run for run in runs}
     results.require_settings(runs)
-    if missing(plan.runs, results):
+    if missing(plan.jobs, results):
         run_missing(plan, results, parallel, {})
     return results
 
@@ -65,52 +65,37 @@ def calls(out, *runs):
     return [len(open(path).read()) if os.path.exists(path) else 0 for path in paths]
 
 
-def asked(out, run):
-    with open(os.path.join(out, run.name, "summary.json")) as file:
-        return json.load(file)["asked"]
-
-
 def test_each_run_is_run_once_after_what_it_needs(out, chain):
     for _ in range(2):
         results = call(out, chain())
         assert calls(out, *chain()) == [1, 1, 1]
-    assert {entry["outcome"] for entry in results.units.values()} == {DONE}
-    entry = results.units["finetune/a/vitbert-s0"]
+    assert {entry["outcome"] for entry in results.jobs.values()} == {DONE}
+    entry = results.jobs["finetune/a/vitbert-s0"]
     assert (entry["value"], entry["majority"], entry["commit"]) == (0.25, 0.5, "abc")
     assert "OUTPUT/finetune/a/vitbert-s0" in entry["command"] and out not in entry["command"]
 
 
-def test_what_stands_in_results_is_finished_without_its_folder(out, chain):
-    call(out, chain())
-    shutil.rmtree(out)
-    assert call(out, chain()).units.keys() == {run.name for run in chain()}
-    assert not os.path.exists(out)
-
-
 def test_a_folder_that_is_needed_again_is_made_again(out, chain, capsys):
     before = call(out, chain())
-    before.units["pretrain/vit-s0"]["seconds"] = 7.0  # says nothing
-    before.units["pretrain/vitbert-s0"]["steps"] = 7  # as another machine may have found
+    before.jobs["pretrain/vit-s0"]["seconds"] = 7.0  # says nothing
+    before.jobs["pretrain/vitbert-s0"]["steps"] = 7  # as another machine may have found
     before.add(tuned(out, "a"), [], DONE)  # writes the file
     shutil.rmtree(out)
-    second = tuned(out, "b")
+    second = tuned(out, "b", 1, rate_of="finetune/a/vitbert-s0")
     call(out, [*chain(), second])
+    with open(os.path.join(out, second.name, "summary.json")) as file:
+        values = json.load(file)["asked"]["values"]
+    assert values == {"seed": 1, "optimizer.learning_rate": 0.25}
     # The student is read, and for that its teacher; the first fine-tuning is not.
     assert calls(out, *chain(), second) == [1, 1, 0, 1]
     [line] = [line for line in capsys.readouterr().err.splitlines() if "other numbers" in line]
     assert line.startswith("pretrain/vitbert-s0 ")
 
 
-def test_the_rate_of_another_run(out, chain):
-    second = tuned(out, "a", 1, rate_of="finetune/a/vitbert-s0")
-    call(out, [*chain(), second])
-    assert asked(out, second)["values"] == {"seed": 1, "optimizer.learning_rate": 0.25}
-
-
 def test_what_needs_a_run_that_diverged_is_not_run(out, chain):
     runs = chain(teacher={"status": 3})
     results = call(out, runs)
-    assert {entry["outcome"] for entry in results.units.values()} == {DIVERGED}
+    assert {entry["outcome"] for entry in results.jobs.values()} == {DIVERGED}
     assert calls(out, *runs) == [1, 0, 0]
     assert missing({run.name: run for run in runs}, results) == []
 
@@ -119,12 +104,14 @@ def test_a_run_that_fails_stops_all_and_keeps_what_is_done(out, chain):
     with pytest.raises(ValueError, match="pretrain/vitbert-s0"):
         call(out, chain(student={"status": 2}))
     assert calls(out, *chain()) == [1, 1, 0]
-    assert call(out, chain()[:1]).units.keys() == {"pretrain/vit-s0"}
+    assert call(out, chain()[:1]).jobs.keys() == {"pretrain/vit-s0"}
     assert calls(out, *chain()[:1]) == [1]
 
 
 def test_other_settings_or_data_than_those_of_a_finished_run(out, chain):
     results = call(out, chain()[:1])
+    shutil.rmtree(out)  # a finished job counts without its folder
+    assert call(out, chain()[:1]).jobs.keys() == {"pretrain/vit-s0"} and not os.path.exists(out)
     with pytest.raises(ValueError, match="pretrain/vit-s0"):
         call(out, chain(teacher={"x": 1})[:1])
     results.require_data({"text": "1"})
@@ -135,8 +122,8 @@ def test_other_settings_or_data_than_those_of_a_finished_run(out, chain):
 def test_several_run_at_a_time(out):
     names = ("pretrain/vit-s0", "pretrain/bert-s0")
     pairs = zip(names, reversed(names), strict=True)
-    results = call(out, [Run(name, {"beside": f"{out}/{other}"}) for name, other in pairs], 2)
-    assert results.units.keys() == set(names)
+    results = call(out, [Job(name, {"beside": f"{out}/{other}"}) for name, other in pairs], 2)
+    assert results.jobs.keys() == set(names)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -152,7 +139,7 @@ def test_a_signal_is_handed_on(out, chain, number, monkeypatch):
     threading.Thread(target=stop).start()
     with stop_signals(), pytest.raises(Stopped):
         call(out, chain(student={"wait": True}))
-    assert call(out, chain()[:1]).units.keys() == {"pretrain/vit-s0"}
+    assert call(out, chain()[:1]).jobs.keys() == {"pretrain/vit-s0"}
 
 
 def test_the_value_of_a_probe_is_that_of_ridge_regression():

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     """The command, with its arguments without the program's name."""
     listen = "where to listen, on all interfaces; 0: any free port"
     values = define_flags(("port", addresses.PORT, listen, 0, 65535))
-    parse_flags(values, argv, __doc__)
+    parse_flags(values, argv, __doc__ or "")
     with contextlib.suppress(Stopped):  # the normal end of a server
         serve(values.port)
 

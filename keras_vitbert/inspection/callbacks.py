@@ -267,7 +267,7 @@ class MaskPictures(TrainerCallback):
 
     @doing("drawing the masks", "drawing")
     def _show(self) -> None:
-        merge = self.trainer.merge
+        merge: Any = self.trainer.merge
         masks = zip(merge.chosen_paths, merge.mask.masks, strict=True)
         masks = {path: host_values(mask) for path, mask in masks}  # on all workers
         if not self.folder.writes:

@@ -104,6 +104,7 @@ class Imported:
             arguments |= {"vocabulary_size": None, "patch_bias": True}
             arguments["prefix_tokens"] = 2 if self.architecture.startswith("DeiT") else 1
         backbone = ViTBertBackbone(**arguments, dtype=dtype, name="backbone")
+        classes: Any  # a number if there is a head for classes
         heads, classes = self._heads()
         if "text" in heads:
             network = Classifier(backbone, classes, heads["text"], name="classifier")

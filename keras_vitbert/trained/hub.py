@@ -67,7 +67,8 @@ class ViTBertTokenizer(keras_hub.tokenizers.WordPieceTokenizer):
         self._check_vocabulary()
         if self._encoder is None:
             with tf.init_scope():  # the first call may be in a graph
-                self._encoder = TextEncoder(self.vocabulary, 0, self.lowercase)
+                vocabulary: Any = self.vocabulary
+                self._encoder = TextEncoder(vocabulary, 0, self.lowercase)
         with tf.device("cpu"):
             tokens = self._tokens(self._encoder, tf.convert_to_tensor(inputs))
         if tf.inside_function():
@@ -125,8 +126,9 @@ class ViTBertImageConverter(keras_hub.layers.ImageConverter):
         with tf.device("cpu"):
             images = _as_bytes(tf.convert_to_tensor(inputs))
             size: Any = self.image_size
+            scale: Any = self.scale
             view = central_view(images, size[0], self.central_crop)
-            view = tf.cast(view, tf.float32) * self.scale
+            view = tf.cast(view, tf.float32) * scale
         return view if tf.inside_function() else view.numpy()
 
     def get_config(self) -> dict[str, Any]:

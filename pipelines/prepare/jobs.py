@@ -119,7 +119,7 @@ def parse_job_flags(
     return workers
 
 
-def parse_workers(arguments: Sequence[str]) -> Workers:
+def parse_workers(arguments: list[str]) -> Workers:
     """Parses the number of processes, or the runner and other options of Beam."""
     values = define_flags(
         ("runner", "", "Beam's runner; processes on this machine if empty."),

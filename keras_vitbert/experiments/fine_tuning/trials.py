@@ -216,7 +216,8 @@ def run_trial(
     flops = None
     if not config.lora_rank:  # all weights are trained; texts have the mean length of all batches
         length = stream.tokens_per_step / config.batch
-        flops = classifier_flops(network.backbone, network.num_classes, length, network.head_kind)
+        classes: Any = network.num_classes
+        flops = classifier_flops(network.backbone, classes, length, network.head_kind)
         flops *= TRAINING * config.batch
     try:
         with reading_images([train, *tests.values()]):

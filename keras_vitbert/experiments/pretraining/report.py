@@ -108,14 +108,14 @@ def _answers(source: TextStream, limit: int = -1) -> tuple[np.ndarray, np.ndarra
 
 def mask_summary(trainer: JointTrainer) -> dict[str, Any]:
     """The sparsity of the masks; empty without masks. All workers call it."""
-    scalars = trainer.mask_sparsity()
-    if not scalars:
+    scalars, mask = trainer.mask_sparsity(), trainer.merge.mask
+    if not scalars or mask is None:
         return {}
     sparsity = scalars.pop("mask_sparsity")
     return {
         "sparsity": sparsity,
-        "cleared": round(sparsity * trainer.merge.mask.size),
-        "size": trainer.merge.mask.size,
+        "cleared": round(sparsity * mask.size),
+        "size": mask.size,
         "sparsity_per_block": {name.split("/")[1]: value for name, value in scalars.items()},
     }
 

@@ -306,7 +306,7 @@ def _callbacks(
                 callbacks.append(MaskPictures(folder))
         if look_at.gradient_interval:
             callbacks.append(GradientStats(folder, look_at.gradient_interval, steps))
-        if look_at.activation_interval:
+        if run.data.vocabulary and look_at.activation_interval:
             vocabulary, every = run.data.vocabulary, look_at.activation_interval
             examples = look_at.activation_examples
             callbacks.append(ActivationMaps(stream, vocabulary, folder, every, examples, steps))

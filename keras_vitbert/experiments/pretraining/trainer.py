@@ -57,15 +57,15 @@ def step_flops(trainer: JointTrainer, stream: JointStream) -> float:
     total, texts = 0, stream.texts
     student: tuple[Any, int] = (trainer.network, TRAINING)
     teachers: Any = trainer.teachers
-    for network, passes in (student, (teachers.image, 1)):
-        if trainer.has_images and network is not None:
-            network = getattr(network, "network", network)  # of a `Teacher`
-            classes, head = network.num_classes, network.heads["image"]
-            flops = image_flops(network.backbone, classes, head)
+    network: Any
+    for model, passes in (student, (teachers.image, 1)):
+        if trainer.has_images and model is not None:
+            network = getattr(model, "network", model)  # of a `Teacher`
+            flops = image_flops(network.backbone, network.num_classes, network.heads["image"])
             total += passes * stream.images_per_step * flops
-    for network, passes in (student, (teachers.text, 1)):
-        if texts is not None and network is not None:
-            backbone = getattr(network, "network", network).backbone
-            flops = text_flops(backbone, texts.length, texts.predictions)
+    for model, passes in (student, (teachers.text, 1)):
+        if texts is not None and model is not None:
+            network = getattr(model, "network", model)
+            flops = text_flops(network.backbone, texts.length, texts.predictions)
             total += passes * stream.text_batch_size * flops
     return total

@@ -83,7 +83,7 @@ class ShownModel:
         backbone, item = self.trained.backbone, Item({"image": path}, "the image")
         size, crop = backbone.image_size, self.trained.central_crop
         try:
-            picture = central_crop(item.value(), size, crop).numpy()
+            picture = central_crop(tf.constant(item.value()), size, crop).numpy()
         except tf.errors.InvalidArgumentError:
             raise ValueError(
                 "the image cannot be read: it is damaged, or no JPEG, PNG, GIF, BMP or WebP"

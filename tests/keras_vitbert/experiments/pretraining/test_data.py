@@ -65,7 +65,7 @@ def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
 def test_class_names_of_the_sample(sources, monkeypatch):
     files = {f"image_{split}": f"{sources}/images-{split}-*" for split in ("train", "validation")}
     rest = dict.fromkeys(("text_train", "text_validation", "vocabulary", "folder"), "")
-    prepared = sample.PreparedData(**files, **rest, num_classes=10)
+    prepared = sample.PreparedData(**files, **rest)
     monkeypatch.setattr(sample, "prepare", lambda *args, **settings: prepared)
     flags = ("--config.data.source=sample", "--config.model.num_classes=10")
     config = config_of(sources, *flags, variant="vit")

@@ -1,5 +1,6 @@
 """A step or a model of the user's own: `keras_vitbert.aot MODULE:FUNCTION`."""
 
+import json
 import sys
 import types
 
@@ -14,7 +15,7 @@ from keras_vitbert.extras.ahead_of_time.programs import own_programs
 from keras_vitbert.extras.ahead_of_time.tracing import stablehlo, tracing_strategy
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE
-from tests.keras_vitbert.extras.ahead_of_time.results import compiled
+from tests.keras_vitbert.extras.ahead_of_time.results import compiled, needs_compiler
 
 
 def classifier():
@@ -95,3 +96,14 @@ def test_the_report(own, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "a step: 24 examples; a replica: 3 examples" in printed
     assert "examples/s\n" in printed and "days" not in printed
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_model_of_ones_own_is_compiled(own, tmp_path):
+    path = tmp_path / "result.json"
+    argv = [own(classifier), "--tpu=v3-8", f"--json={path}"]
+    assert command_line.run(aot.main, argv) == EXIT_DONE
+    outcome = json.loads(path.read_text())
+    assert list(outcome["programs"]) == ["train", "validate"] and outcome["memory"]["fits"]
+    assert "all-reduce" in outcome["programs"]["train"]["collectives"]

@@ -4,15 +4,13 @@ Values are checked where that is possible, in an eager call: a graph that is bei
 values yet, and its steps do not pay for the check.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_vitbert.model.tensors import Tensor, Tensors, ops
 
-if TYPE_CHECKING:
-    from keras_vitbert.model.backbone import ViTBertBackbone
-
+Backbone = Any  # a `ViTBertBackbone`, whose module imports this one
 _TEXTS = ("token_ids", "segment_ids", "padding_mask")
 _TOLERANCE = 0.01  # of the scale of floats, for resizing and for bfloat16
 # One scale in the whole Python API.
@@ -44,7 +42,7 @@ def scaled(images: Tensor) -> Tensor:
     return ops.cast(images, "float32") * (1 / 255)
 
 
-def streams_of(backbone: "ViTBertBackbone", inputs: dict) -> list[str]:
+def streams_of(backbone: Backbone, inputs: dict) -> list[str]:
     """The modalities of a backbone that its inputs contain: `image`, `text`."""
     streams = []
     if backbone.image_embedding is not None and "images" in inputs:
@@ -72,7 +70,7 @@ def require_below(limit: int, ids: Tensor, name: str) -> None:
         raise ValueError(f"{name}: {values[wrong][0]} is not in [0, {limit})")
 
 
-def check_inputs(backbone: "ViTBertBackbone", inputs: Any) -> None:
+def check_inputs(backbone: Backbone, inputs: Any) -> None:
     """Refuses inputs that are missing, have the wrong shape, or are out of range.
 
     Raises:

@@ -22,12 +22,10 @@ from keras_vitbert.runs.callbacks import Checkpoints, TrainerCallback
 from pipelines.command_line import Diverged, say
 
 if TYPE_CHECKING:
-    from keras_vitbert.runs.loop import Stream
-    from keras_vitbert.runs.run import Run
+    from keras_vitbert.runs.run import Run, Stream
     from keras_vitbert.training.anomaly_guard import BadStep
     from keras_vitbert.training.base_trainer import BaseTrainer
 
-POLICIES = ("stop", "skip", "restore")
 _FILE = "divergences.csv"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -11,30 +11,12 @@ import tensorflow as tf
 from keras_vitbert.runs.callbacks import Checkpoints, RunLog, Throughput
 from keras_vitbert.runs.divergence import DivergenceGuard
 from keras_vitbert.runs.progress import RunProgress
-from keras_vitbert.runs.run import Run
+from keras_vitbert.runs.run import Run, Stream
 from pipelines.command_line import say, stop_request
 from pipelines.status import doing
 
 if TYPE_CHECKING:
     from keras_vitbert.training.base_trainer import BaseTrainer
-
-
-class Stream(Protocol):
-    """A run's training batches; a `validation(context)` and `validation_batches` are optional."""
-
-    @property
-    def images_per_step(self) -> int: ...
-
-    @property
-    def tokens_per_step(self) -> int: ...
-
-    def training(self, step: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
-        """The batches from a step on, of one input pipeline."""
-        ...
-
-    def batch_records(self, step: int) -> dict[str, list[str]]:
-        """The records of a step's batch by modality, for messages."""
-        ...
 
 
 def fit(

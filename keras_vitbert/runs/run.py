@@ -1,13 +1,34 @@
 """What a run of pre-training and one of fine-tuning have in common."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
+
+import tensorflow as tf
 
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.runs.checkpoints import latest
-from keras_vitbert.runs.divergence import POLICIES
 from keras_vitbert.runs.machine import Machine, Strategy, Workers
 from keras_vitbert.runs.run_folder import RunFolder
+
+POLICIES = ("stop", "skip", "restore")  # see `divergence`
+
+
+class Stream(Protocol):
+    """A run's training batches; a `validation(context)` and `validation_batches` are optional."""
+
+    @property
+    def images_per_step(self) -> int: ...
+
+    @property
+    def tokens_per_step(self) -> int: ...
+
+    def training(self, step: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+        """The batches from a step on, of one input pipeline."""
+        ...
+
+    def batch_records(self, step: int) -> dict[str, list[str]]:
+        """The records of a step's batch by modality, for messages."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +39,7 @@ class Run:
     folder: RunFolder
     machine: Machine
     data: Any  # open: `pretraining.data.Data` or `fine_tuning.task_data.TaskData`
-    on_divergence: str = "stop"  # of `divergence.POLICIES`
+    on_divergence: str = "stop"  # of `POLICIES`
     max_divergences: int = 10  # the most steps to skip, or times to restore
     accepted: tuple[str, ...] = ()  # what may differ from what the run began with
 

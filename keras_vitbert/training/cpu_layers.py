@@ -35,7 +35,7 @@ from keras_vitbert.model.tensors import Tensor
 from keras_vitbert.training import step_context
 
 if TYPE_CHECKING:
-    from keras_vitbert.training.example_dropout import Keys
+    from keras_vitbert.training.step_context import Keys
 
 
 def adapt(model: keras.Model) -> None:
@@ -67,7 +67,7 @@ _compiled: Any = functools.partial(tf.function, autograph=False, jit_compile=Tru
 
 
 def dropout(inputs: tf.Tensor, keys: Keys, layer: int, rate: float) -> tf.Tensor:
-    """A batch after dropout by Threefry, as one program; see `example_dropout.Keys`."""
+    """A batch after dropout by Threefry, as one program; see `step_context.Keys`."""
 
     @tf.custom_gradient
     def apply(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable]:

@@ -24,42 +24,13 @@ from typing import Any
 import keras
 
 from keras_vitbert.configs.model import RATES
-from keras_vitbert.merging.random_numbers import unsigned, word
 from keras_vitbert.model.tensors import Tensor, ops
 from keras_vitbert.training import cpu_layers, step_context
 from keras_vitbert.training.backends import backend
+from keras_vitbert.training.step_context import Keys
 
 GENERATORS = ("philox16", "threefry")
 generator_of = backend.generator_of
-
-
-class Keys:
-    """What the random numbers of a forward pass depend on, on this replica.
-
-    `words` are seed, step and number of the pass; for the rest see `ExampleDropout.keyed`.
-    """
-
-    def __init__(
-        self,
-        words: tuple[int, Tensor, int],
-        generator: str,
-        part: Tensor,
-        parts: int,
-        places: int | None,
-    ):
-        self.generator = generator
-        self._words, self._part, self._parts, self._places = words, part, parts, places
-        # The replica among those of its host, the host, and how many hosts take turns.
-        self._replica, self._host, self.hosts = backend.replica_place()
-
-    def words(self, layer: int) -> list[Tensor]:
-        """Seed, step, number and layer as uint32 scalars."""
-        return [unsigned(x) for x in (*self._words, layer)]
-
-    def first(self, count: Tensor) -> Tensor:
-        """The number of the first of `count` examples in the global batch, uint32."""
-        part = self._replica * word(self._parts) + unsigned(self._part)
-        return part * unsigned(self._places or count) * word(self.hosts) + self._host
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -146,7 +117,9 @@ class ExampleDropout:
         if not self._layers:
             return contextlib.nullcontext()
         words = self.seed, step, number
-        return step_context.scope(keys=Keys(words, self.generator, part, parts, places))
+        return step_context.scope(
+            keys=Keys(words, self.generator, part, parts, places, *backend.replica_place())
+        )
 
 
 def drops(config: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_vitbert.merging.random_numbers import unsigned, word
 from keras_vitbert.model.tensors import Tensor
 
 _scope = threading.local()  # each replica is traced in a thread of its own
@@ -31,6 +32,38 @@ def scope(**values: Any) -> Iterator[None]:
 
 def _values() -> dict[str, Any]:
     return getattr(_scope, "values", {})
+
+
+class Keys:
+    """What the random numbers of a forward pass depend on, on this replica.
+
+    `words` are seed, step and number of the pass; for the rest see `ExampleDropout.keyed`.
+    """
+
+    def __init__(
+        self,
+        words: tuple[int, Tensor, int],
+        generator: str,
+        part: Tensor,
+        parts: int,
+        places: int | None,
+        replica: Tensor,
+        host: Tensor,
+        hosts: int,
+    ):
+        self.generator = generator
+        self._words, self._part, self._parts, self._places = words, part, parts, places
+        # The replica among those of its host, the host, and how many hosts take turns.
+        self._replica, self._host, self.hosts = replica, host, hosts
+
+    def words(self, layer: int) -> list[Tensor]:
+        """Seed, step, number and layer as uint32 scalars."""
+        return [unsigned(x) for x in (*self._words, layer)]
+
+    def first(self, count: Tensor) -> Tensor:
+        """The number of the first of `count` examples in the global batch, uint32."""
+        part = self._replica * word(self._parts) + unsigned(self._part)
+        return part * unsigned(self._places or count) * word(self.hosts) + self._host
 
 
 def recompute(layers: Sequence[keras.layers.Layer]) -> None:

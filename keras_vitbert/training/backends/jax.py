@@ -23,7 +23,7 @@ from keras_vitbert.training.step_context import recompute
 from tpu.jax_strategy import Batches, JaxStrategy, current_strategy
 
 if TYPE_CHECKING:
-    from keras_vitbert.training.example_dropout import Keys
+    from keras_vitbert.training.step_context import Keys
 
 Batch = dict[str, jax.Array]
 Variables = Sequence[keras.Variable]

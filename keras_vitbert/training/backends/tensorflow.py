@@ -15,7 +15,7 @@ from keras_vitbert.training.anomaly_guard import STEP_ROW
 from tpu.devices import device_type
 
 if TYPE_CHECKING:
-    from keras_vitbert.training.example_dropout import Keys
+    from keras_vitbert.training.step_context import Keys
 
 Variables = Sequence[keras.Variable]
 Values = Sequence[tf.Tensor]
@@ -147,7 +147,7 @@ def generator_of(strategy: Any = None) -> str:
 
 
 def keep_mask(inputs: tf.Tensor, keys: Keys, layer: int, rate: float) -> tf.Tensor:
-    """Which entries of a batch are not dropped, by `example_dropout.Keys`: bool of its shape."""
+    """Which entries of a batch are not dropped, by `step_context.Keys`: bool of its shape."""
     # Draws need nothing but keys: without this, those of all layers would happen at once.
     with tf.control_dependencies([inputs]):
         if keys.generator == "philox16":

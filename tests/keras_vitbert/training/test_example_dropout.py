@@ -120,7 +120,7 @@ def test_known_answers():
     assert found == [0x9D1C5EC6, 0x8BD50731]
     found = [int(word) for word in threefry((most, most), (most, most), rounds=13)]
     assert found == [0xFD36D048, 0x2D17272C]
-    keys = Keys((0, 0, 0), "philox16", 0, 1, None)
+    keys = Keys((0, 0, 0), "philox16", 0, 1, None, 0, 0, 1)
     [found] = backend._philox(tf.zeros((1, 8)), keys, 0).numpy().astype("<u2").view("<u4").tolist()
     assert found == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 

@@ -64,15 +64,8 @@ class ShardJob(abc.ABC):
     def write_shard(self, shard: int, shards: int, file: LineFile) -> ShardResult:
         """Writes the records of one shard, from 0 to `shards - 1`.
 
-        Args:
-            file: a `RecordFile`, for documents a plain `LineFile`.
-
-        Returns:
-            Counts, those of all shards are added up; what had to be left out as damaged: dicts with
-            `file`, `record` (an int, or words) and `reason`.
-
-        Raises:
-            ValueError: the inputs cannot be used at all.
+        Returns its counts, and what was left out as damaged: dicts with `file`, `record` (an int,
+        or words) and `reason`. Inputs that cannot be used at all are a `ValueError`.
         """
 
 

@@ -52,17 +52,11 @@ class Place:
 def find_splits(
     data_dir: str = "", files: dict[str, str] | None = None, anything: bool = True
 ) -> dict[str, Place]:
-    """Finds the splits of a user's own data.
+    """Finds the place of each split of a user's own data, `train` first; none in TFDS' own folder.
 
-    Args:
-        data_dir: a folder, local or `gs://`; may be empty.
-        files: of `train`, `validation` or `test`: one folder of images per class, a table, or a
-            saved data set. They replace what `data_dir` holds.
-        anything: whether a table of any name, and a folder of images without splits, count as
-            training examples. In TFDS' data folder they are something else.
-
-    Returns:
-        The place of each split, `train` first; empty if TFDS' data folder has no own data.
+    `files` of `train`, `validation` or `test` replace what `data_dir` holds: one folder of images
+    per class, a table, or a saved data set. With `anything` a table of any name, and a folder of
+    images without splits, count as training examples; in TFDS' folder they are something else.
     """
     files = files or {}
     for path in (data_dir, *files.values()):

@@ -78,13 +78,9 @@ class FineTuningRun(Run):
     def train(self, dry_run: bool = False) -> dict[str, Any]:
         """Fine-tunes, from the beginning or from where it stopped, and prints a report.
 
-        A `dry_run` stops after the same checks, without writing anything.
-
-        Returns:
-            The content of summary.json; empty for a dry run.
-
-        Raises:
-            ValueError, Diverged, Stopped: see `pipelines.command_line`.
+        Returns the content of `summary.json`. A `dry_run` stops after the same checks, writes
+        nothing and returns an empty dict. `Diverged` and `Stopped`:
+        see `pipelines.command_line`.
         """
         with self.workers.watched():
             summary = _fine_tune(self, dry_run)

@@ -85,13 +85,9 @@ class PretrainingRun(Run):
     def train(self, dry_run: bool = False) -> dict[str, Any]:
         """Trains from the start or from the last checkpoint, after teachers that do not exist yet.
 
-        A `dry_run` stops after all checks; then nothing is written.
-
-        Returns:
-            The content of `summary.json`, whose results it prints; empty for a dry run.
-
-        Raises:
-            ValueError, Diverged, Stopped: see `pipelines.command_line`.
+        Prints and returns the results, the content of `summary.json`. A `dry_run` stops after all
+        checks, writes nothing and returns an empty dict. `Diverged` and `Stopped` are raised as
+        `pipelines.command_line` says.
         """
         with self.workers.watched():
             summary = _pretrain(self, dry_run)

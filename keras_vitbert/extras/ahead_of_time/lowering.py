@@ -23,7 +23,7 @@ def lowering_strategy(slice_: Slice, sharding: str) -> JaxStrategy:
     Call it before JAX has looked for devices.
     """
     os.environ.update(ENVIRONMENT)
-    if jax.config.read("jax_num_cpu_devices") != slice_.replicas:
+    if jax.config.jax_num_cpu_devices != slice_.replicas:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_num_cpu_devices", slice_.replicas)  # raises if that is too late
     jax.config.update("jax_platforms", "cpu")
     return JaxStrategy(jax.devices(), sharding)

@@ -1,6 +1,7 @@
 """The `data` section of pre-training, and the views of images that fine-tuning shares."""
 
 import dataclasses
+import json
 
 from keras_vitbert.configs.sections import Section, choice, ranged
 from pipelines.command_line import meant
@@ -38,6 +39,11 @@ class Views(Section):
                 f"augmentations: KerasCV has no layer {name} that keeps labels, sizes and the batch"
                 f"{meant(name, IMAGE_LAYERS)}"
             )
+        try:  # as `config.json` will give them back
+            augmentations = tuple(json.loads(json.dumps(self.augmentations)))
+        except TypeError as error:
+            raise ValueError(f"augmentations: {error}") from error
+        object.__setattr__(self, "augmentations", augmentations)
 
     @property
     def in_pairs(self) -> bool:

@@ -10,7 +10,7 @@ APPLY = {"class_name": "RandomApply", "config": {"layer": {"class_name": "Random
 
 
 def test_layers_come_back_from_json():
-    cutout = {"class_name": "RandomCutout", "config": {"height_factor": [0, 0.5]}}
+    cutout = {"class_name": "RandomCutout", "config": {"height_factor": (0, 0.5)}}
     views = Views(augmentations=(cutout, APPLY))
     assert Views.from_dict(json.loads(json.dumps(views.to_dict()))) == views
     assert class_names(views.augmentations) == {"RandomCutout", "RandomApply", "RandomHue"}
@@ -21,7 +21,10 @@ def test_layers_come_back_from_json():
     [
         ("Lambda", {"class_name": "Lambda", "module": "keras.layers", "config": {}}),
         ("Lambda", {"class_name": "RandomChoice", "config": {"x": [{"class_name": "Lambda"}]}}),
+        ("Lambda", {"class_name": "RandomApply", "config": {"layer": {"class_name": "Lambda"}}}),
         ("GridMask", {"class_name": "GridMsk"}),
+        ("None", {"config": {"factor": 0.1}}),
+        ("JSON", {"class_name": "GridMask", "config": {"ratio_factor": {0.1}}}),
     ],
 )
 def test_classes_of_others_and_other_values_are_refused(name, layer):

@@ -33,7 +33,6 @@ ELSEWHERE = {
     "benchmarks/NOTES.md": "speed_notes.md",
     "keras_vitbert/weights/vitbert_small/README.md": "vitbert_small.md",
 }
-KINDS = {"Pre-training": "Pretraining", "Images": "ImageTask", "Texts": "TextTask"}
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -43,11 +42,12 @@ def on_files(files, config):
         text = (ROOT / path).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
     files.append(File.generated(config, "config.md", content=config_reference()))
-    folder = pathlib.Path(tempfile.mkdtemp())
-    make_api_pages(folder)
-    for path in sorted(folder.rglob("*.*")):
-        page = f"api/{path.relative_to(folder)}"
-        files.append(File.generated(config, page, abs_src_path=str(path)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        make_api_pages(folder)
+        for path in sorted(folder.rglob("*.*")):
+            page = f"api/{path.relative_to(folder)}"
+            files.append(File.generated(config, page, content=path.read_bytes()))
     return files
 
 
@@ -93,7 +93,14 @@ def _show_all(package):
 
 def config_reference():
     """A table of every field of a config: Markdown."""
-    from keras_vitbert.configs import fine_tuning, pretraining
+    from keras_vitbert.configs.fine_tuning import ImageTask, TextTask
+    from keras_vitbert.configs.pretraining import Pretraining
+
+    sections = {
+        "Pre-training": Pretraining,
+        "Fine-tuning on images": ImageTask,
+        "Fine-tuning on texts": TextTask,
+    }
 
     lines = [
         "# Config fields",
@@ -101,9 +108,7 @@ def config_reference():
         "Set one by `--config.FIELD=VALUE`, or in Python by `config.with_values({FIELD: VALUE})`.",
         "Defaults are those of the dataclass; `--config=NAME` and tasks change some of them.",
     ]
-    for title, name in KINDS.items():
-        section = getattr(pretraining, name, None) or getattr(fine_tuning, name)
-        heading = title if name == "Pretraining" else f"Fine-tuning on {title.lower()}"
+    for heading, section in sections.items():
         lines += [
             "",
             f"## {heading}",
@@ -122,9 +127,8 @@ def _rows(section, prefix):
     """The fields of a section and of those in it: name, default, values, comment."""
     comments = _comments(section)
     for field in dataclasses.fields(section):
-        kind = field.default if dataclasses.is_dataclass(field.default) else None
-        if kind is not None:
-            yield from _rows(type(kind), f"{prefix}{field.name}.")
+        if dataclasses.is_dataclass(field.default):
+            yield from _rows(type(field.default), f"{prefix}{field.name}.")
             continue
         missing = field.default is dataclasses.MISSING
         default = "required" if missing else f"`{field.default!r}`"

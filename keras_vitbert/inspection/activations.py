@@ -10,12 +10,12 @@ from scipy import stats
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.model.tensors import Tensor
 from keras_vitbert.model.whole_batches import on_whole_batches
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 
 LEFT_OUT = (PAD, CLS, SEP, MASK)  # tokens that are not part of the text
 TOP = 0.1  # of the units
-Tensor = Any  # of either backend
 
 
 class MeanActivations:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_vitbert.inspection.activations import MeanActivations, Tensor, co_activation
+from keras_vitbert.inspection.activations import MeanActivations, co_activation
 from keras_vitbert.inspection.drawing import (
     MOST_UPDATES,
     SCREEN,
@@ -32,6 +32,7 @@ from keras_vitbert.inspection.probes import Features, probe
 from keras_vitbert.inspection.values import MASKS, MaskValues, stored_steps, write_values
 from keras_vitbert.model.classifier import TEXT_INPUTS
 from keras_vitbert.model.pretraining_network import image_inputs
+from keras_vitbert.model.tensors import Tensor
 from keras_vitbert.model.whole_batches import on_whole_batches
 from pipelines.command_line import say
 from pipelines.status import doing
@@ -58,7 +59,7 @@ _LABELS = {"image": "image_labels", "text": "next_sentence_labels"}
 _MASK_WIDTH = 7.1  # inches
 
 
-class TrainerCallback(keras.callbacks.Callback):
+class FolderCallback(keras.callbacks.Callback):
     """A callback of a `JointTrainer` that writes to a run's folder."""
 
     def __init__(self, folder: RunFolder):
@@ -79,7 +80,7 @@ class TrainerCallback(keras.callbacks.Callback):
             writer.flush()
 
 
-class PeriodicCallback(TrainerCallback):
+class PeriodicCallback(FolderCallback):
     """Acts every `interval` steps of `steps` in all, and at the end.
 
     With several steps per execution, in the execution that contains a multiple of `interval`.
@@ -253,7 +254,7 @@ class GradientStats(PeriodicCallback):
             self._write_figures(step, {"gradient_conflict/blocks": conflict_figure(values, step)})
 
 
-class MaskPictures(TrainerCallback):
+class MaskPictures(FolderCallback):
     """Shows the masks after every update: a table of sparsities, and pictures of three blocks.
 
     At the step that made the update, TensorBoard has `masks/sparsity`, and `masks/block_0` ... for
@@ -292,7 +293,7 @@ def mask_figures(updates: list[MaskValues], count: int) -> dict[str, Figure]:
     }
 
 
-class Profile(TrainerCallback, contextlib.AbstractContextManager):
+class Profile(FolderCallback, contextlib.AbstractContextManager):
     """Traces the steps from `first` to `last`, counted from 1, both included.
 
     The trace is in RUN/train/plugins/profile. An execution of several steps is traced if it

@@ -71,28 +71,6 @@ def _pairs_figure(confusion: np.ndarray, classes: list[str], title: str) -> Figu
     return figure
 
 
-def image_grid(
-    images: list[np.ndarray], captions: list[list[str]], title: str, note: str = ""
-) -> Figure:
-    """Square images uint8 `(size, size, 3)` in rows, each with lines of text below."""
-    columns = min(8, max(len(images), 4))
-    rows = -(-len(images) // columns)
-    lines = max(map(len, captions))
-    size = 1.25 * columns, 0.6 + (1.25 + 0.13 * lines) * rows
-    figure = new_figure(*size, title, note)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(images) :]:
-        axes.set_axis_off()
-    for axes, image, texts in zip(grid, images, captions, strict=False):
-        axes.imshow(image)
-        bare(axes)
-        axes.set_xlabel("\n".join(shortened(text, 24) for text in texts), loc="left", size=6.5)
-    return figure
-
-
-# --- what blocks attend to -----------------------------------------------------------------------
-
-
 def image_blocks(
     title: str,
     image: np.ndarray,

@@ -46,15 +46,6 @@ def test_of_more_classes_the_most_confused_pairs():
     assert "no example is confused" in texts_of(figure)
 
 
-def test_images_have_their_captions():
-    images = list(np.random.default_rng(0).integers(0, 255, (9, 6, 6, 3), np.uint8))
-    captions = [[f"is {n}", "file_name_" * 6] for n in range(9)]
-    figure = drawn(example_figures.image_grid, images, captions, "title", "note")
-    for number, (image, axes) in enumerate(zip(images, figure.axes, strict=False)):
-        np.testing.assert_array_equal(cells_of(axes), image)
-        assert axes.get_xlabel().startswith(f"is {number}\nfile")
-
-
 def test_patches_lie_over_the_image():
     random = np.random.default_rng(1)
     image = random.integers(0, 256, (6, 6, 3), np.uint8)

@@ -58,12 +58,6 @@ def assert_close(logits, wanted, tolerance=1e-5):
         np.testing.assert_allclose(logits[key], value, rtol=0, atol=tolerance * scale)
 
 
-def image_tokens(backbone, name):
-    """What a backbone makes of the images stored beside a model, and what is stored."""
-    arrays = stored(name)
-    return np.asarray(backbone({"images": arrays["images"]})["image_sequence"]), arrays
-
-
 def block_outputs(backbone, batch, stream="text"):
     """What the embedding and each block return: `(layers + 1, batch, length, D)`.
 

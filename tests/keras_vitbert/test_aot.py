@@ -14,6 +14,8 @@ from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.extras.ahead_of_time.results import compiled, needs_compiler, refused
 from tests.keras_vitbert.tiny_runs import CONFIG
 
+TRAIN = ("--variant=vit", "--programs=train")
+
 
 @pytest.fixture
 def small(tmp_path):
@@ -21,12 +23,7 @@ def small(tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
         CONFIG.format(
-            folder=tmp_path,
-            batch=16,
-            image_size=8,
-            classes=3,
-            vocabulary_size=32,
-            length=16,
+            folder=tmp_path, batch=16, image_size=8, classes=3, vocabulary_size=32, length=16
         )
     )
     return path
@@ -47,27 +44,23 @@ def compiler(monkeypatch):
 def test_what_fits_is_compared_told_and_written(compiler, small, tmp_path, capsys):
     result = tmp_path / "new" / "result.json"
     compiler(compiled(peak=3), compiled(peak=2))
-    argv = [f"--config={small}", "--tpu=v3-8", "--compare=joint", f"--json={result}"]
-    assert command_line.run(aot.main, [*argv, "--programs=train"]) == EXIT_DONE
+    argv = [f"--config={small}", "--tpu=v3-8", *TRAIN, "--compare=bert", f"--json={result}"]
+    assert command_line.run(aot.main, argv) == EXIT_DONE
     outcome, printed = json.loads(result.read_text()), capsys.readouterr().out
     assert outcome["memory"]["fits"] and outcome["programs"] == {"train": compiled(peak=3)}
-    assert outcome["batch"] == {"images": 16, "texts": 16}
     assert outcome["compared"]["differences"]["peak"] == 0.5
-    assert "a replica: 2 images and 2 texts" in printed
     assert "fits: 3.00 GiB of 15.48 GiB a replica" in printed
-    assert "against joint: operations +0.00%, bytes +0.00%, peak +50.00%" in printed
+    assert "against bert: operations +0.00%, bytes +0.00%, peak +50.00%" in printed
 
 
 def test_what_does_not_fit_is_told_and_written(compiler, small, tmp_path, capsys):
     result = tmp_path / "result.json"
-    compiler(refused(20), compiled(peak=9))
-    argv = [f"--config={small}", "--tpu=v3-8", "--variant=vit", f"--json={result}"]
+    compiler(refused(20))
+    argv = [f"--config={small}", "--tpu=v3-8", *TRAIN, f"--json={result}"]
     assert command_line.run(aot.main, argv) == EXIT_BAD_INPUT
-    printed, errors = capsys.readouterr()
     outcome = json.loads(result.read_text())
     assert not outcome["memory"]["fits"] and outcome["programs"]["train"] == refused(20)
-    assert "does not fit: 20.00 GiB of 15.48 GiB a replica (train), 4.52 GiB too much" in printed
-    assert "v3-8" in errors.splitlines()[-1]
+    assert "v3-8" in capsys.readouterr().err.splitlines()[-1]
 
 
 @needs_compiler

@@ -19,32 +19,15 @@ ROOT = pathlib.Path(__file__).parents[2]
 SAVED = ROOT / "tests" / "keras_vitbert" / "trained" / "saved"
 
 
-def run(capsys, *flags):
-    """The status and the only line on stderr; nothing may have been loaded."""
-    status = command_line.run(demo.main, ["--checkpoint=none", *flags])
-    out, err = capsys.readouterr()
-    assert out == ""
-    [line] = err.splitlines()
-    return status, line
-
-
-@pytest.fixture
-def unloaded(monkeypatch):
-    """Lets nothing be loaded."""
+def test_what_is_refused_before_anything_is_loaded(monkeypatch, capsys):
     monkeypatch.setattr(demo, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
-
-
-def test_without_gradio_it_says_how_to_install_it(unloaded, monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    status, line = run(capsys)
-    assert status == 2 and "gradio" in line
-
-
-def test_a_port_that_is_taken(unloaded, capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        status, line = run(capsys, f"--port={port}")
-    assert status == 2 and str(port) in line
+        port = str(server.getsockname()[1])
+        assert command_line.run(demo.main, ["--checkpoint=none", f"--port={port}"]) == 2
+    assert port in capsys.readouterr().err
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert command_line.run(demo.main, ["--checkpoint=none"]) == 2
+    assert "gradio" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -45,11 +45,6 @@ COMMANDS = {
         "{text_flags} --output_dir={text_run} --predictions={disk}/all.csv",
         (0,),
     ),
-    "keras_vitbert.figures": (
-        ["finished"],
-        "--run={finished} --figures=3 --output={disk}/figures --format=png",
-        (0, 2),
-    ),
     "keras_vitbert.convert": (
         ["finished"],
         "--checkpoint={finished} --output_dir={disk}/out",

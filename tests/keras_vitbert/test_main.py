@@ -3,7 +3,6 @@
 import importlib.util
 
 from keras_vitbert import __main__ as listing
-from pipelines.command_line import run
 
 
 def test_every_command_is_listed_with_a_line():
@@ -13,9 +12,3 @@ def test_every_command_is_listed_with_a_line():
     assert not {"pipelines.files", "pipelines.command_line", "tpu.strategy"} & set(found)
     for name, line in found.items():
         assert importlib.util.find_spec(name) and line[0].isupper() and "\n" not in line
-
-
-def test_arguments_are_refused(capsys):
-    assert run(listing.main, ["predicts"]) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert "'predicts'" in line and "predict?" in line

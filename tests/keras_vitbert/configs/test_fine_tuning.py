@@ -1,53 +1,65 @@
-"""The recipes of the paper's downstream tasks."""
+"""Configs of fine-tuning: the paper's recipes, what is refused, what devices and data decide."""
 
 import pytest
 
 from keras_vitbert.configs import fine_tuning
-from keras_vitbert.configs.sections import flatten
+from keras_vitbert.configs.devices import Devices
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 
-# What the paper gives, and the grids of this project.
-VISION = {
-    "image_size": 384,
-    "batch": 512,
-    "optimizer.name": "sgd",
-    "optimizer.momentum": 0.9,
-    "optimizer.schedule": "cosine",
-    "optimizer.weight_decay": 0.0,
-    "optimizer.clip_norm": 1.0,
-    "grid": [0.001, 0.003, 0.01, 0.03],
-}
-TEXT = {
-    "epochs": 3.0,
-    "steps": 0,
-    "optimizer.name": "adamw",
-    "optimizer.schedule": "polynomial",
-    "optimizer.weight_decay": 0.01,
-    "grid": [2e-5, 3e-5, 5e-5, 1e-4],
-}
-STEPS = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 20_000, "pets": 500, "flowers": 500}
-OFF = {"optimizer.layer_decay": 1.0, "optimizer.ema": 0.0, "label_smoothing": 0.0, "lora_rank": 0}
+
+def config_of(name, **changes):
+    config = fine_tuning.get_config(name, TASKS[name].kind)
+    return config.with_values({key.replace("__", "."): v for key, v in changes.items()})
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_recipes(name):
-    task = TASKS[name]
-    config = fine_tuning.get_config(name, task.kind)
-    flat = flatten(config)
-    wanted = {**OFF, "metric": "accuracy", **(VISION if task.kind == "images" else TEXT)}
-    if task.kind == "images":
-        wanted |= {"images.mixup": 0.0, "images.cutmix": 0.0, "images.randaugment": [0, 9]}
-    if name == "images":  # what follows from them is empty; AdamW takes fewer steps than SGD
-        wanted |= {
-            **{f: list(v) if v == () else v for f, v in fine_tuning.ImageTask.CHOSEN.items()},
-            "optimizer.name": "adamw",
-            "optimizer.weight_decay": 0.01,
-        }
-        wanted["grid"] = [1e-4, 3e-4, 1e-3, 3e-3]
-    if name == "texts":
-        wanted |= {**fine_tuning.TextTask.CHOSEN, "grid": [3e-5, 1e-4, 3e-4, 1e-3]}
-    assert {key: flat[key] for key in wanted} == wanted
-    if name in STEPS:
-        assert flat["steps"] == STEPS[name]
-    if task.kind == "text" and name != "texts":
-        assert config.steps_for(392_702) == round(3 * 392_702 / flat["batch"])
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("cifar10", 10_000), ("cifar100", 10_000), ("imagenet", 20_000), ("pets", 500)],
+)
+def test_images_are_fine_tuned_as_in_the_paper(name, steps):
+    config = config_of(name)
+    assert (config.steps, config.batch, config.image_size) == (steps, 512, 384)
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.momentum, optimizer.schedule) == ("sgd", 0.9, "cosine")
+    assert (optimizer.clip_norm, optimizer.weight_decay) == (1.0, 0.0)
+
+
+def test_steps_are_given_or_follow_from_the_epochs():
+    assert config_of("pets", steps=7).steps_for(10_000) == 7
+    config = config_of("sst2", epochs=2.5, batch=32)
+    assert [config.steps_for(count) for count in (1, 6, 64, 1000)] == [1, 1, 5, 78]
+
+
+def test_what_is_left_to_the_devices():
+    config = config_of("sst2", bucket_boundaries=(16, 32))
+    on_tpu, here = config.for_devices(Devices(on_tpu=True)), config.for_devices(Devices())
+    assert (on_tpu.dtype, on_tpu.bucket_boundaries) == ("mixed_bfloat16", ())
+    assert (here.dtype, here.bucket_boundaries) == ("float32", (16, 32))
+    assert config.for_devices(Devices(on_jax=True)).bucket_boundaries == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "culprit", "changes"),
+    [
+        ("pets", "seed", {"seed": 2**31}),
+        ("pets", "batch", {"batch": 3, "images__cutmix": 0.1}),
+        ("pets", "images.crop_area", {"images__crop_area": ()}),
+        ("pets", "head", {"head": "bert"}),
+        ("pets", "grid", {"grid": (0.1, 0.1)}),
+        ("pets", "evaluation_interval", {"evaluation_interval": 30, "steps_per_epoch": 20}),
+        ("sst2", "max_length", {"max_length": 4}),
+        ("sst2", "bucket_boundaries", {"bucket_boundaries": (32, 16)}),
+        ("texts", "data.sentence_columns", {"data__sentence_columns": "a,b,c"}),
+    ],
+)
+def test_settings_beyond_the_edge_are_refused(name, culprit, changes):
+    with pytest.raises(ValueError, match=f"^{culprit}="):
+        config_of(name, **changes)
+
+
+def test_own_data_leave_open_what_follows_from_them():
+    images, texts = config_of("images"), config_of("texts")
+    assert set(images.open_fields()) == set(fine_tuning.ImageTask.CHOSEN)
+    assert set(texts.open_fields()) == set(fine_tuning.TextTask.CHOSEN)
+    assert config_of("texts", epochs=2.0).open_fields() == ["optimizer.learning_rate"]
+    assert config_of("pets").open_fields() == config_of("sst2").open_fields() == []

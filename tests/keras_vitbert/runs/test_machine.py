@@ -28,15 +28,6 @@ from tests.keras_vitbert.tiny_runs import (
 FLAGS = ("--variant=vitbert_no_kd",)
 
 
-def test_one_process_is_the_chief_of_itself():
-    workers = Workers(tf.distribute.get_strategy())
-    assert (workers.count, workers.index, workers.is_chief) == (1, 0, True)
-    assert workers.any_asks(True) is True and workers.any_asks(False) is False
-    workers.wait()
-    with pytest.raises(tf.errors.UnavailableError), workers.watched():
-        raise tf.errors.UnavailableError(None, None, "of something else")
-
-
 @pytest.mark.parametrize(
     ("kind", "text", "is_lost"),
     [

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from keras_vitbert.runs.progress import RunProgress, shares_line, summed, time_shares
+from keras_vitbert.runs.progress import RunProgress, summed, time_shares
 from pipelines import status
 
 
@@ -32,15 +32,15 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def told(clock, capsys):
-    """`told(steps, seconds, start=0, **options)`: the lines of a run with so long steps.
+    """`told(steps, seconds, start=0)`: the lines of a run with so long steps.
 
     The first step also traces, for 40 seconds.
     """
 
-    def told(steps, seconds, start=0, **options):
+    def told(steps, seconds, start=0):
         throughput = Throughput()
         model = types.SimpleNamespace(step=start, steps_per_execution=1)
-        callback = RunProgress("vit", steps, throughput, **options)
+        callback = RunProgress("vit", steps, throughput)
         callback.set_model(model)
         while model.step < steps:
             if model.step == start:
@@ -57,48 +57,23 @@ def told(clock, capsys):
     return told
 
 
-def steps_of(lines):
-    return [int(re.search(r"step ([\d,]+) of", line)[1].replace(",", "")) for line in lines]
-
-
 @pytest.mark.parametrize(
     ("steps", "seconds", "least", "most"),
     [(510, 0.01, 1, 6), (1000, 2, 20, 90), (30_000, 10, 100, 700)],
 )
-def test_lines_are_few_without_a_long_silence(told, steps, seconds, least, most, start=0):
-    found = steps_of(told(steps, seconds, start))
-    assert found[0] == start + 1 and found[-1] == steps and least < len(found) <= most
+def test_lines_are_few_without_a_long_silence(told, steps, seconds, least, most):
+    lines = told(steps, seconds)
+    found = [int(re.search(r"step ([\d,]+) of", line)[1].replace(",", "")) for line in lines]
+    assert found[0] == 1 and found[-1] == steps and least < len(found) <= most
     for one, next_one in itertools.pairwise(found):
-        so_far = 40 + (next_one - start) * seconds
+        so_far = 40 + next_one * seconds
         assert (next_one - one) * seconds <= max(30, so_far / 100) + seconds
 
 
-def test_a_line_tells_the_time_left_and_the_utilisation(told):
-    line = "vit: step 21 of 500, loss 0.500, 100 images/s, 4 min left"
-    assert told(500, 0.5)[1] == line  # half a second a step; the time of tracing would add to them
-    lines = told(500, 1, start=400)  # it was resumed there
-    assert lines[1].startswith("vit: step 411 of 500") and lines[1].endswith(", 89 s left")
-    assert re.search(r"left, 1\d min for all trials$", told(100, 1, later=600.0)[1])
-    # 50 operations a step of half a second, of 400 a second: a quarter.
-    assert "25.0% of peak FLOP/s" in told(10, 0.5, flops=50, peak=400)[-1]
-    assert told(100, 1, speaks=False) == []
-
-
-def test_validation_is_told_and_timed(clock, capsys):
-    callback = RunProgress("vit", 10, Throughput())
-    callback.set_model(types.SimpleNamespace(step=10, steps_per_execution=1))
-    callback.on_test_begin()
-    clock[0] += 31
-    callback.on_test_batch_end(2)
-    logs = {"loss": 1.0, "image_loss": 0.25, "mlm_loss": 0.75, "image_accuracy": 0.9}
-    callback.on_test_end(logs)
-    clock[0] += 1
-    *_, part, line = capsys.readouterr().err.splitlines()
-    assert part.startswith("validating, batch 3")
-    assert line == (
-        "vit: step 10 of 10: validation image_loss 0.250, mlm_loss 0.750, image_accuracy 0.900"
-    )
-    assert status.times() == {"other": 1, "validation": 31}
+def test_the_time_left_is_that_of_the_steps_of_this_start(told):
+    """Without that of tracing, which would add to each."""
+    assert told(500, 0.5)[1].endswith("100 images/s, 4 min left")
+    assert told(500, 1, start=400)[1].endswith(", 89 s left")
 
 
 def test_shares_of_time(clock):
@@ -111,7 +86,5 @@ def test_shares_of_time(clock):
     seconds = time_shares(before, began, teachers=2.0)
     spent = {"steps": 6, "drawing": 1, "teachers": 2, "other": 1}
     assert {name: s for name, s in seconds.items() if s} == spent
-    assert shares_line(seconds) == "time: 60% steps, 20% teachers, 10% drawing, 10% other"
     both = summed([seconds, {}, {"steps": 1.0, "other": 0.5}])
-    assert both["steps"] == 7 and both["other"] == 1.5 and summed([{}]) == {}
-    assert shares_line({}) == "time: "
+    assert both["steps"] == 7 and both["other"] == 1.5

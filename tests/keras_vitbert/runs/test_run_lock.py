@@ -41,13 +41,6 @@ def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
     assert not os.listdir(folder)
 
 
-def test_it_is_given_back_after_an_error(tmp_path):
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), run_lock.held(str(tmp_path)):
-            1 / 0  # noqa: B018
-    assert not os.listdir(tmp_path)
-
-
 def test_of_many_that_begin_at_once_one_at_a_time_gets_it(tmp_path):
     inside, most = 0, 0
 

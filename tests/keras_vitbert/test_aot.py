@@ -14,8 +14,6 @@ from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.extras.ahead_of_time.results import compiled, needs_compiler, refused
 from tests.keras_vitbert.tiny_runs import CONFIG
 
-TRAIN = ("--variant=vit", "--programs=train")
-
 
 @pytest.fixture
 def small(tmp_path):
@@ -29,38 +27,21 @@ def small(tmp_path):
     return path
 
 
-@pytest.fixture
-def compiler(monkeypatch):
-    """`compiler(result, ...)` stands in for the TPU's: its results, one a call."""
-
-    def stand_in(*results):
-        remaining = list(results)
-        monkeypatch.setattr(aot_compile, "compile_apart", lambda *program: remaining.pop(0))
-        monkeypatch.setattr(aot, "check_installed", lambda: None)
-
-    return stand_in
-
-
-def test_what_fits_is_compared_told_and_written(compiler, small, tmp_path, capsys):
-    result = tmp_path / "new" / "result.json"
-    compiler(compiled(peak=3), compiled(peak=2))
-    argv = [f"--config={small}", "--tpu=v3-8", *TRAIN, "--compare=bert", f"--json={result}"]
-    assert command_line.run(aot.main, argv) == EXIT_DONE
-    outcome, printed = json.loads(result.read_text()), capsys.readouterr().out
-    assert outcome["memory"]["fits"] and outcome["programs"] == {"train": compiled(peak=3)}
-    assert outcome["compared"]["differences"]["peak"] == 0.5
-    assert "fits: 3.00 GiB of 15.48 GiB a replica" in printed
-    assert "against bert: operations +0.00%, bytes +0.00%, peak +50.00%" in printed
-
-
-def test_what_does_not_fit_is_told_and_written(compiler, small, tmp_path, capsys):
-    result = tmp_path / "result.json"
-    compiler(refused(20))
-    argv = [f"--config={small}", "--tpu=v3-8", *TRAIN, f"--json={result}"]
-    assert command_line.run(aot.main, argv) == EXIT_BAD_INPUT
-    outcome = json.loads(result.read_text())
-    assert not outcome["memory"]["fits"] and outcome["programs"]["train"] == refused(20)
-    assert "v3-8" in capsys.readouterr().err.splitlines()[-1]
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_fits_or_not_is_told_and_written(small, tmp_path, monkeypatch, capsys, fits):
+    """With a stand-in for the TPU's compiler."""
+    program, result = compiled(peak=3) if fits else refused(20), tmp_path / "new" / "result.json"
+    monkeypatch.setattr(aot_compile, "compile_apart", lambda *traced: program)
+    monkeypatch.setattr(aot, "check_installed", lambda: None)
+    flags = [f"--config={small}", "--tpu=v3-8", "--variant=vit", "--programs=train"]
+    status = command_line.run(aot.main, [*flags, f"--json={result}"])
+    assert status == (EXIT_DONE if fits else EXIT_BAD_INPUT)
+    outcome, (printed, errors) = json.loads(result.read_text()), capsys.readouterr()
+    assert outcome["memory"]["fits"] == fits and outcome["programs"] == {"train": program}
+    if fits:
+        assert "fits: 3.00 GiB of 15.48 GiB a replica" in printed
+    else:
+        assert "does not fit: 20.00 GiB of 15.48 GiB a replica" in printed and "v3-8" in errors
 
 
 @needs_compiler

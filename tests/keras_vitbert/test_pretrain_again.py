@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from keras_vitbert import load
-from keras_vitbert.experiments.pretraining.report import describe
 from keras_vitbert.runs import callbacks
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
@@ -32,15 +31,6 @@ from tests.keras_vitbert.whole_runs import (
 )
 
 
-def test_a_finished_run_does_nothing_again(finished, sources, capsys):
-    folder = finished("joint")
-    before = files_below(folder)
-    capsys.readouterr()
-    assert pretrain(sources, folder, "--variant=joint") == EXIT_DONE
-    assert files_below(folder) == before
-    assert capsys.readouterr().out.strip() == describe(summary_of(folder), folder)
-
-
 def test_names_of_classes_that_are_given_later_belong_to_the_run(unfinished, sources):
     record = content_of(unfinished / "config.json")
     del record["inputs"]["classes"]
@@ -49,6 +39,15 @@ def test_names_of_classes_that_are_given_later_belong_to_the_run(unfinished, sou
     assert load(str(unfinished)).classes is None
     assert pretrain(sources, unfinished, "--variant=vit") == EXIT_DONE
     assert load(str(unfinished)).classes == CLASS_NAMES
+
+
+def test_a_finished_run_does_nothing_again(finished, sources, capsys):
+    folder = finished("joint")
+    before = files_below(folder)
+    assert pretrain(sources, folder, "--variant=joint") == EXIT_DONE
+    assert files_below(folder) == before
+    value = summary_of(folder)["validation"]["mlm_accuracy"]
+    assert f"{value:.4f}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -95,19 +94,18 @@ def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
 def test_killed_it_goes_on_from_the_last_checkpoint(sources, tmp_path):
     """With all that saves memory or changes the update at once.
 
-    Killed after metrics.csv has got ahead of the checkpoints, the last one within an epoch.
+    Killed after metrics.csv and the activation maps have got ahead of the checkpoints, the last one
+    within an epoch.
     """
     switches = ["accumulation=2", "remat=True", "data.packing=True", "model.stochastic_depth=0.2"]
     switches += ["model.attention_dropout=0.3", "optimizer.ema=0.9"]
     switches += ["merge.name=mask+uncertainty", "merge.mask_criterion=ratio"]
-    switches += ["merge.mask_cumulative=False"]
+    switches += ["merge.mask_cumulative=False", "inspection.activation_interval=7"]
     flags = ["--variant=vitbert_no_kd", *(f"--config.{switch}" for switch in switches)]
     assert pretrain(sources, tmp_path / "whole", *flags) == EXIT_DONE
-    names = checkpoint_values(tmp_path / "whole")
-    assert any("log_variances" in name for name in names)
-    row = metrics_rows(tmp_path / "whole")[-1]
-    assert "merge/text_weight" in row and "merge/image_weight" in row
     folder, whole = tmp_path / "run", tmp_path / "whole"
+    assert any("log_variances" in name for name in checkpoint_values(whole))
+    assert "merge/text_weight" in metrics_rows(whole)[-1]
     often = "--config.checkpoint_interval=3"
     argv = arguments(sources, f"--output_dir={folder}", *flags, often)
     status, errors = Forked(pretrain_killed, argv).end()

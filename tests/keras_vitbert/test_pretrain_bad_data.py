@@ -19,15 +19,13 @@ def write(folder, examples, kind="images"):
     write_shards(map(to_example, examples), str(folder / "x"), 1, kind=kind)
 
 
-def images(folder, *labels, **last):
-    """Images of some labels; the last one has other features."""
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    *examples, end = (image_example(pixels, label) for label in labels)
-    write(folder, [*examples, {**end, **last}])
+def images(folder, *labels):
+    """Images of some labels."""
+    write(folder, [image_example(np.zeros((8, 8, 3), np.uint8), label) for label in labels])
 
 
 def texts(folder, path, change):
-    """The texts of a file, the last one changed."""
+    """The texts of a file, changed."""
     examples = []
     for record in tf.data.TFRecordDataset(str(path)):
         features = tf.train.Example.FromString(record.numpy()).features.feature
@@ -36,32 +34,19 @@ def texts(folder, path, change):
     write(folder, change(examples), "text examples")
 
 
-def broken_jpeg(folder):
-    encoded = image_example(np.zeros((8, 8, 3), np.uint8), 1)["image/encoded"]
-    images(folder, 1, 1, 1, 1, **{"image/encoded": encoded[:60]})
-
-
-def last_damaged(folder, path):
-    """One bit of the content of the last record."""
-    content = bytearray(path.read_bytes())
-    content[-30] ^= 1
-    (folder / "x").write_bytes(content)
-
-
 def long(examples):
     zeros = dict.fromkeys(("input_ids", "segment_ids", "input_mask"), np.zeros(17, int))
     return [{**example, **zeros} for example in examples]
 
 
-def last_changed(**changes):
-    return lambda examples: [*examples[:-1], {**examples[-1], **changes}]
+def unweighted(examples):
+    weights = {"masked_lm_weights": np.full(PREDICTIONS, np.nan)}
+    return [*examples[:-1], {**examples[-1], **weights}]
 
 
-WEIGHTS = last_changed(masked_lm_weights=np.full(PREDICTIONS, np.nan))
 # Each writes files from the folder to fill, one of images and one of texts.
 AT_ONCE = [
     (IMAGES, lambda folder, *_: None, "data/*"),
-    (IMAGES, lambda folder, *_: (folder / "x").write_bytes(bytes(1600)), "data/x"),
     (IMAGES, lambda folder, *_: images(folder, 1, 2), "image_batch_size"),
     (TEXTS, lambda folder, path, _: shutil.copy(path, folder / "x"), "input_ids"),
     (TEXTS, lambda folder, _, path: texts(folder, path, long), "max_sequence_length"),
@@ -69,23 +54,21 @@ AT_ONCE = [
 WHERE_READ = [
     (IMAGES, lambda folder, _, path: shutil.copy(path, folder / "x"), "image/class/label"),
     (IMAGES, lambda folder, *_: images(folder, 4, 1, 1, 1), "record 0: .*num_classes"),
-    (IMAGES, lambda folder, *_: broken_jpeg(folder), "record 3"),
-    (TEXTS, lambda folder, _, path: last_damaged(folder, path), "record "),
-    (TEXTS, lambda folder, _, path: texts(folder, path, WEIGHTS), "weight"),
+    (TEXTS, lambda folder, _, path: texts(folder, path, unweighted), "weight"),
 ]
 
 
 @pytest.fixture
 def bad_files(sources, tmp_path):
-    """`bad_files(data, make, split="train") -> flags` for files that `make` has written."""
+    """`bad_files(data, make) -> flags` for files that `make` has written."""
     folder = tmp_path / "data"
     folder.mkdir()
     files = (sources / f"{kind}-train-00000-of-00002" for kind in ("images", "text"))
 
-    def bad_files(data, make, split="train"):
+    def bad_files(data, make):
         make(folder, *files)
         variant, kind = data
-        return [f"--variant={variant}", f"--config.data.{kind}.{split}={folder}/*"]
+        return [f"--variant={variant}", f"--config.data.{kind}.train={folder}/*"]
 
     return bad_files
 
@@ -93,11 +76,6 @@ def bad_files(sources, tmp_path):
 @pytest.mark.parametrize(("data", "make", "culprit"), AT_ONCE)
 def test_files_that_are_refused_at_once(refused, bad_files, data, make, culprit):
     refused(*bad_files(data, make), culprit=culprit)
-
-
-def test_a_pattern_that_is_empty(refused):
-    flags = "--variant=bert", "--config.data.text.validation="
-    refused(*flags, culprit="data.text.validation")
 
 
 @pytest.mark.parametrize(("data", "make", "culprit"), WHERE_READ)

@@ -3,8 +3,6 @@
 import pathlib
 import shutil
 
-import pytest
-
 from keras_vitbert import probe
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
 from tests.keras_vitbert.tiny_runs import files_below
@@ -39,17 +37,3 @@ def test_the_summary_of_a_run_is_not_overwritten(text_task, tmp_path, capsys):
     assert call(*flags, f"--output_dir={tmp_path / 'run'}") == EXIT_BAD_INPUT
     assert str(tmp_path / "run") in capsys.readouterr().err.splitlines()[-1]
     assert files_below(tmp_path / "run") == before
-
-
-@pytest.mark.parametrize(
-    ("flags", "culprit"),
-    [
-        (["--checkpoint=rand", "--task=cifar10", "--shots=5,x"], "shots"),
-        (["--checkpoint=absent", "--task=sst2"], "absent"),
-    ],
-)
-def test_bad_input(flags, culprit, capfd, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert call(*flags) == EXIT_BAD_INPUT
-    last = capfd.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: ") and culprit in last

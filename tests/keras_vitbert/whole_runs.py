@@ -1,15 +1,12 @@
 """Whole runs of the tiny config: what they leave, read back, and what it should be."""
 
 import collections
-import math
 import os
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
-from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.runs import checkpoints
 from pipelines.images.image_records import ImageStream
 from pipelines.images.image_views import ImageViews
@@ -17,25 +14,17 @@ from pipelines.shards.records import RecordFiles
 from tests.keras_vitbert.tiny_runs import (
     CLASSES,
     IMAGE_SIZE,
-    VOCABULARY,
     assert_same_values,
     checkpoint_values,
     metrics_rows,
     summary_of,
 )
+from tests.marks import slow
 
 STEPS = 10
 EPOCH_ENDS = [4, 8, 10]
-UPDATES = [3, 5, 7]  # of the masks, which precede these steps
-MASKED = ("vitbert", "vitbert_no_kd")
-MAPPED = "joint"  # the run that draws activation maps
-MAPS = [0, 5, STEPS]
-
-# The others take longer: both modalities in one step, with masks, or with teachers.
-EACH_VARIANT = [
-    pytest.param(name, marks=() if name in ("vit", "bert", "joint") else pytest.mark.slow)
-    for name in VARIANTS
-]
+MAPS = [0, 5, STEPS]  # the activation maps of `joint`
+EACH_KIND = ["vit", "joint", slow("bert"), slow("vitbert")]  # the last one has masks and teachers
 CLOCK = ("seconds", "time", "images_per_second", "tokens_per_second", "resumed_from_step")
 
 
@@ -107,18 +96,6 @@ def shown_points(folder):
     return points
 
 
-def tensorboard_images(folder):
-    """`{tag: {step: picture}}` of the training log."""
-    images = collections.defaultdict(dict)
-    for path in sorted((folder / "train").glob("events.out.tfevents.*")):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "images":
-                    _, _, picture = value.tensor.string_val  # width, height, PNG
-                    images[value.tag][event.step] = tf.io.decode_png(picture).numpy()
-    return images
-
-
 def assert_same_inspection(folder, wanted, kind=""):
     """The same files of the same bytes."""
     found, expected = (
@@ -144,38 +121,3 @@ def assert_same_run(folder, wanted):
 def last_step(folder):
     """The step of a run's last checkpoint; 0 where there is none."""
     return checkpoints.latest(str(folder / "checkpoints"))[1]
-
-
-def masked_words(example):
-    """The words to be found, as numbers."""
-    pairs = zip(example["masked_lm_ids"], example["masked_lm_weights"], strict=True)
-    return [word for word, weight in pairs if weight]
-
-
-def count_baselines(folder):
-    """What frequencies alone reach, by counting."""
-
-    def commonest(values):
-        counts = collections.Counter(values)
-        return min(value for value in counts if counts[value] == max(counts.values()))
-
-    train, validation = (
-        {
-            "labels": [e["image/class/label"][0] for e in examples_of(folder, "images", split)],
-            "words": [w for e in examples_of(folder, "text", split) for w in masked_words(e)],
-            "next": [e["next_sentence_labels"][0] for e in examples_of(folder, "text", split)],
-        }
-        for split in ("train", "validation")
-    )
-    accuracy = {
-        name: validation[name].count(commonest(train[name])) / len(validation[name])
-        for name in train
-    }
-    total = len(train["words"]) + len(VOCABULARY)
-    losses = [-math.log((train["words"].count(w) + 1) / total) for w in validation["words"]]
-    return {
-        "image_majority_accuracy": accuracy["labels"],
-        "mlm_unigram_accuracy": accuracy["words"],
-        "mlm_unigram_loss": sum(losses) / len(losses),
-        "nsp_majority_accuracy": accuracy["next"],
-    }

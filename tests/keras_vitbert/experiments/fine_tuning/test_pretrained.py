@@ -84,7 +84,7 @@ def test_a_folder_does_not_hide_a_config_of_its_name(tmp_path, monkeypatch):
 
 def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(finished("bert"), copy)
+    shutil.copytree(finished("joint"), copy)
     opened = open_pretrained("rand", str(copy), kind="text")
     assert (opened.vocabulary, opened.case) == (tiny_runs.VOCABULARY, "lower")
     assert open_pretrained(str(copy), kind="text").case == "lower"

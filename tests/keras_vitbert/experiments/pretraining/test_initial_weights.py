@@ -55,7 +55,7 @@ def test_what_is_not_given_stays_random(sources, data, vit_preset, capsys):
 def test_another_vocabulary_is_refused(sources, data, finished):
     other = dataclasses.replace(data, vocabulary=[*data.vocabulary[:-1], "other"])
     with pytest.raises(ValueError, match="vocabulary"):
-        open_initial(str(finished("bert")), config_of(sources, variant="bert"), other)
+        open_initial(str(finished("joint")), config_of(sources, variant="joint"), other)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ FIXTURES = TESTS / "keras_vitbert" / "trained" / "fixtures"
 
 CONFIGS = {
     "exits": "import sys\nsys.exit(0)",
-    "no_function": "x = 1",
     "fails": "def get_config():\n    raise OSError('two\\nlines')",
 }
 TSV = {

@@ -14,7 +14,7 @@ from pipelines.shards.shard_manifest import read_manifest
 from tests.bad_input.places import SAVED
 from tests.keras_vitbert.configs.command_lines import parse
 
-EXAMPLES = 50  # of each kind; the same ones in every run
+EXAMPLES = 25  # of each kind; the same ones in every run
 random_input = settings(
     max_examples=EXAMPLES,
     derandomize=True,

@@ -23,12 +23,7 @@ def hparams(path):
     asked = api_pb2.ListSessionGroupsRequest(
         start_index=0,
         slice_size=100,
-        allowed_statuses=[
-            api_pb2.STATUS_UNKNOWN,
-            api_pb2.STATUS_SUCCESS,
-            api_pb2.STATUS_RUNNING,
-            api_pb2.STATUS_FAILURE,
-        ],
+        allowed_statuses=api_pb2.Status.values(),
         include_metrics=True,
     )
     groups = list_session_groups.Handler(request, found, "", asked).run().session_groups

@@ -3,15 +3,14 @@
 import numpy as np
 
 from keras_vitbert.inspection import example_figures
-from tests.keras_vitbert.inspection.axes import cells_of, drawn, texts_of
+from tests.keras_vitbert.inspection.axes import cells_of, drawn
 
 
 def test_a_matrix_has_names_counts_and_shares():
     """Class `b` has no examples: its row has neither numbers nor shares."""
     confusion = np.array([[1234, 17, 0], [0, 0, 0], [5, 0, 15]])
     classes = ["cat", "b$_x$", "fox"]
-    figure = drawn(example_figures.confusion_figure, confusion, classes, "title")
-    axes = figure.axes[0]
+    axes = drawn(example_figures.confusion_figure, confusion, classes, "title").axes[0]
     shares = np.array([[1234 / 1251, 17 / 1251, 0], [np.nan] * 3, [0.25, 0, 0.75]])
     np.testing.assert_array_equal(np.ma.filled(cells_of(axes), np.nan), shares)
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
@@ -21,58 +20,34 @@ def test_a_matrix_has_names_counts_and_shares():
     assert written == {(0, 0): "1,234", (0, 1): "17", (2, 0): "5", (2, 2): "15"}
 
 
-def test_100_classes_have_their_names_and_rounded_shares():
-    confusion = np.diag(np.full(100, 990))
-    confusion[7, 8], confusion[7, 9] = 9, 1
-    names = [f"class {n}" for n in range(100)]
-    axes = drawn(example_figures.confusion_figure, confusion, names, "title").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == names
-    written = [text.get_text() for text in axes.texts]
-    assert sorted(written) == ["1", *["100"] * 99, "99"]
-
-
 def test_of_more_classes_the_most_confused_pairs():
     confusion = np.diag(np.full(101, 10))
     confusion[3, 50], confusion[50, 3], confusion[2, 1] = 5, 10, 10
-    pairs = example_figures.most_confused(confusion, 40)
-    assert pairs == [(2, 1, 10), (50, 3, 10), (3, 50, 5)]
     names = [f"c{n}" for n in range(101)]
     axes = drawn(example_figures.confusion_figure, confusion, names, "title").axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [10, 10, 5]
     assert [text.get_text() for text in axes.texts] == ["10  (50%)", "10  (50%)", "5  (33%)"]
     order = [label.get_text() for label in axes.get_yticklabels()]
     assert order == ["c2 → c1", "c50 → c3", "c3 → c50"]
-    figure = drawn(example_figures.confusion_figure, np.diag(np.full(101, 10)), names, "title")
-    assert "no example is confused" in texts_of(figure)
 
 
 def test_patches_lie_over_the_image():
     random = np.random.default_rng(1)
-    image = random.integers(0, 256, (6, 6, 3), np.uint8)
-    values = random.random((3, 4))
-    for low in (0.0, None):
-        figure = drawn(example_figures.image_blocks, "title", image, values, 1, low)
-        seen, *others = [axes for axes in figure.axes if axes.get_images()]
-        np.testing.assert_array_equal(cells_of(seen), image)
-        for axes, block in zip(others, (1, 0, 1, 2), strict=True):
-            grey, heat = axes.get_images()
-            np.testing.assert_allclose(grey.get_array(), image.mean(-1))
-            np.testing.assert_array_equal(heat.get_array(), values[block].reshape(2, 2))
-            assert heat.get_extent() == grey.get_extent() == [0, 6, 6, 0]
-            least = values[block].min() if low is None else low
-            assert heat.get_clim() == (least, values[block].max())
+    image, values = random.integers(0, 256, (6, 6, 3), np.uint8), random.random((3, 4))
+    figure = drawn(example_figures.image_blocks, "title", image, values, 1, None)
+    seen, *others = [axes for axes in figure.axes if axes.get_images()]
+    np.testing.assert_array_equal(cells_of(seen), image)
+    for axes, block in zip(others, (1, 0, 1, 2), strict=True):
+        grey, heat = axes.get_images()
+        np.testing.assert_allclose(grey.get_array(), image.mean(-1))
+        np.testing.assert_array_equal(heat.get_array(), values[block].reshape(2, 2))
+        assert heat.get_extent() == grey.get_extent() == [0, 6, 6, 0]
+        assert heat.get_clim() == (values[block].min(), values[block].max())
 
 
 def test_tokens_have_bars_and_rows():
     values = np.random.default_rng(1).random((2, 3))
     rows = {"mask 1": values, "mask 2": 1 - values}
     figure = drawn(example_figures.text_blocks, "title", ["[CLS]", "$x$", "<b>"], rows, 1, 0.0)
-    for (name, found), bars, maps in zip(
-        rows.items(), figure.axes[::2], figure.axes[1::2], strict=True
-    ):
-        assert bars.get_title("left") == f"{name}, block 1"
+    for found, bars, maps in zip(rows.values(), figure.axes[::2], figure.axes[1::2], strict=True):
         assert [bar.get_height() for bar in bars.patches] == found[1].tolist()
-        expected = found / found.max(axis=1, keepdims=True)
-        np.testing.assert_allclose(cells_of(maps), expected)
-        labels = [label.get_text() for label in maps.get_xticklabels()]
-        assert labels == ["[CLS]", "$x$", "<b>"]
+        np.testing.assert_allclose(cells_of(maps), found / found.max(axis=1, keepdims=True))

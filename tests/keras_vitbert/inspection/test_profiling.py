@@ -1,5 +1,7 @@
 """`--profile=START,STOP`: which steps are traced."""
 
+import types
+
 import pytest
 
 from keras_vitbert.inspection import callbacks
@@ -7,14 +9,6 @@ from keras_vitbert.inspection.callbacks import Profile
 from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.tiny_runs import pretrain
-
-
-class Model:
-    """What the callback asks of a trainer."""
-
-    def __init__(self, step, executed):
-        self.step = step
-        self.steps_per_execution = executed
 
 
 @pytest.fixture
@@ -41,7 +35,7 @@ def profiler(monkeypatch):
 
 def train(profile, begin, end, executed=1):
     """What `fit` would tell the callback."""
-    model = Model(begin, executed)
+    model = types.SimpleNamespace(step=begin, steps_per_execution=executed)
     profile.set_model(model)
     profile.on_train_begin()
     while model.step < end:
@@ -63,18 +57,8 @@ def test_steps_that_are_traced(tmp_path, profiler, capsys, begin, executed, expe
     with Profile(3, 5, RunFolder(str(tmp_path))) as profile:
         train(profile, begin, 8, executed)
         profile.on_train_begin()  # of another call of `fit`
-        assert profiler == expected
     assert profiler == expected
-    told = capsys.readouterr().err
-    note = "the run is already at step 5: no profile of steps 3 to 5\n"
-    assert told == ("" if expected else note)
-
-
-def test_a_trace_that_is_broken_off_is_written(tmp_path, profiler):
-    with pytest.raises(KeyError), Profile(3, 5, RunFolder(str(tmp_path))) as profile:
-        train(profile, 0, 4)
-        raise KeyError
-    assert profiler == ["start", 3, "end", 4, "end", "stop"]
+    assert ("no profile" in capsys.readouterr().err) == (not expected)
 
 
 @pytest.mark.slow

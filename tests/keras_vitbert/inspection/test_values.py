@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_vitbert.inspection.values import (
-    MaskValues,
-    read_values,
-    stored_steps,
-    write_values,
-)
+from keras_vitbert.inspection.values import MaskValues, read_values, write_values
 from keras_vitbert.model.shared_weights import KINDS
 from keras_vitbert.runs.run_folder import RunFolder
 from tests.keras_vitbert.inspection.mask_layers import LAYERS
@@ -45,18 +40,10 @@ def test_files(masks, tmp_path):
     for step in (103, 21):
         MaskValues.from_masks(step, masks).write(folder)
     MaskValues.from_masks(5, masks).write(RunFolder(str(tmp_path), writes=False))
-    assert sorted(p.name for p in (tmp_path / "inspection").iterdir()) == [
-        "masks-00000021.npz",
-        "masks-00000103.npz",
-    ]
     arrays, values = read_values(str(tmp_path), "masks")[21], MaskValues.from_masks(21, masks)
     with np.errstate(invalid="ignore"):
         expected = values.cleared / values.entries
     np.testing.assert_array_equal(arrays["sparsity"], expected)  # nan where there is nothing
-    assert np.isnan(arrays["sparsity"]).sum() == 6 and arrays["kinds"].tolist() == list(KINDS)
-    query = masks["block_1/self_attention_layer/query/kernel"]
-    np.testing.assert_array_equal(arrays["bits/block_1/query"], np.packbits(query))
-    assert not [name for name in arrays if "norm" in name]
 
     first, second = MaskValues.read(str(tmp_path))
     assert (first.step, second.step) == (21, 103)
@@ -78,7 +65,6 @@ def test_files_of_values(tmp_path):
     found = read_values(str(tmp_path), "masks")
     assert list(found) == [20, 100, 123_456_789]
     np.testing.assert_array_equal(found[20]["a"], arrays["a"])
-    assert stored_steps(str(tmp_path), "masks") == [20, 100, 123_456_789]
     assert list(read_values(str(tmp_path), "masks", steps=[20, 123_456_789])) == [20, 123_456_789]
     written = tmp_path / "inspection" / "masks-00000020.npz"
     content = written.read_bytes()

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from keras_vitbert.configs.sample import get_config
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.shards.shard_manifest import read_manifest
 from tests.bad_input.places import SAVED
 from tests.keras_vitbert.configs.command_lines import parse
 
@@ -84,14 +83,3 @@ def test_config_json_of_a_run(tmp_path):
 def test_overrides(key, value):
     with refused():
         parse(f"--config.{key}={value}")
-
-
-def test_manifests(sources, tmp_path):
-    @random_input
-    @given(spoilt((sources / "images-validation.manifest.json").read_text()))
-    def check(text):
-        (tmp_path / "x.manifest.json").write_text(text)
-        with refused():
-            read_manifest(str(tmp_path / "x"))
-
-    check()

@@ -1,8 +1,6 @@
 """Fixtures of several packages: a tiny network with random weights, batches, and served models."""
 
-import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -291,50 +289,6 @@ def swept(made_once, image_flags):
         assert finetune(*image_flags, "--sweep", "--seeds=2", *flags) == 0
 
     return made_once("swept", make) / "run"
-
-
-@pytest.fixture
-def signal_at(monkeypatch):
-    """`signal_at(place, variant, step)`: SIGTERM once, when training comes there.
-
-    The places are `batch` (the step's update is done, nothing is looked at yet) and `after` (all
-    is done that is done at the end of an epoch). The student of a joint run is `joint`, a
-    fine-tuned model `classifier`.
-    """
-    from keras_vitbert.runs import callbacks, divergence
-
-    wanted = []
-
-    def hook(cls, method, place):
-        original = getattr(cls, method)
-
-        def hooked(self, number, logs=None):
-            if place == "after":
-                original(self, number, logs)
-            if wanted == [(place, _trained(self.model), self.model.step)]:
-                wanted.clear()
-                os.kill(os.getpid(), signal.SIGTERM)
-            if place == "batch":
-                original(self, number, logs)
-
-        monkeypatch.setattr(cls, method, hooked)
-
-    hook(divergence.DivergenceGuard, "on_train_batch_end", "batch")
-    hook(callbacks.Checkpoints, "on_epoch_end", "after")
-
-    def signal_at(*place):
-        wanted[:] = [place]
-        return wanted
-
-    return signal_at
-
-
-def _trained(trainer):
-    """What `signal_at` calls a trainer's model."""
-    if not hasattr(trainer, "has_images"):
-        return "classifier"
-    modalities = (trainer.has_images, trainer.has_text)
-    return {(True, False): "vit", (False, True): "bert"}.get(modalities, "joint")
 
 
 @pytest.fixture

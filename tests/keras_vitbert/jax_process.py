@@ -12,7 +12,7 @@ import sys
 
 from pipelines import command_line
 from tests.keras_vitbert.extras.demo_page.ports import free_port
-from tests.keras_vitbert.killed import kill_after
+from tests.keras_vitbert.killed import signal_at
 
 ROOT = pathlib.Path(__file__).parents[2]
 # XLA optimises tiny programs for longer than they run.
@@ -20,14 +20,14 @@ UNOPTIMIZED = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 ENVIRONMENT = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", **UNOPTIMIZED}
 
 
-def call(cache, command, *flags, killed_after=0, **environment):
+def call(cache, command, *flags, killed_in=0, **environment):
     """Runs a command.
 
     Args:
         cache: folder of compiled programs, which later calls need not compile again.
         command: str, such as `pretrain`.
         *flags: its flags.
-        killed_after: int, the step at the end of an epoch after whose log it is killed; 0 for none.
+        killed_in: int, the step in which it is killed; 0 for none.
         **environment: further variables.
 
     Returns:
@@ -38,7 +38,7 @@ def call(cache, command, *flags, killed_after=0, **environment):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(killed_after), command, *map(str, flags)],
+        [sys.executable, "-m", __name__, str(killed_in), command, *map(str, flags)],
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT, **cached, **environment},
         capture_output=True,
@@ -66,6 +66,6 @@ def environments(processes, devices):
 if __name__ == "__main__":
     killed_step, name, *argv = sys.argv[1:]
     if int(killed_step):
-        kill_after(int(killed_step))
+        signal_at(int(killed_step))
     main = importlib.import_module(f"keras_vitbert.{name}").main
     sys.exit(command_line.run(main, argv))

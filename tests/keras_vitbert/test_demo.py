@@ -45,13 +45,9 @@ def test_it_serves_until_ctrl_c_and_leaves_nothing(tmp_path):
         "PYTHONPATH": str(ROOT),
     }
     words = (sys.executable, "-m", "keras_vitbert.demo", "--checkpoint=texts", f"--port={port}")
+    options = {"cwd": tmp_path, "env": environment, "text": True}
     with subprocess.Popen(
-        words,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
     ) as process:
         try:
             line = process.stdout.readline()

@@ -50,24 +50,6 @@ def test_files_are_named_by_figure_and_run_and_know_their_runs(made, tmp_path, c
     assert "joint: no figure 3" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_figure_6_shows_runs_side_by_side(run_with_checkpoint, tmp_path, capsys):
-    """One of both modalities, two of one each, and one that sees something else."""
-    names = ["vitbert_no_kd", "vit", "bert"]
-    other = shutil.copytree(run_with_checkpoint("vit"), tmp_path / "other")
-    record = content_of(other / "config.json")
-    record["experiment"]["model"]["image_size"] = 12
-    (other / "config.json").write_text(json.dumps(record))
-    flags = [f"--run={run_with_checkpoint(name)}" for name in names]
-    flags += [f"--run={other}", "--format=svg", "--figures=6", "--examples=2"]
-    assert draw(*flags, f"--output={tmp_path}") == EXIT_DONE
-    assert "other: left out of the images of figure 6" in capsys.readouterr().err
-    svg = (tmp_path / "figure6.svg").read_text()
-    assert svg.count(">cat ") + svg.count(">dog ") + svg.count(">tench ") == 2 * 2 * 3
-    for name in names:
-        assert svg.count(f">{name}<") == (3 if name == names[0] else 2 if name == names[1] else 1)
-
-
 def test_examples_that_are_gone(older_run, sources, tmp_path, capsys):
     path = shutil.copytree(older_run.path, tmp_path / "run")
     record = content_of(path / "config.json")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import shutil
 import signal
@@ -17,6 +16,7 @@ from keras_vitbert.trained.loading import load
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
 from tests.keras_vitbert.experiments.fine_tuning import replicas_script
+from tests.keras_vitbert.killed import signal_at
 from tests.keras_vitbert.tiny_runs import files_below, summary_of
 from tests.keras_vitbert.tiny_tasks import finetune, rows_of
 
@@ -77,38 +77,17 @@ def test_the_table_is_the_summary(text_run, text_flags, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path, monkeypatch):
-    """Stopped within the second rate, killed between two seeds, and once after the last step."""
-    from keras_vitbert.experiments.fine_tuning import search
-    from keras_vitbert.runs import divergence
-
-    places = [("sweep-rate-0.03-seed-0", 3), ("seed-rate", 5)]
-    original = divergence.DivergenceGuard.on_train_batch_end
-    current = []
-
-    def hooked(self, batch, logs=None):
-        if places and current[0].startswith(places[0][0]) and self.model.step == places[0][1]:
-            places.pop(0)
-            os.kill(os.getpid(), signal.SIGTERM)
-        original(self, batch, logs)
-
-    run_trial = search.run_trial
-
-    def noted(run, trial, *arguments):
-        current[:] = [trial.name]
-        return run_trial(run, trial, *arguments)
-
+def test_a_stopped_sweep_ends_the_same(swept, image_flags, tmp_path):
+    """Stopped within the second rate, and once in the last step of a seed."""
     flags = [*image_flags, "--sweep", "--seeds=2", f"--output_dir={tmp_path}"]
-    with monkeypatch.context() as patched:
-        patched.setattr(divergence.DivergenceGuard, "on_train_batch_end", hooked)
-        patched.setattr(search, "run_trial", noted)
-        assert finetune(*flags) == EXIT_STOPPED
-        stopped = tmp_path / "trials" / "sweep-rate-0.03-seed-0"
-        assert checkpoints.latest(str(stopped / "checkpoints"))[1] == 3
-        assert (tmp_path / "trials" / "sweep-rate-0.003-seed-0" / "result.json").exists()
-        assert not (stopped / "result.json").exists()
-        finetune(*flags)  # in the last step of a run it is too late to stop
-        assert not places
+    signal_at(3, signal.SIGTERM, "sweep-rate-0.03-seed-0")
+    assert finetune(*flags) == EXIT_STOPPED
+    stopped = tmp_path / "trials" / "sweep-rate-0.03-seed-0"
+    assert checkpoints.latest(str(stopped / "checkpoints"))[1] == 3
+    assert (tmp_path / "trials" / "sweep-rate-0.003-seed-0" / "result.json").exists()
+    assert not (stopped / "result.json").exists()
+    signal_at(5, signal.SIGTERM, "seed-1")
+    finetune(*flags)
     assert finetune(*flags) == EXIT_DONE
 
     ours, wanted = (

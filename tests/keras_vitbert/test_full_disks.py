@@ -1,16 +1,16 @@
 """Commands on a disk that is full or read-only: one line, and nothing half-written.
 
 The disks are small file systems in memory, which root may mount. Each command writes in a way of
-its own: checkpoints and logs, one file, pictures, a preset, and TFRecords of several processes.
+its own: checkpoints and logs, a preset, and TFRecords of several processes.
 """
 
-import importlib
 import os
 import subprocess
 
 import pytest
 
-from pipelines import command_line
+from keras_vitbert import convert, pretrain
+from pipelines import command_line, imagenet
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 
 PAGE = 4096  # bytes of which such a disk is made
@@ -32,44 +32,26 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-# A command: the fixtures that it reads, its flags by these and its disk, and how many pages of that
-# are left. With none not even the first file can be written, with some a later one cannot.
-COMMANDS = {
-    "keras_vitbert.pretrain": (
-        ["sources"],
-        "--config={sources}/config.py --variant=vit --output_dir={disk}/run",
-        (0, 2, 12),
-    ),
-    "keras_vitbert.finetune": (
-        ["text_flags", "text_run"],
-        "{text_flags} --output_dir={text_run} --predictions={disk}/all.csv",
-        (0,),
-    ),
-    "keras_vitbert.convert": (
-        ["finished"],
-        "--checkpoint={finished} --output_dir={disk}/out",
-        (0, 2),  # where h5py may crash when the process ends
-    ),
-    "pipelines.imagenet": (
-        ["image_task"],
-        "--folder={image_task} --output={disk}/images/data --train_shards=2 --validation_shards=1 "
-        "-- --direct_num_workers=1",
-        (0, 3),
-    ),
-}
-
-
+# Each with how many pages are left. With none not even the first file can be written, with some a
+# later one cannot.
 @pytest.mark.slow
-@pytest.mark.parametrize("module", COMMANDS)
-def test_a_command(request, disk, capfd, module):
+@pytest.mark.parametrize(
+    ("command", "flags", "free"),
+    [
+        (pretrain, "--config={sources}/config.py --variant=vit --output_dir={disk}/run", (0, 12)),
+        # Where h5py may crash when the process ends.
+        (convert, "--checkpoint={run} --output_dir={disk}/out", (0, 2)),
+        (
+            imagenet,
+            "--folder={images} --output={disk}/images/data --train_shards=2 "
+            "--validation_shards=1 -- --direct_num_workers=1",
+            (0, 3),
+        ),
+    ],
+)
+def test_a_command(sources, finished, image_task, disk, capfd, command, flags, free):
     """On a read-only disk, then on fuller and less full ones; at last there is room."""
-    fixtures, flags, free = COMMANDS[module]
-    given = {name: request.getfixturevalue(name) for name in fixtures}
-    if "finished" in given:
-        given["finished"] = given["finished"]("joint")
-    if "text_flags" in given:
-        given["text_flags"] = " ".join(given["text_flags"])
-    main, argv = importlib.import_module(module).main, flags.format(disk=disk, **given).split()
+    argv = flags.format(sources=sources, run=finished("vit"), images=image_task, disk=disk).split()
     for pages in (None, *free):
         if pages is None:
             assert mount("-o", "remount,ro", disk)
@@ -77,7 +59,7 @@ def test_a_command(request, disk, capfd, module):
             room = os.statvfs(disk).f_bavail
             (disk / "filler").write_bytes(bytes((room - pages) * PAGE))
         capfd.readouterr()
-        status = command_line.run(main, argv)
+        status = command_line.run(command.main, argv)
         *_, line = capfd.readouterr().err.splitlines()
         reason = "Read-only file system" if pages is None else "No space left on device"
         assert status == EXIT_BAD_INPUT, line
@@ -86,4 +68,4 @@ def test_a_command(request, disk, capfd, module):
         assert not left, pages
         assert mount("-o", "remount,rw", disk)
         (disk / "filler").unlink(missing_ok=True)
-    assert command_line.run(main, argv) == EXIT_DONE  # and goes on where there is room again
+    assert command_line.run(command.main, argv) == EXIT_DONE  # and goes on where there is room

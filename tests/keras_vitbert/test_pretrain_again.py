@@ -11,7 +11,7 @@ from keras_vitbert import load
 from keras_vitbert.runs import callbacks
 from pipelines.command_line import EXIT_DIVERGED, EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
-from tests.keras_vitbert.killed import pretrain_killed
+from tests.keras_vitbert.killed import pretrain_with_signal, signal_at
 from tests.keras_vitbert.tiny_runs import (
     CLASS_NAMES,
     arguments,
@@ -51,34 +51,24 @@ def test_a_finished_run_does_nothing_again(finished, sources, capsys):
 
 
 @pytest.mark.slow
-def test_stopped_in_its_teachers_and_itself_it_ends_the_same(
-    finished, sources, tmp_path, signal_at, capsys
-):
+def test_stopped_in_its_teachers_and_itself_it_ends_the_same(finished, sources, tmp_path):
     folder = tmp_path / "run"
     vit, bert = folder / "teachers" / "vit", folder / "teachers" / "bert"
 
-    def run(*place):
-        signal_at(*place)
-        capsys.readouterr()
-        status = pretrain(sources, folder, "--variant=vitbert")
-        return status, capsys.readouterr().err.splitlines()[-1]
+    def stop(step, run):
+        signal_at(step, signal.SIGTERM, str(run))
+        assert pretrain(sources, folder, "--variant=vitbert") == EXIT_STOPPED
 
-    status, line = run("batch", "vit", 2)  # between two checkpoints
-    assert status == EXIT_STOPPED and line.startswith("stopped: at step 2")
+    stop(2, vit)  # between two checkpoints
     assert last_step(vit) == 2 and not (vit / "summary.json").exists() and not bert.exists()
     assert not (folder / "config.json").exists()  # the student has not begun
-
-    status, line = run("batch", "bert", 4)  # its last step: it is finished, the student not begun
-    assert status == EXIT_STOPPED and line.startswith("stopped: ")
+    stop(4, bert)  # its last step: it is finished, the student not begun
     assert (bert / "summary.json").exists() and last_step(folder) == 0
     teachers = files_below(folder / "teachers")
-
-    status, line = run("batch", "joint", 3)  # masks half done, the epoch too
-    assert status == EXIT_STOPPED and line.startswith("stopped: at step 3")
+    stop(3, folder)  # masks half done, the epoch too
     assert last_step(folder) == 3 and not (folder / "summary.json").exists()
 
-    status, line = run()
-    assert status == EXIT_DONE
+    assert pretrain(sources, folder, "--variant=vitbert") == EXIT_DONE
     assert files_below(folder / "teachers") == teachers  # not trained again
     assert summary_of(folder)["resumed_from_step"] == 3
     wanted = finished("vitbert", own_teachers=True)
@@ -106,9 +96,8 @@ def test_killed_it_goes_on_from_the_last_checkpoint(sources, tmp_path):
     folder, whole = tmp_path / "run", tmp_path / "whole"
     assert any("log_variances" in name for name in checkpoint_values(whole))
     assert "merge/text_weight" in metrics_rows(whole)[-1]
-    often = "--config.checkpoint_interval=3"
-    argv = arguments(sources, f"--output_dir={folder}", *flags, often)
-    status, errors = Forked(pretrain_killed, argv).end()
+    argv = arguments(sources, f"--output_dir={folder}", *flags, "--config.checkpoint_interval=6")
+    status, errors = Forked(pretrain_with_signal, argv, 9).end()
     assert status == -signal.SIGKILL, errors
     assert [int(row["step"]) for row in metrics_rows(folder)] == [4, 8]
     assert last_step(folder) == 6

@@ -17,7 +17,7 @@ from tests.keras_vitbert.tiny_runs import (
     summary_of,
 )
 
-# Ten steps and more after the checkpoint of step 6, the last one before a kill after step 8.
+# Ten steps and more after the checkpoint of step 6, the last one before a kill in step 9.
 FLAGS = ("--variant=vitbert_no_kd", "--config.steps=18", "--config.checkpoint_interval=6")
 
 
@@ -37,7 +37,7 @@ def on_jax(sources, tmp_path_factory):
 @pytest.fixture(scope="module")
 def killed(on_jax, tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed") / "run"
-    status, errors = on_jax(folder, killed_after=8)
+    status, errors = on_jax(folder, killed_in=9)
     assert status == -signal.SIGKILL, errors
     return folder
 

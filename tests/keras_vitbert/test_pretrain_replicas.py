@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert import pretrain as pretrain_command
+from keras_vitbert.inspection.values import read_values
 from keras_vitbert.runs import machine
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE
@@ -53,6 +54,7 @@ ONE_DEVICE = [
     "'config': {'rate': 0.5, 'layer': {'class_name': 'RandomCutout', "
     "'config': {'height_factor': 0.5, 'width_factor': 0.5}}}}]",
     *("--config.checkpoint_interval=3", "--config.checkpoints_to_keep=9"),
+    "--config.inspection.activation_interval=10",
 ]
 
 
@@ -80,8 +82,11 @@ def test_a_run_goes_on_with_replicas(finished, sources, tmp_path):
     for ours, theirs in zip(metrics_rows(folder), metrics_rows(wanted), strict=True):
         for name in theirs:
             assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-5, abs=1e-6)
-    # What is looked at are the gradients of all replicas.
+    # What is looked at are the gradients and activations of all replicas.
     assert_same_inspection(folder, wanted, "masks")
+    found, expected = (read_values(str(run), "activations")[10] for run in (folder, wanted))
+    for modality in ("image", "text"):
+        np.testing.assert_allclose(found[modality], expected[modality], rtol=1e-4)
     ours, theirs = (tensorboard_scalars(run) for run in (folder, wanted))
     for name in ("gradient_cosine", "text_gradient_norm", "image_gradient_norm"):
         looks = theirs["train", f"gradient/{name}"]

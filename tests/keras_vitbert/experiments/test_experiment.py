@@ -42,11 +42,3 @@ def test_a_fine_tuning_in_python_is_that_of_the_command(finished, image_task, tm
         for name, value in measures.items():
             known = summary["splits"][split][name]
             assert value == (known["median"] if isinstance(known, dict) else known)
-
-
-def test_names_and_fields_are_checked():
-    assert experiment("sample", steps=500).steps == 500
-    assert experiment("rte", **{"optimizer.learning_rate": 1e-4}).optimizer.learning_rate == 1e-4
-    for name, values in (("sampel", {}), ("sample", {"step": 3}), ("pets", {"steps": -1})):
-        with pytest.raises(ValueError, match=name if not values else next(iter(values))):
-            experiment(name, **values)

@@ -6,8 +6,6 @@ import tensorflow as tf
 from keras_vitbert.inspection.activations import LEFT_OUT, MeanActivations
 from keras_vitbert.model.pretraining_network import image_inputs
 from pipelines.text.wordpiece import SPECIAL_TOKENS
-from tests.forked import Forked
-from tests.keras_vitbert.inspection import replicas_script
 from tests.keras_vitbert.training import reference
 
 PATCH = 3
@@ -125,20 +123,3 @@ def test_sums_are_float32_under_mixed_bfloat16(make_network, make_batch):
     assert tokens.dtype == tf.bfloat16
     tokens = tf.cast(tokens, tf.float32).numpy()[:, 1:].astype(np.float64)
     np.testing.assert_allclose(found[1], np.abs(tokens).mean((0, 1)), rtol=1e-5)
-
-
-# --- replicas ------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_replicas_are_one(tmp_path):
-    values = {}
-    for replicas in (1, 4):
-        path = tmp_path / f"{replicas}.npz"
-        status, errors = Forked(replicas_script.main, replicas, str(path)).end()
-        assert status == 0, errors[-3000:]
-        values[replicas] = dict(np.load(path))
-    assert values[4]["traced"] == values[1]["traced"] == 1
-    for modality in ("image", "text"):
-        assert values[1][modality].min() > 0
-        np.testing.assert_allclose(values[4][modality], values[1][modality], rtol=1e-5)

@@ -3,16 +3,14 @@
 import threading
 import types
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.callbacks import Checkpoints
-from keras_vitbert.training.anomaly_guard import AnomalyGuard
 from pipelines.command_line import Diverged
 from pipelines.files import write_atomically
+from tests.keras_vitbert.runs.plain_trainer import Trainer
 
 
 def keeper(folder, is_chief=True):
@@ -21,43 +19,6 @@ def keeper(folder, is_chief=True):
     config = types.SimpleNamespace(checkpoints_to_keep=2)
     folder = types.SimpleNamespace(checkpoints=str(folder))
     return Checkpoints(types.SimpleNamespace(config=config, folder=folder, workers=workers))
-
-
-class Trainer:
-    """What checkpoints look at; a step adds 1 to all, in place, as a compiled step does."""
-
-    distribute_strategy = tf.distribute.get_strategy()
-
-    def __init__(self):
-        self.network = keras.Sequential(
-            [keras.Input((64,)), keras.layers.Dense(64, name="dense")], name="net"
-        )
-        self.optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-        self.optimizer.build(self.network.trainable_variables)
-        self.anomaly_guard = AnomalyGuard(name="step_check")
-        self.step = 0
-        self.mean = keras.metrics.Mean("loss")
-        variables = [*self.network.variables, *self.optimizer.variables, *self.mean.variables]
-        self.values = [variable.value for variable in variables if variable.dtype == "float32"]
-        self._add = tf.function(
-            lambda: [value.assign_add(tf.ones_like(value)) for value in self.values]
-        )
-
-    @property
-    def state_variables(self):
-        return {
-            "network": self.network.variables,
-            "metrics": self.mean.variables,
-            "step_check": [self.anomaly_guard.in_a_row, self.anomaly_guard.restores],
-        }
-
-    def train(self):
-        self._add()
-        self.optimizer.iterations.assign_add(1)
-        self.step += 1
-
-    def copies(self):
-        return [value.numpy().copy() for value in self.values]
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Several processes that train one model, as on several machines."""
 
-import json
 import os
 import signal
-import socket
 
 import keras
 import numpy as np
@@ -11,12 +9,12 @@ import pytest
 import tensorflow as tf
 from jax.errors import JaxRuntimeError
 
-from keras_vitbert import pretrain
-from keras_vitbert.runs import divergence
 from keras_vitbert.runs.machine import Workers
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE, EXIT_STOPPED
 from tests.forked import Forked
+from tests.keras_vitbert.jax_process import environments
+from tests.keras_vitbert.killed import pretrain_with_signal
 from tests.keras_vitbert.tiny_runs import (
     arguments,
     assert_same_values,
@@ -24,8 +22,6 @@ from tests.keras_vitbert.tiny_runs import (
     files_below,
     metrics_rows,
 )
-
-FLAGS = ("--variant=vitbert_no_kd",)
 
 
 @pytest.mark.parametrize(
@@ -48,43 +44,15 @@ def test_only_a_lost_worker_of_jax_asks_for_a_restart(monkeypatch, kind, text, i
     assert at_exit == [(os._exit, EXIT_STOPPED)] * is_lost
 
 
-def train(number, step, argv):
-    """The command of a worker, which sends itself a signal in a step."""
-    original = divergence.DivergenceGuard.on_train_batch_end
-
-    def hooked(self, batch, logs=None):
-        if self.model.step == step:
-            os.kill(os.getpid(), number)
-        original(self, batch, logs)
-
-    divergence.DivergenceGuard.on_train_batch_end = hooked
-    return command_line.run(pretrain.main, argv)
-
-
-def start(function, *arguments, index, ports):
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-    return Forked(function, *arguments, TF_CONFIG=json.dumps(config))
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def run(sources):
     """`run(folder, number, step, who)`: two workers, of which `who` signals itself in a step."""
 
-    def run(folder, number=0, step=-1, who=1):
-        ports = free_ports(2)
-        argv = arguments(sources, f"--output_dir={folder}", *FLAGS)
-        steps = [step if index == who else -1 for index in range(2)]
+    def run(folder, number=0, step=0, who=1):
+        argv = arguments(sources, f"--output_dir={folder}", "--variant=vitbert_no_kd")
         workers = [
-            start(train, number, steps[index], argv, index=index, ports=ports) for index in range(2)
+            Forked(pretrain_with_signal, argv, step * (index == who), number, **environment)
+            for index, environment in enumerate(environments(2, 1))
         ]
         return [worker.end() for worker in workers]
 
@@ -103,7 +71,7 @@ def unbroken(run, tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_workers_make_the_numbers_of_one(finished, unbroken):
-    one = finished(*[flag.removeprefix("--variant=") for flag in FLAGS])
+    one = finished("vitbert_no_kd")
     assert len(metrics_rows(unbroken)) == 3
     for ours, theirs in zip(metrics_rows(unbroken), metrics_rows(one), strict=True):
         assert set(ours) == set(theirs)
@@ -112,9 +80,9 @@ def test_two_workers_make_the_numbers_of_one(finished, unbroken):
     found, expected = checkpoint_values(unbroken), checkpoint_values(one)
     assert set(found) == set(expected)
     for name, value in expected.items():
-        if name.startswith("metrics"):
-            continue  # a checkpoint holds their sums over the workers, of which each has a part
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+        # A checkpoint holds the sums of metrics over the workers, of which each has a part.
+        if not name.startswith("metrics"):
+            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
     # One of them wrote: as many files of each name as one process writes.
     names = [
         sorted(name.rpartition("/")[2].partition(".tfevents")[0] for name in files_below(folder))

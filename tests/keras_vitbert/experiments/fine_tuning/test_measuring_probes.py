@@ -10,19 +10,10 @@ from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.inspection.probes import PENALTIES, Features, probe
 from keras_vitbert.model.classifier import build_classifier
-from tests.keras_vitbert import tiny_runs
+from tests.keras_vitbert.tiny_runs import VOCABULARY
 from tests.keras_vitbert.tiny_tasks import IMAGES, TEXTS
 
-MODEL = {
-    "num_layers": 2,
-    "num_heads": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 12,
-    "image_size": 12,
-    "patch_size": 4,
-    "vocabulary_size": len(tiny_runs.VOCABULARY),
-    "max_sequence_length": 16,
-}
+SIZES = {"image_size": 12, "vocabulary_size": len(VOCABULARY), "max_sequence_length": 16}
 
 
 def drawn(count, seed):
@@ -74,35 +65,40 @@ def test_neighbours_by_their_definition():
     assert probe(train, test)["neighbours"] == pytest.approx(found)
 
 
-def opened(kind, folder):
-    task = TASKS["images" if kind == "images" else "texts"]
-    config = fine_tuning.get_config(task.name, kind)
-    if kind == "images":
-        config = config.with_values({"image_size": 12, "images.crop_area": (0.5, 1.0)})
-    return open_task(task, config, tiny_runs.VOCABULARY, 16, data_dir=str(folder))
+@pytest.fixture
+def opened(tiny, image_task, text_task):
+    """`opened(kind, batch) -> (data, FeatureReader)`."""
+
+    def opened(kind, batch):
+        task, folder = TASKS["images"], image_task
+        values = {"image_size": 12, "images.crop_area": (0.5, 1.0)}
+        if kind == "text":
+            task, folder, values = TASKS["texts"], text_task, {}
+        config = fine_tuning.get_config(task.name, kind).with_values(values)
+        data = open_task(task, config, VOCABULARY, 16, data_dir=str(folder))
+        classifier = build_classifier({**tiny, **SIZES}, kind, len(data.classes))
+        return data, FeatureReader(classifier, tf.distribute.get_strategy(), batch)
+
+    return opened
 
 
 @pytest.mark.parametrize("kind", ["images", "text"])
-def test_features_are_those_of_each_example(kind, image_task, text_task):
+def test_features_are_those_of_each_example(kind, opened):
     """Each example once and in order, also where the last batch is filled up."""
-    data = opened(kind, image_task if kind == "images" else text_task)
-    classifier = build_classifier(MODEL, kind, len(data.classes))
-    strategy = tf.distribute.get_strategy()
-    found = FeatureReader(classifier, strategy, 4).features(data.train)
+    data, reader = opened(kind, 4)
+    found = reader.features(data.train)
     counts = IMAGES if kind == "images" else TEXTS
     assert found.values.shape == (counts["train"], 8) and found.values.dtype == np.float32
     for batch in data.train.evaluation(4):
         numbers = batch["numbers"].numpy()
-        values = classifier.features(batch).numpy()[:, 0]
+        values = reader.network.features(batch).numpy()[:, 0]
         there = numbers >= 0
         np.testing.assert_allclose(values[there], found.values[numbers[there]], atol=1e-5)
         np.testing.assert_array_equal(batch["labels"][there], found.labels[numbers[there]])
 
 
-def test_all_splits_and_draws(image_task):
-    data = opened("images", image_task)
-    classifier = build_classifier(MODEL, "images", len(data.classes))
-    reader = FeatureReader(classifier, tf.distribute.get_strategy(), 8)
+def test_all_splits_and_draws(opened, capsys):
+    data, reader = opened("images", 8)
     found = probe_splits(reader, data.train, data.tests, shots=(2, 0), draws=3, seed=1)
     [split] = data.tests
     assert found.keys() == {split} and found[split].keys() == {2, 0}
@@ -112,13 +108,7 @@ def test_all_splits_and_draws(image_task):
     again = [probe(known.shots(2, 1 + draw), asked)["neighbours"] for draw in range(3)]
     assert found[split][2]["neighbours"] == again
 
-
-def test_more_shots_than_there_are(image_task, capsys):
-    """26 examples of three classes: nine of the largest."""
-    data = opened("images", image_task)
-    reader = FeatureReader(
-        build_classifier(MODEL, "images", len(data.classes)), tf.distribute.get_strategy(), 8
-    )
+    # Of 26 examples of three classes nine are of the largest.
     found = probe_splits(reader, data.train, data.tests, shots=(9, 10), draws=1, seed=1)
     assert [list(shots) for shots in found.values()] == [[9]]
     assert "shots" in capsys.readouterr().err

@@ -39,9 +39,6 @@ def test_texts_are_in_the_columns_that_the_run_was_trained_on(
     assert finetune(*flags, f"--test={table}", "--config.evaluation_batch=4") == EXIT_DONE
     kept = rows_of(run / summary_of(run)["model"] / "predictions.csv")
     assert rows_of(found) == [{**row, "split": "test"} for row in kept]
-    # Where a table lacks them, the usual ones are read.
-    assert finetune(*flags, f"--test={text_task / 'dev.tsv'}") == EXIT_DONE
-    assert [row["text"] for row in rows_of(found)] == [row["text"] for row in kept]
     table.write_text("text\tlabel\nword1\tno\nword2\tyes\n")
     capsys.readouterr()
     assert finetune(*flags, f"--test={table}") == EXIT_BAD_INPUT

@@ -21,12 +21,7 @@ def config_of(kind, **options):
     return config.with_values({"dropout": 0.0, "dtype": "float32", **options})
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        *(("images", "deit"), ("text", "bert")),
-    ],
-)
+@pytest.mark.parametrize(("kind", "name"), [("images", "deit"), ("text", "bert")])
 def test_fine_tuning_begins_with_a_model_of_another_project(kind, name):
     path = str(FIXTURES / name)
     pretrained, backbone = open_pretrained(path, kind=kind), load(path).backbone
@@ -62,24 +57,13 @@ SAVED = pathlib.Path(__file__).parents[2] / "trained" / "saved"
 @pytest.mark.parametrize(
     ("checkpoint", "architecture", "patch", "size"),
     [
-        (FIXTURES / "bert", "", 16, 224),  # as in the paper
-        ("rand", FIXTURES / "bert", 16, 224),
+        ("rand", FIXTURES / "bert", 16, 224),  # as in the paper
         (SAVED / "fine_tuned_images", "", 4, 12),  # its own
     ],
 )
 def test_a_checkpoint_of_texts_alone_gets_a_size_of_images(checkpoint, architecture, patch, size):
     opened = open_pretrained(str(checkpoint), str(architecture), kind="images")
     assert (opened.model["patch_size"], opened.model["image_size"]) == (patch, size)
-
-
-def test_a_folder_does_not_hide_a_config_of_its_name(tmp_path, monkeypatch):
-    wanted = open_pretrained("rand").model
-    shutil.copytree(SAVED / "run", tmp_path / "paper")
-    monkeypatch.chdir(tmp_path)
-    for architecture in ("", "paper"):
-        assert open_pretrained("rand", architecture).model == wanted
-    own = open_pretrained("rand", "./paper").model
-    assert own["hidden_dim"] == 8 and wanted["hidden_dim"] == 768
 
 
 def test_the_vocabulary_of_an_architecture_is_the_run_s(finished, tmp_path):

@@ -28,13 +28,11 @@ def open_data(name, data_dir="", files=None, skip_damaged=0, **changes):
     )
 
 
-@pytest.mark.parametrize(("name", "folder"), [("qnli", "new")])
-def test_text_of_tfds(name, folder, tmp_path):
+def test_text_of_tfds(tmp_path):
     """TFDS' schema, with noise for content; TFDS makes a folder that it downloads to."""
-    data_dir = folder and str(tmp_path / folder)
+    folder, config = str(tmp_path / "new"), fine_tuning.get_config("qnli", "text")
     with tfds.testing.mock_data(num_examples=5):
-        config = fine_tuning.get_config(name, "text")
-        data = open_task(TASKS[name], config, VOCABULARY, 12, data_dir, download=True)
+        data = open_task(TASKS["qnli"], config, VOCABULARY, 12, folder, download=True)
     assert {n: s.count for n, s in data.tests.items()} == {"validation": 5}
     assert len(data.classes) == 2 and data.train.bucket_boundaries == (12,)
 
@@ -104,9 +102,9 @@ def test_a_part_that_is_cut_is_no_longer_in_the_rest(tmp_path):
     assert texts(again) == texts(part) and texts(part) != texts(data.train)[30:]
 
 
-@pytest.mark.parametrize("count", [1003])
-def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
+def test_a_part_of_sorted_records_is_of_all_classes(tmp_path):
     """Users' own files may be sorted by class, and cut from their end the part would be of one."""
+    count = 1003
     image = tf.io.encode_png(np.zeros((3, 3, 3), np.uint8)).numpy()
     labels = np.arange(count) * 4 // count
     examples = (to_example({"image/encoded": image, "image/class/label": n + 1}) for n in labels)
@@ -115,8 +113,6 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
     views = ImageViews(3, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)
     rest, part = cut(LabelledImages(store, views), 0.1)
     assert (rest.count, part.count) == (count - round(count / 10), round(count / 10))
-    ends = store.part([(0, rest.count)]), store.part([(rest.count, count)])
-    assert rest.sha256 != ends[0].sha256 and part.sha256 != ends[1].sha256
     found = [
         np.bincount(np.concatenate([b["labels"][b["weights"] > 0] for b in split.evaluation(50)]))
         for split in (rest, part)
@@ -127,26 +123,8 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path, count):
 
 def test_splits_that_are_reported_in_part(tmp_path, capsys):
     folder = write_texts(tmp_path, counts={"train": 40, "dev": 12})
-    for count in (0, 12, 99):
-        assert open_data("texts", folder, test_examples=count).tests["validation"].count == 12
-    assert "reported" not in capsys.readouterr().err
+    assert open_data("texts", folder, test_examples=99).tests["validation"].count == 12
     part, again = (open_data("texts", folder, test_examples=5) for _ in range(2))
     assert (part.tests["validation"].count, part.train.count) == (5, 40)
     assert part.tests["validation"].sha256 == again.tests["validation"].sha256
     assert "validation: 5 of its 12" in capsys.readouterr().err
-
-
-def test_flowers_have_a_split_to_pick_on(tmp_path, monkeypatch):
-    from keras_vitbert.experiments.fine_tuning import task_data
-
-    write_images(tmp_path, counts={"train": 9, "validation": 6, "test": 5})
-    stores = {}
-    for split in ("train", "validation", "test"):
-        stores[split], classes = task_data.ListedImages.find(str(tmp_path / split))
-    monkeypatch.setattr(task_data.tfds_data, "open_builder", lambda *_: None)
-    monkeypatch.setattr(task_data.tfds_data, "class_names", lambda _: classes)
-    monkeypatch.setattr(task_data.tfds_data, "read_images", lambda _, split: stores[split])
-    data = open_data("flowers", "")
-    assert {name: split.count for name, split in data.tests.items()} == {"test": 5}
-    rest, selection = data.split_for_sweep(0.1)
-    assert (rest.count, selection.count) == (9, 6)

@@ -4,13 +4,7 @@ import pytest
 
 from keras_vitbert.configs.pretraining import PAPER_SIZES
 from keras_vitbert.experiments.pretraining.data import open_data
-from pipelines.prepare import sample
-from tests.keras_vitbert.tiny_runs import (
-    LENGTH,
-    VOCABULARY,
-    config_of,
-    write_sources,
-)
+from tests.keras_vitbert.tiny_runs import LENGTH, VOCABULARY, config_of, write_sources
 
 
 def test_sizes_are_those_of_the_data(sources, capsys):
@@ -60,13 +54,3 @@ def test_class_names_where_none_or_others_are_told(tmp_path, capsys):
     (folder / "classes.txt").write_bytes(b"\xff\n\xfe\n\xfd\n")
     with pytest.raises(ValueError, match=r"classes\.txt"):
         open_data(config_of(folder, variant="vit"))
-
-
-def test_class_names_of_the_sample(sources, monkeypatch):
-    files = {f"image_{split}": f"{sources}/images-{split}-*" for split in ("train", "validation")}
-    rest = dict.fromkeys(("text_train", "text_validation", "vocabulary", "folder"), "")
-    prepared = sample.PreparedData(**files, **rest)
-    monkeypatch.setattr(sample, "prepare", lambda *args, **settings: prepared)
-    flags = ("--config.data.source=sample", "--config.model.num_classes=10")
-    config = config_of(sources, *flags, variant="vit")
-    assert open_data(config).classes == list("0123456789")

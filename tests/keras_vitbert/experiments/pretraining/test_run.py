@@ -1,7 +1,6 @@
 """A run of pre-training: its teachers, and the settings that may change."""
 
-from keras_vitbert.configs.pretraining import VARIANTS
-from keras_vitbert.experiments.pretraining.run import PretrainingRun, free_settings
+from keras_vitbert.experiments.pretraining.run import PretrainingRun
 from keras_vitbert.runs.run_folder import RunFolder
 from tests.keras_vitbert.tiny_runs import config_of
 
@@ -21,8 +20,3 @@ def test_teachers_share_the_students_encoder(sources, tmp_path):
         for field in ("model", "optimizer", "data", "seed", "image_batch_size", "text_batch_size"):
             assert own.value(field) == config.value(field)
     assert config.distillation.ratio == 0.5
-
-
-def test_settings_of_merging_are_free_where_there_is_nothing_to_merge():
-    frees = {name: free_settings(variant) for name, variant in VARIANTS.items()}
-    assert {name for name, free in frees.items() if "merge.".startswith(free)} == {"vit", "bert"}

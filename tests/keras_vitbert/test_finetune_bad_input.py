@@ -9,7 +9,6 @@ import shutil
 import pytest
 
 from tests.keras_vitbert.bad_calls import assert_refused
-from tests.keras_vitbert.tiny_runs import files_below
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
 
 SAVED = pathlib.Path(__file__).parent / "trained" / "saved"
@@ -58,16 +57,6 @@ def test_classes_of_tsv_files(refused, texts):
     with open(folder / "dev.tsv", "a") as file:
         file.write("99\tword1\tword2\tmaybe\n")
     refused(*flags, culprit="'maybe'")
-
-
-def test_predictions_do_not_overwrite_what_they_come_from(refused, texts, tmp_path):
-    folder, flags = texts
-    checkpoint = shutil.copytree(SAVED / "fine_tuned_texts", tmp_path / "checkpoint")
-    flags = [*flags, f"--checkpoint={checkpoint}"]
-    before = files_below(folder), files_below(checkpoint)
-    for output in (folder / "dev.tsv", checkpoint / "vocabulary.txt"):
-        refused(*flags, f"--predictions={output}", culprit=str(output.parent))
-    assert (files_below(folder), files_below(checkpoint)) == before
 
 
 def test_an_image_that_does_not_decode(refused, images, tmp_path):

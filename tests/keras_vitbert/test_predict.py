@@ -117,25 +117,6 @@ def test_images_of_a_folder_that_cannot_be_read_are_left_out(run, tmp_path, monk
     assert [row.split("jpg")[0][-2:] for row in rows] == ["0.", "4."]
 
 
-@pytest.mark.parametrize(
-    "output, flags",
-    [
-        ("table.csv", ["--checkpoint=text", "--file={folder}/table.csv"]),
-        ("run/config.json", ["--checkpoint={folder}/run", "--text=a"]),
-    ],
-)
-def test_the_output_does_not_overwrite_what_it_comes_from(run, tmp_path, output, flags):
-    (tmp_path / "run").mkdir()
-    contents = {"table.csv": b"text,label\na,b\n", "run/config.json": b"{}"}
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    flags = [flag.format(folder=tmp_path) for flag in flags]
-    status, out, err = run(*flags, f"--output={tmp_path / output}")
-    [error] = without_status(err)
-    assert (status, out) == (2, "") and str(tmp_path / output) in error
-    assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
-
-
 def test_a_mask_beyond_the_longest_text_is_refused(run):
     status, out, err = run("--checkpoint=vitbert", "--text=the the the the the [MASK]")
     assert (status, out) == (2, "") and "[MASK]" in err.splitlines()[-1]

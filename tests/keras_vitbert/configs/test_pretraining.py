@@ -62,6 +62,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("steps_per_execution", "steps_per_execution=3"),
         ("image_batch_size", "image_batch_size=127 data.images.mixup=0.2"),
         ("probes.interval", "probes.interval=10 data.packing=True"),
+        ("merge.mask_update_interval", "merge.mask_update_interval=140"),
         ("data.images.crop_area", "data.images.crop_area=(0.9,0.1)"),
     ],
 )

@@ -43,16 +43,6 @@ def test_each_block_is_shown_on_its_own_scale():
     np.testing.assert_array_equal(by_order, by_index[:, by_preference(*values[:, 12])])
 
 
-def test_what_is_not_finite_is_grey():
-    values = np.ones((2, 1, 8))
-    values[0, 0, 3] = np.nan
-    figure = drawing.activation_figures(*values, 0)["activations/block_0"]
-    image = figure.axes[0].get_images()[0]
-    colours = image.to_rgba(image.get_array())[[0, 6], :, :3]
-    assert matplotlib.colors.to_hex(colours[0, 3]) == drawing.UNKNOWN
-    np.testing.assert_allclose(colours[1], np.tile(drawing.MAP(1.0)[:3], (8, 1)))
-
-
 # --- masks ---------------------------------------------------------------------------------------
 
 
@@ -103,21 +93,6 @@ def test_the_table_of_sparsities(masks):
     assert written == {
         place: f"{share:.1%}" for place, share in np.ndenumerate(expected) if np.isfinite(share)
     }
-
-
-# --- gradients -----------------------------------------------------------------------------------
-
-
-def test_every_number_stands_beside_its_bar():
-    values = {
-        "block_0": {"cosine": 0.1, "norm_ratio": 2.0, "opposite_sign": 0.25},
-        "all": {"cosine": -0.2, "norm_ratio": np.nan, "opposite_sign": 0.5},
-    }
-    figure = drawn(drawing.conflict_figure, values, 1500)
-    for axes, key in zip(figure.axes, values["all"], strict=True):
-        numbers = [found[key] for found in values.values()]
-        assert [bar.get_width() for bar in axes.patches] == np.nan_to_num(numbers).tolist()
-        assert [text.get_text() for text in axes.texts] == [f"{number:.3f}" for number in numbers]
 
 
 # --- all -----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`--profile=START,STOP`: which steps are traced."""
 
+import contextlib
 import types
 
 import pytest
@@ -14,34 +15,18 @@ from tests.keras_vitbert.tiny_runs import pretrain
 @pytest.fixture
 def profiler(monkeypatch):
     """What is asked of TensorFlow's profiler, in order."""
-    events = []
+    events, traced = [], callbacks.tf.profiler.experimental
 
-    class Trace:
-        def __init__(self, name, step_num, _r):
-            self.step = step_num
+    @contextlib.contextmanager
+    def trace(name, step_num, _r):
+        events.append(step_num)
+        yield
+        events.append("end")
 
-        def __enter__(self):
-            events.append(self.step)
-
-        def __exit__(self, *exception):
-            events.append("end")
-
-    traced = callbacks.tf.profiler.experimental
     monkeypatch.setattr(traced, "start", lambda folder: events.append("start"))
     monkeypatch.setattr(traced, "stop", lambda: events.append("stop"))
-    monkeypatch.setattr(traced, "Trace", Trace)
+    monkeypatch.setattr(traced, "Trace", trace)
     return events
-
-
-def train(profile, begin, end, executed=1):
-    """What `fit` would tell the callback."""
-    model = types.SimpleNamespace(step=begin, steps_per_execution=executed)
-    profile.set_model(model)
-    profile.on_train_begin()
-    while model.step < end:
-        profile.on_train_batch_begin(0)
-        model.step += executed
-        profile.on_train_batch_end(0)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +40,12 @@ def train(profile, begin, end, executed=1):
 )
 def test_steps_that_are_traced(tmp_path, profiler, capsys, begin, executed, expected):
     with Profile(3, 5, RunFolder(str(tmp_path))) as profile:
-        train(profile, begin, 8, executed)
+        profile.set_model(types.SimpleNamespace(step=begin, steps_per_execution=executed))
+        profile.on_train_begin()
+        while profile.model.step < 8:
+            profile.on_train_batch_begin(0)
+            profile.model.step += executed
+            profile.on_train_batch_end(0)
         profile.on_train_begin()  # of another call of `fit`
     assert profiler == expected
     assert ("no profile" in capsys.readouterr().err) == (not expected)

@@ -39,16 +39,6 @@ class Linear(keras.Model):
         return self.dense(inputs["images"])
 
 
-class Jump(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate of `RATE`, and of 1e30 from a step on."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def __call__(self, step):
-        return tf.where(tf.cast(step, tf.int32) < self.step, RATE, 1e30)
-
-
 def batches(bad=()):
     """Inputs and labels of all steps; the first input of the `bad` ones is NaN."""
     rng = np.random.default_rng(0)
@@ -75,7 +65,7 @@ class Stream:
         return {"images": [f"file {step}", "other:1"]}
 
 
-def train(folder, policy, bad=(), executed=1, limit=10, replicas=1, jump=STEPS, steps=STEPS):
+def train(folder, policy, bad=(), executed=1, limit=10, replicas=1, steps=STEPS):
     """Trains to the end or until it diverges.
 
     Returns:
@@ -87,7 +77,7 @@ def train(folder, policy, bad=(), executed=1, limit=10, replicas=1, jump=STEPS, 
     config.checkpoints_to_keep, config.dtype = 1, "float32"
     with strategy.scope():
         trainer = FineTuner(Linear(), clip_norm=1.0)
-        optimizer = SGD(Jump(jump), momentum=MOMENTUM)
+        optimizer = SGD(RATE, momentum=MOMENTUM)
         optimizer.build(trainer.network.trainable_variables)
         trainer.compile(optimizer, jit_compile=False, steps_per_execution=executed)
     machine = Machine(strategy, Workers(strategy), Devices())

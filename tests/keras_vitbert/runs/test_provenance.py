@@ -1,7 +1,6 @@
 """Digests tell other content, and only that."""
 
 import shutil
-import subprocess
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 from keras_vitbert.model.backbone import ViTBertBackbone
 from keras_vitbert.model.pretraining_network import PreTrainingNetwork
-from keras_vitbert.runs import provenance
 from keras_vitbert.runs.provenance import data_digest, model_digest, weights_sha256
 from keras_vitbert.training.distillation import Teacher
 from pipelines.shards.records import RecordFiles
@@ -115,23 +113,3 @@ def test_what_lies_between_the_ends_counts(tmp_path, manifest):
     one, other = write(b"x"), write(b"y")
     assert one.sha256 == other.sha256 and data_digest(one) != data_digest(other)
     assert data_digest(records(tmp_path)) == data_digest(other)
-
-
-def test_the_commit_is_that_of_the_package(tmp_path, monkeypatch):
-    def git(*arguments):
-        command = ["git", "-c", "user.name=x", "-c", "user.email=x", *arguments]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-
-    file = tmp_path / "keras_vitbert" / "provenance.py"
-    file.parent.mkdir()
-    monkeypatch.setattr(provenance, "__file__", str(file))
-    file.write_text("1")
-    git("init")
-    git("commit", "--allow-empty", "-m", "notes")
-    commit = provenance.commit.__wrapped__
-    assert commit() == ""  # an environment in a checkout of something else
-    git("add", ".")
-    git("commit", "-m", "package")
-    assert len(commit()) == 40
-    file.write_text("2")
-    assert commit().endswith("+")

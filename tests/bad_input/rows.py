@@ -65,6 +65,10 @@ _OTHER_COMMANDS = {
     "figures --run=run --output=x --figures=3,7": "'7'",
     "demo --checkpoint=run --port=70000": "port",
     "probe --checkpoint=rand --task=cifar10 --shots=5,x": "shots",
+    "probe --checkpoint=fine_tuned_texts --data_dir=pairs --output_dir=fine_tuned_texts": "fine_tuned_texts",
+    "reproduce --table=4": "table",
+    "reproduce --all --results=zeros": "zeros",
+    "reproduce --all --output_dir=gs://bucket/out": "gs://bucket/out",
 }
 _PIPELINES = {
     "wikipedia --dump=nowhere.bz2 --output=x": "nowhere.bz2",

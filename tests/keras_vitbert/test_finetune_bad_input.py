@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from pipelines.command_line import EXIT_DONE
 from tests.keras_vitbert.bad_calls import assert_refused
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
 
@@ -39,6 +40,13 @@ def texts(text_task, tmp_path):
     """The same of TSV files."""
     folder = shutil.copytree(text_task, tmp_path / "texts")
     return folder, ["--task=texts", f"--data_dir={folder}", *TEXT_FLAGS]
+
+
+def test_chosen_values_are_told_as_flags(images, capsys):
+    flags = [f"--checkpoint={SAVED / 'run'}", *images[1][:2], "--dry_run"]
+    assert finetune(*flags) == EXIT_DONE
+    told = "".join(capsys.readouterr())
+    assert all(f" {field}=" in told for field in ("image_size", "images.crop_area", "steps"))
 
 
 def test_classes_of_images(refused, images):

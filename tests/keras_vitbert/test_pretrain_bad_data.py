@@ -34,11 +34,6 @@ def texts(folder, path, change):
     write(folder, change(examples), "text examples")
 
 
-def long(examples):
-    zeros = dict.fromkeys(("input_ids", "segment_ids", "input_mask"), np.zeros(17, int))
-    return [{**example, **zeros} for example in examples]
-
-
 def unweighted(examples):
     weights = {"masked_lm_weights": np.full(PREDICTIONS, np.nan)}
     return [*examples[:-1], {**examples[-1], **weights}]
@@ -49,7 +44,6 @@ AT_ONCE = [
     (IMAGES, lambda folder, *_: None, "data/*"),
     (IMAGES, lambda folder, *_: images(folder, 1, 2), "image_batch_size"),
     (TEXTS, lambda folder, path, _: shutil.copy(path, folder / "x"), "input_ids"),
-    (TEXTS, lambda folder, _, path: texts(folder, path, long), "max_sequence_length"),
 ]
 WHERE_READ = [
     (IMAGES, lambda folder, _, path: shutil.copy(path, folder / "x"), "image/class/label"),

@@ -9,7 +9,7 @@ from keras_vitbert import experiment, reproduce
 from keras_vitbert.extras.reproduction import one_run, plan, running
 from keras_vitbert.extras.reproduction.plan import Scale, Task
 from keras_vitbert.extras.reproduction.tables import JOINT, RAND, Recipe, Row, Table
-from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
+from pipelines.command_line import EXIT_DONE, run
 from tests.forked import Forked
 
 SHORT = {"batch": 4, "steps": 4, "steps_per_epoch": 2, "evaluation_batch": 4}
@@ -34,26 +34,6 @@ class Process:
         status, errors = self._process.end()
         assert status == EXIT_DONE, errors[-3000:]
         return status
-
-
-@pytest.mark.parametrize(
-    ("flags", "culprit"),
-    [
-        (["--table=4"], "table"),
-        (["--all", "--scale=small"], "cifar10"),
-        (["--all", "--results=damaged.json"], "damaged.json"),
-        (["--all", "--results=small.json"], "small.json"),
-        (["--all", "--output_dir=gs://bucket/out"], "gs://bucket/out"),
-    ],
-)
-def test_bad_input(flags, culprit, capfd, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "damaged.json").write_text("{")
-    (tmp_path / "small.json").write_text(json.dumps({"scale": "small", "data": {}, "units": {}}))
-    assert call(*flags) == EXIT_BAD_INPUT
-    last = capfd.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: ") and culprit in last
-    assert not list(tmp_path.rglob("pretrain"))
 
 
 def test_values_of_the_config_are_those_of_every_pretraining(monkeypatch):

@@ -2,8 +2,7 @@
 
 import pytest
 
-from keras_vitbert import experiment, finetune, open_run
-from pipelines.command_line import run
+from keras_vitbert import experiment, open_run
 from tests.keras_vitbert.tiny_runs import (
     assert_same_values,
     checkpoint_values,
@@ -25,20 +24,3 @@ def test_a_pretraining_in_python_is_that_of_the_command(sources, finished, tmp_p
     (tmp_path / "mine" / "checkpoints" / "LAST").write_text(earlier)
     assert opened.step == int(earlier.removeprefix("step-")) < 10
     assert opened.evaluate()["image_loss"] != pytest.approx(summary["validation"]["image_loss"])
-
-
-@pytest.mark.slow
-def test_a_fine_tuning_in_python_is_that_of_the_command(finished, image_task, tmp_path):
-    inputs = {"checkpoint": str(finished("vit")), "data_dir": str(image_task)}
-    values = {"steps": 3, "batch": 4, "image_size": 12}
-    opened = open_run(experiment("images", **values), str(tmp_path / "mine"), **inputs)
-    summary = opened.train()
-    argv = [f"--{name}={value}" for name, value in inputs.items()]
-    argv += [f"--config.{field}={value}" for field, value in values.items()]
-    assert run(finetune.main, [*argv, f"--output_dir={tmp_path / 'command'}"]) == 0
-    assert summary["splits"] == summary_of(tmp_path / "command")["splits"]
-    assert opened.step == 3
-    for split, measures in opened.evaluate().items():
-        for name, value in measures.items():
-            known = summary["splits"][split][name]
-            assert value == (known["median"] if isinstance(known, dict) else known)

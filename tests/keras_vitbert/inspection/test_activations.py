@@ -100,18 +100,6 @@ def test_fillers_count_for_nothing(network, batches):
         np.testing.assert_array_equal(values, alone[modality])
 
 
-@pytest.mark.parametrize("modality", ["image", "text"])
-def test_one_modality(make_network, network, of_both, batches, modality):
-    backbone = make_network(images=modality == "image", text=modality == "text").backbone
-    means = means_of(backbone, VOCABULARY if modality == "text" else None)
-    for variable in backbone.variables:
-        [twin] = [other for other in network.backbone.variables if other.path == variable.path]
-        variable.assign(twin)
-    found, both = means(map(tensors, batches)), of_both
-    assert list(found) == [modality]
-    np.testing.assert_allclose(found[modality], both[modality], rtol=1e-6)
-
-
 def test_sums_are_float32_under_mixed_bfloat16(make_network, make_batch):
     """Sums of bfloat16 would stand still at some 256 times the addend."""
     backbone = make_network(dtype="mixed_bfloat16").backbone

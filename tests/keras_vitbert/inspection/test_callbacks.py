@@ -52,19 +52,6 @@ def test_callbacks_look_at_multiples_of_the_interval_and_at_the_end(interval, ex
     assert shown == [0] * (begin == 0) + [start + executed for start in due]
 
 
-@pytest.mark.parametrize("examples, batches", [(1, 1), (4, 1), (5, 2), (1000, 4)])
-def test_examples_are_whole_batches_and_not_more_than_there_are(examples, batches):
-    stream = types.SimpleNamespace(
-        image_batch_size=4,
-        text_batch_size=4,
-        validation_batches=4,
-        validation=lambda context: tf.data.Dataset.range(4),
-    )
-    maps = ActivationMaps(stream, None, None, 3, examples, 10)
-    maps._model = types.SimpleNamespace(distribute_strategy=tf.distribute.get_strategy())
-    assert len(maps._batches) == batches
-
-
 def recorded(path, tag):
     """By step the tensor that TensorBoard shows."""
     events = EventAccumulator(str(path / "train")).Reload()

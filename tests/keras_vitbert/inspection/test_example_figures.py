@@ -42,12 +42,3 @@ def test_patches_lie_over_the_image():
         np.testing.assert_array_equal(heat.get_array(), values[block].reshape(2, 2))
         assert heat.get_extent() == grey.get_extent() == [0, 6, 6, 0]
         assert heat.get_clim() == (values[block].min(), values[block].max())
-
-
-def test_tokens_have_bars_and_rows():
-    values = np.random.default_rng(1).random((2, 3))
-    rows = {"mask 1": values, "mask 2": 1 - values}
-    figure = drawn(example_figures.text_blocks, "title", ["[CLS]", "$x$", "<b>"], rows, 1, 0.0)
-    for found, bars, maps in zip(rows.values(), figure.axes[::2], figure.axes[1::2], strict=True):
-        assert [bar.get_height() for bar in bars.patches] == found[1].tolist()
-        np.testing.assert_allclose(cells_of(maps), found / found.max(axis=1, keepdims=True))

@@ -26,6 +26,7 @@ from tests.keras_vitbert.tiny_runs import (
 from tests.keras_vitbert.whole_runs import (
     assert_same_run,
     last_step,
+    shown_points,
     without_clock,
 )
 
@@ -108,6 +109,7 @@ def test_killed_it_goes_on_from_the_last_checkpoint(sources, tmp_path):
     assert pretrain(sources, folder, *flags, "--config.remat=False") == EXIT_DONE  # the same
     assert summary_of(folder)["resumed_from_step"] == 6
     assert_same_run(folder, whole)
+    assert shown_points(folder) == shown_points(whole)  # not twice at step 8
 
 
 @pytest.mark.slow

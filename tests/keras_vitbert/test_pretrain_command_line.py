@@ -1,21 +1,9 @@
-"""`python -m keras_vitbert.pretrain`: a signal, and what a bad call costs."""
+"""`python -m keras_vitbert.pretrain`: what help and a bad call cost."""
 
 import subprocess
 import sys
 
 import pytest
-
-from keras_vitbert.pretrain import main
-from pipelines import command_line
-from tests.keras_vitbert.configs.command_lines import CONFIG_FILE
-
-
-def test_a_signal_is_no_failure_of_the_file(tmp_path, capsys):
-    path = tmp_path / "mine.py"
-    path.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n" + CONFIG_FILE)
-    assert command_line.run(main, [f"--config={path}"]) == command_line.EXIT_STOPPED
-    assert capsys.readouterr().err.startswith("stopped: by SIGTERM")
-
 
 LIGHT = """
 import importlib, sys

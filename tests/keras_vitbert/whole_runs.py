@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from keras_vitbert.runs import checkpoints
 from pipelines.images.image_records import ImageStream
@@ -81,6 +82,17 @@ def tensorboard_scalars(folder):
                     number = float(tf.make_ndarray(value.tensor))
                     scalars[path.parent.name, value.tag][event.step] = number
     return scalars
+
+
+def shown_points(folder):
+    """`{(writer, tag): steps}` of the points that TensorBoard shows, in their order."""
+    points = {}
+    for writer in ("train", "validation"):
+        events = EventAccumulator(str(folder / writer)).Reload()
+        for tag in events.Tags()["tensors"]:
+            if not tag.startswith("_hparams_"):  # of each start
+                points[writer, tag] = [event.step for event in events.Tensors(tag)]
+    return points
 
 
 def assert_same_inspection(folder, wanted, kind=""):

@@ -79,13 +79,6 @@ def test_tensorboard_shows_the_stored_activations(tmp_path):
     assert set(recorded(tmp_path, "activations/block_0")) == set(stored)
 
 
-def test_only_the_writer_writes(tmp_path):
-    trainer, folder = fake_trainer(), RunFolder(str(tmp_path), writes=False)
-    train(trainer, activation_maps(folder, trainer, 4, 10), 10)
-    train(fake_trainer(), GradientStats(folder, 4, 10), 10)
-    assert not list(tmp_path.iterdir())
-
-
 def test_tensorboard_shows_gradients_at_the_first_step_of_an_execution(tmp_path):
     values = {"norm_ratio": 2.0, "opposite_sign": 0.5, "text_norm": 3.0, "image_norm": 1.5}
     trainer = fake_trainer(executed=2)

@@ -3,7 +3,6 @@ import numpy as np
 from keras_vitbert.inspection.activations import (
     by_preference,
     overlap,
-    rank_correlation,
     scale_top,
     top_units,
 )
@@ -32,11 +31,6 @@ def test_overlap_is_the_part_in_common():
     one[4], two[4:6] = 1, 1
     assert overlap(none, none) == overlap(none, one) == overlap(one, none) == 0
     assert overlap(one, two) == overlap(two, one) == 0.5
-
-
-def test_rank_correlation_is_0_where_it_is_undefined():
-    assert rank_correlation(np.zeros(5), np.arange(5.0)) == 0
-    assert rank_correlation(np.arange(5.0), np.ones(5)) == 0
 
 
 def test_preference_is_the_ratio():

@@ -8,7 +8,7 @@ import pytest
 from keras_vitbert.inspection import callbacks
 from keras_vitbert.inspection.callbacks import Profile
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
+from pipelines.command_line import EXIT_DONE
 from tests.keras_vitbert.tiny_runs import pretrain
 
 
@@ -52,10 +52,8 @@ def test_steps_that_are_traced(tmp_path, profiler, capsys, begin, executed, expe
 
 
 @pytest.mark.slow
-def test_a_run_leaves_its_trace(sources, tmp_path, capsys):
+def test_a_run_leaves_its_trace(sources, tmp_path):
     flags = sources, tmp_path / "run", "--variant=vit"
-    assert pretrain(*flags, "--profile=9,11") == EXIT_BAD_INPUT
-    assert "profile=" in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert pretrain(*flags, "--profile=5,6") == EXIT_DONE
     [trace] = (tmp_path / "run" / "train" / "plugins" / "profile").rglob("*.xplane.pb")
     content = trace.read_bytes()

@@ -26,5 +26,3 @@ def test_throughput_leaves_out_steps_that_were_traced(monkeypatch):
         throughput.on_train_batch_end(0, logs)
     # Three steps in 2 + 3 + 5 seconds.
     assert logs == {"images_per_second": 2.4, "tokens_per_second": 30.0}
-    alone = callbacks.Throughput(images_per_step=0, tokens_per_step=100)
-    assert alone.rates() == {"tokens_per_second": 0.0}

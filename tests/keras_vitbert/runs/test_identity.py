@@ -153,13 +153,6 @@ def test_what_computes_otherwise_is_told(tmp_path, capsys):
     assert record(tmp_path) == old
 
 
-def test_the_copy_of_the_vocabulary_is_restored(tmp_path):
-    begin(tmp_path)
-    (tmp_path / "vocabulary.txt").write_text("b\n")
-    begin(tmp_path)
-    assert (tmp_path / "vocabulary.txt").read_text() == "a\n"
-
-
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[]", b'{"format": 2}'])
 def test_another_format_and_damage_are_refused_by_name(tmp_path, content):
     begin(tmp_path)

@@ -98,6 +98,7 @@ _RUN_FILES = [
     ("config.json", {"experiment.variant": "vitbrt"}, "vitbrt"),
     ("config.json", {"experiment.model.num_layers": 2}, "step-00000010"),
     ("checkpoints/step-00000010/state.index", b"x", "step-00000010"),
+    ("checkpoints/LAST", b"step-00000099", "LAST"),
     ("classes.txt", b"\xff", "classes.txt"),
     ("vocabulary.txt", b"[PAD]\n", "vocabulary.txt"),
 ]

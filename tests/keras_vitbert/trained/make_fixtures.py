@@ -48,13 +48,15 @@ VIT = {
 }
 
 
-def randomize(model, seed):
-    """Draws all weights anew; those that are tied stay so."""
+def randomize(model, seed, matrices=0.3, others=0.3):
+    """Draws all weights anew, with these deviations; those that are tied stay so."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             center = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
-            parameter.copy_(center + 0.3 * torch.randn(parameter.shape, generator=generator))
+            deviation = matrices if parameter.ndim > 1 else others
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(center + deviation * noise)
     return model.eval()
 
 
@@ -168,8 +170,6 @@ def build(architecture, config, seed):
 def make_text_model(folder, architecture, config, seed, options):
     model, batch = build(architecture, config, seed), texts(seed)
     logits = bert_logits(model, batch)
-    if seed > 8:
-        logits["hidden_states"] = hidden_states(model, text_tensors(model, batch))
     model.save_pretrained(folder, **options)
     if options:  # the vocabulary in a tokenizer.json
         ids = {token: number for number, token in enumerate(TOKENS)}

@@ -99,27 +99,6 @@ def bert_logits(model, batch):
     return logits
 
 
-def hidden_states(model, inputs):
-    """What the embedding and each block return: `(layers + 1, batch, length, D)`.
-
-    They are taken where they come out of the modules, for what `output_hidden_states` puts last
-    depends on the version.
-    """
-    encoder = getattr(model, model.base_model_prefix, model)
-    blocks = next(m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList))
-    found = []
-
-    def keep(module, arguments, output):
-        found.append((output[0] if isinstance(output, tuple) else output).detach().numpy())
-
-    hooks = [module.register_forward_hook(keep) for module in (encoder.embeddings, *blocks)]
-    with torch.no_grad():
-        model(**inputs)
-    for hook in hooks:
-        hook.remove()
-    return np.stack(found)
-
-
 def pixels(images, mean, std):
     """What a ViT is called on, of images in [0, 1]."""
     normalised = (images - np.asarray(mean)) / np.asarray(std)

@@ -12,15 +12,15 @@ from tests.keras_vitbert.inspection.axes import drawn
 pytestmark = pytest.mark.slow  # imports Gradio
 
 
-def shown(rows, tokens=(), picture=None):
+def shown(rows, length, **options):
     """Two blocks of three heads with random values."""
-    random, length = np.random.default_rng(0), len(tokens) or 5
+    random = np.random.default_rng(0)
     attention = {row: random.dirichlet(np.ones(length), (2, 3)) for row in rows}
-    return Shown({}, [], attention, random.uniform(1, 2, (2, length)), picture, list(tokens))
+    return Shown({}, [], attention, random.uniform(1, 2, (2, length)), **options)
 
 
 def test_a_text():
-    it = shown(["mask 1", "mask 2"], tokens="abcd")
+    it = shown(["mask 1", "mask 2"], 4, tokens=list("abcd"))
     for what, head, expected in (
         (ATTENTION, -1, [values.sum(1) / 3 for values in it.attention.values()]),
         (ATTENTION, 2, [values[:, 2] for values in it.attention.values()]),
@@ -31,12 +31,10 @@ def test_a_text():
             np.testing.assert_allclose([bar.get_height() for bar in axes.patches], values[1])
 
 
-@pytest.mark.parametrize("what", [ATTENTION, ACTIVATION])
-def test_an_image(what):
-    it = shown(["the class token"], picture=np.arange(108, dtype=np.uint8).reshape(6, 6, 3))
-    figure = drawn(blocks_figure, it, what, 1, 0)
-    values = it.attention["the class token"][:, 0] if what == ATTENTION else it.activation
-    seen, chosen, *_ = [axes for axes in figure.axes if axes.get_images()]
-    np.testing.assert_array_equal(seen.get_images()[0].get_array(), it.picture)
-    heat = chosen.get_images()[-1]
-    np.testing.assert_array_equal(heat.get_array(), values[1, 1:].reshape(2, 2))
+def test_an_image():
+    """Its first token is the class token."""
+    it = shown(["the class token"], 5, picture=np.zeros((6, 6, 3), np.uint8))
+    figure = drawn(blocks_figure, it, ACTIVATION, 1, 0)
+    chosen = [axes for axes in figure.axes if axes.get_images()][1]
+    heat = chosen.get_images()[-1].get_array()
+    np.testing.assert_array_equal(heat, it.activation[1, 1:].reshape(2, 2))

@@ -15,32 +15,26 @@ from keras_vitbert.trained.finding import columns_of, find
 SAVED = pathlib.Path(__file__).parent / "saved"
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "path"),
-    [
-        ("run", finding.RUN, "run"),
-        ("fine_tuned_texts", finding.FINE_TUNED, "fine_tuned_texts"),
-        ("preset", finding.PRESET, "preset"),
-        ("export/vitbert", finding.EXPORT, "export/vitbert/1"),
-        ("export/vitbert/1", finding.EXPORT, "export/vitbert/1"),
-    ],
-)
-def test_what_this_project_wrote(name, kind, path):
-    found = find(str(SAVED / name))
-    assert (found.kind, found.path, found.label) == (kind, str(SAVED / path), str(SAVED / name))
+def test_what_this_project_wrote():
+    for name, kind in (
+        ("run", finding.RUN),
+        ("fine_tuned_texts", finding.FINE_TUNED),
+        ("preset", finding.PRESET),
+        ("export/vitbert/1", finding.EXPORT),
+    ):
+        found, path = find(str(SAVED / name)), str(SAVED / name)
+        assert (found.kind, found.path, found.label) == (kind, path, path)
+    assert find(str(SAVED / "export" / "vitbert")).path == str(SAVED / "export" / "vitbert" / "1")
 
 
-@pytest.mark.parametrize(
-    ("config", "kind"),
-    [
+def test_folders_by_their_config(tmp_path):
+    for config, kind in (
         ({"registered_name": "keras_hub>BertBackbone"}, finding.PRESET),
         ({"model_type": "bert"}, finding.HUGGING_FACE),
         ({"architectures": []}, finding.HUGGING_FACE),
-    ],
-)
-def test_folders_by_their_config(tmp_path, config, kind):
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert find(str(tmp_path)) == finding.Source(kind, str(tmp_path), str(tmp_path), config)
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert find(str(tmp_path)) == finding.Source(kind, str(tmp_path), str(tmp_path), config)
 
 
 def test_files_of_google(tmp_path):

@@ -95,7 +95,7 @@ def test_whether_texts_are_lower_cased(changed, capsys):
 @pytest.mark.parametrize(
     ("content", "crop", "mean", "std"),
     [
-        ({"do_center_crop": True, "size": 256, "crop_size": 224}, 0.875, 0.5, 0.5),
+        ({"do_center_crop": True, "size": {"x": 256}, "crop_size": 224}, 0.875, 0.5, 0.5),
         ({"size": {"height": 224, "width": 224}, "do_normalize": False}, 1.0, 0.0, 1.0),
         ({"rescale_factor": 1 / 127.5, "image_mean": [1] * 3, "image_std": [1] * 3}, 1, 0.5, 0.5),
         ({"do_rescale": False, "image_mean": [51] * 3, "image_std": [255] * 3}, 1, 0.2, 1),

@@ -38,3 +38,6 @@ def test_an_image():
     chosen = [axes for axes in figure.axes if axes.get_images()][1]
     heat = chosen.get_images()[-1].get_array()
     np.testing.assert_array_equal(heat, it.activation[1, 1:].reshape(2, 2))
+    for place, culprit in (((2, 0), "block 2"), ((0, 3), "head 3")):
+        with pytest.raises(ValueError, match=culprit):  # which the other model has
+            blocks_figure(it, ATTENTION, *place)

@@ -44,6 +44,7 @@ def test_a_folder_is_filled_once_and_its_digests_know_each_file(tmp_path):
 
 def test_no_image_of_small_is_in_two_parts(tmp_path, monkeypatch):
     (tmp_path / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / ".DS_Store").write_text("of a file manager")
     pairs = []
     monkeypatch.setattr(prepared.os, "listdir", lambda _: [f"{n:04}.jpg" for n in range(5_000)])
     monkeypatch.setattr(prepared.shutil, "copyfile", lambda *pair: pairs.append(pair))
@@ -115,6 +116,9 @@ def test_next(documents, tmp_path):
                 assert home[row["sentence1"]] != home[row["sentence2"]]
             else:
                 assert row["label"] == "next" and following[row["sentence1"]] == row["sentence2"]
+    again = tmp_path / "again"
+    write_next(again, documents, 20, seed=0)
+    assert (again / "train.tsv").read_bytes() == (tmp_path / "train.tsv").read_bytes()
 
 
 def test_source(documents, tmp_path):

@@ -31,8 +31,7 @@ def all_answers(folder, image):
     text, image = [f"--text={TEXT}"], [f"--image={image}"]
     pair = [f"--text={PAIR[0]}", f"--text_pair={PAIR[1]}"]
     return {
-        "run, image": answers(f"{folder}/run", *image),
-        "run, text": answers(f"{folder}/run", *text),
+        "run": answers(f"{folder}/run", *text),
         "fine_tuned_images": answers(f"{folder}/fine_tuned_images", *image),
         "fine_tuned_texts": answers(f"{folder}/fine_tuned_texts", *pair),
         "preset": answers(f"{folder}/preset", *text),

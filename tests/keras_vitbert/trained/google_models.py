@@ -25,66 +25,64 @@ BERT = {
 }
 
 
-def draw(shapes, seed):
+def draw(shapes):
     """Arrays of wide random numbers; gains of norms are about 1."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     return {
         name: (name.endswith(("gamma", "scale")) + random.normal(0, 0.3, shape)).astype(np.float32)
         for name, shape in shapes.items()
     }
 
 
-def bert_variables(seed=0, config=BERT):
-    """Variables by the names of a checkpoint, with those that the optimizer leaves."""
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+def bert_variables():
+    """Variables by the names of a checkpoint."""
+    hidden, inner = BERT["hidden_size"], BERT["intermediate_size"]
     shapes = {
-        "bert/embeddings/word_embeddings": (config["vocab_size"], hidden),
-        "bert/embeddings/position_embeddings": (config["max_position_embeddings"], hidden),
-        "bert/embeddings/token_type_embeddings": (config["type_vocab_size"], hidden),
-        "cls/predictions/output_bias": (config["vocab_size"],),
+        "bert/embeddings/word_embeddings": (len(TOKENS), hidden),
+        "bert/embeddings/position_embeddings": (BERT["max_position_embeddings"], hidden),
+        "bert/embeddings/token_type_embeddings": (2, hidden),
+        "cls/predictions/output_bias": (len(TOKENS),),
         "cls/seq_relationship/output_weights": (2, hidden),
         "cls/seq_relationship/output_bias": (2,),
     }
-    dense = {
-        "bert/pooler/dense": (hidden, hidden),
-        "cls/predictions/transform/dense": (hidden,) * 2,
-    }
+    square = (hidden, hidden)
+    dense = dict.fromkeys(("bert/pooler/dense", "cls/predictions/transform/dense"), square)
     norms = ["bert/embeddings/LayerNorm", "cls/predictions/transform/LayerNorm"]
-    for index in range(config["num_hidden_layers"]):
+    for index in range(BERT["num_hidden_layers"]):
         layer = f"bert/encoder/layer_{index}"
         for part in ("self/query", "self/key", "self/value", "output/dense"):
-            dense[f"{layer}/attention/{part}"] = (hidden, hidden)
-        dense |= {f"{layer}/intermediate/dense": (hidden, inner)}
-        dense |= {f"{layer}/output/dense": (inner, hidden)}
+            dense[f"{layer}/attention/{part}"] = square
+        dense[f"{layer}/intermediate/dense"] = hidden, inner
+        dense[f"{layer}/output/dense"] = inner, hidden
         norms += [f"{layer}/attention/output/LayerNorm", f"{layer}/output/LayerNorm"]
     for name, shape in dense.items():
         shapes |= {f"{name}/kernel": shape, f"{name}/bias": shape[1:]}
     for name in norms:
         shapes |= {f"{name}/gamma": (hidden,), f"{name}/beta": (hidden,)}
-    return draw(shapes, seed)
+    return draw(shapes)
 
 
-def write_bert(folder, variables, config=BERT, tokens=TOKENS, name="bert_model.ckpt"):
+def write_bert(folder, variables, config=BERT):
     """Writes a checkpoint of the old kind with its config and vocabulary; returns its prefix."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     kept = {
         **variables,
         "global_step": np.int64(7),
         "bert/pooler/dense/kernel/adam_m": np.zeros_like(variables["bert/pooler/dense/kernel"]),
     }
     tf.raw_ops.SaveV2(
-        prefix=str(folder / name),
+        prefix=str(folder / "bert_model.ckpt"),
         tensor_names=list(kept),
         shape_and_slices=[""] * len(kept),
         tensors=list(kept.values()),
     )
     # `SaveV2` leaves a shard, which `MergeV2Checkpoints` would rename; readers take it as it is.
     (folder / "bert_config.json").write_text(json.dumps(config))
-    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
-    return str(folder / name)
+    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in TOKENS))
+    return str(folder / "bert_model.ckpt")
 
 
-def bert_logits(variables, batch, heads=3):
+def bert_logits(variables, batch):
     """`mlm_logits` at the masked positions, and `nsp_logits`."""
     v = {name: value.astype(np.float64) for name, value in variables.items()}
 
@@ -99,16 +97,15 @@ def bert_logits(variables, batch, heads=3):
     x = x + v["bert/embeddings/token_type_embeddings"][batch["segment_ids"]]
     x = norm(x + v["bert/embeddings/position_embeddings"][:length], "bert/embeddings/LayerNorm")
     mask = -10_000.0 * (1 - batch["padding_mask"][:, None, None, :])
-    index = 0
-    while f"bert/encoder/layer_{index}/output/dense/kernel" in v:
+    for index in range(BERT["num_hidden_layers"]):
         layer = f"bert/encoder/layer_{index}"
         q, k, y = (dense(x, f"{layer}/attention/self/{n}") for n in ("query", "key", "value"))
-        y = attention(*(split(z, heads) for z in (q, k, y)), mask)
+        q, k, y = (split(z, BERT["num_attention_heads"]) for z in (q, k, y))
+        y = attention(q, k, y, mask)
         y = dense(y, f"{layer}/attention/output/dense")
         x = norm(x + y, f"{layer}/attention/output/LayerNorm")
         y = dense(gelu(dense(x, f"{layer}/intermediate/dense")), f"{layer}/output/dense")
         x = norm(x + y, f"{layer}/output/LayerNorm")
-        index += 1
     pooled = np.tanh(dense(x[:, 0], "bert/pooler/dense"))
     masked = np.take_along_axis(x, batch["masked_positions"][:, :, None], axis=1)
     masked = gelu(dense(masked, "cls/predictions/transform/dense"))
@@ -119,14 +116,14 @@ def bert_logits(variables, batch, heads=3):
     return {"mlm_logits": words, "nsp_logits": nsp}
 
 
-def vit_arrays(seed=0, hidden=15, heads=3, inner=22, patch=3, side=3, classes=3, pre_logits=None):
+def vit_arrays(pre_logits=None):
     """Arrays by the names of a `.npz` of google-research/vision_transformer."""
-    size = hidden // heads
+    hidden, heads, size, inner, classes = 15, 3, 5, 22, 3
     shapes = {
         "cls": (1, 1, hidden),
-        "embedding/kernel": (patch, patch, 3, hidden),
+        "embedding/kernel": (3, 3, 3, hidden),
         "embedding/bias": (hidden,),
-        "Transformer/posembed_input/pos_embedding": (1, side**2 + 1, hidden),
+        "Transformer/posembed_input/pos_embedding": (1, 3**2 + 1, hidden),
         "Transformer/encoder_norm/scale": (hidden,),
         "Transformer/encoder_norm/bias": (hidden,),
         "head/kernel": (pre_logits or hidden, classes),
@@ -148,7 +145,7 @@ def vit_arrays(seed=0, hidden=15, heads=3, inner=22, patch=3, side=3, classes=3,
         shapes[f"{block}/MlpBlock_3/Dense_1/bias"] = (hidden,)
     if pre_logits:
         shapes |= {"pre_logits/kernel": (hidden, pre_logits), "pre_logits/bias": (pre_logits,)}
-    return draw(shapes, seed)
+    return draw(shapes)
 
 
 def vit_logits(arrays, images):
@@ -212,9 +209,9 @@ def attention(query, key, value, mask):
     return y.transpose(0, 2, 1, 3).reshape(y.shape[0], y.shape[2], -1)
 
 
-def texts(seed):
+def texts():
     """A batch of padded pairs of segments."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     lengths, columns = np.array([11, 6]), np.arange(11)
     return {
         "token_ids": random.integers(0, len(TOKENS), (2, 11)),

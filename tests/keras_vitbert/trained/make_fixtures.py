@@ -48,13 +48,15 @@ VIT = {
 }
 
 
-def randomize(model, seed):
-    """Draws all weights anew; those that are tied stay so."""
+def randomize(model, seed, matrices=0.3, others=0.3):
+    """Draws all weights anew, with these deviations; those that are tied stay so."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             center = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
-            parameter.copy_(center + 0.3 * torch.randn(parameter.shape, generator=generator))
+            deviation = matrices if parameter.ndim > 1 else others
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(center + deviation * noise)
     return model.eval()
 
 
@@ -95,27 +97,6 @@ def bert_logits(model, batch):
     if "seq_relationship_logits" in outputs:
         logits["nsp_logits"] = outputs["seq_relationship_logits"].numpy()
     return logits
-
-
-def hidden_states(model, inputs):
-    """What the embedding and each block return: `(layers + 1, batch, length, D)`.
-
-    They are taken where they come out of the modules, for what `output_hidden_states` puts last
-    depends on the version.
-    """
-    encoder = getattr(model, model.base_model_prefix, model)
-    blocks = next(m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList))
-    found = []
-
-    def keep(module, arguments, output):
-        found.append((output[0] if isinstance(output, tuple) else output).detach().numpy())
-
-    hooks = [module.register_forward_hook(keep) for module in (encoder.embeddings, *blocks)]
-    with torch.no_grad():
-        model(**inputs)
-    for hook in hooks:
-        hook.remove()
-    return np.stack(found)
 
 
 def pixels(images, mean, std):
@@ -168,8 +149,6 @@ def build(architecture, config, seed):
 def make_text_model(folder, architecture, config, seed, options):
     model, batch = build(architecture, config, seed), texts(seed)
     logits = bert_logits(model, batch)
-    if seed > 8:
-        logits["hidden_states"] = hidden_states(model, text_tensors(model, batch))
     model.save_pretrained(folder, **options)
     if options:  # the vocabulary in a tokenizer.json
         ids = {token: number for number, token in enumerate(TOKENS)}

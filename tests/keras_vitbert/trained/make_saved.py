@@ -13,18 +13,13 @@ PAIR = ("word1 word2", "word1 word4")
 TOP_K = 36  # all tokens
 
 
-def run(module, *argv):
-    """Runs a command of the project."""
-    import importlib
-
-    importlib.import_module(f"keras_vitbert.{module}").main(list(argv))
-
-
 def answers(checkpoint, *argv):
     """What `predict` says: a list a row of lists of (name, probability)."""
+    from keras_vitbert import predict
+
     out = pathlib.Path("predictions.json")
-    argv = (f"--checkpoint={checkpoint}", f"--top_k={TOP_K}", f"--output={out}", *argv)
-    run("predict", *argv, "--format=json")
+    flags = [f"--checkpoint={checkpoint}", f"--top_k={TOP_K}", f"--output={out}", "--format=json"]
+    predict.main([*flags, *argv])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     out.unlink()
     answers = [row.get("masks") or [row["classes"]] for row in rows]
@@ -36,8 +31,7 @@ def all_answers(folder, image):
     text, image = [f"--text={TEXT}"], [f"--image={image}"]
     pair = [f"--text={PAIR[0]}", f"--text_pair={PAIR[1]}"]
     return {
-        "run, image": answers(f"{folder}/run", *image),
-        "run, text": answers(f"{folder}/run", *text),
+        "run": answers(f"{folder}/run", *text),
         "fine_tuned_images": answers(f"{folder}/fine_tuned_images", *image),
         "fine_tuned_texts": answers(f"{folder}/fine_tuned_texts", *pair),
         "preset": answers(f"{folder}/preset", *text),

@@ -83,21 +83,3 @@ class ConformanceTest(test_case.TestCase):
             (TEXTS,),
             expected_output_shape=(3, 6, len(VOCABULARY)),
         )
-
-    def test_tokenizer(self):
-        self.run_preprocessing_layer_test(
-            hub.ViTBertTokenizer,
-            {"vocabulary": VOCABULARY},
-            TEXTS,
-            expected_output=[[5, 6, 7, 8, 9, 12], [10, 11], [5, 8]],
-            expected_detokenize_output=["the quick brown foxes .", "an earth", "the fox"],
-        )
-
-    def test_image_converter(self):
-        pixels = np.full((2, 12, 10, 3), 51, np.uint8)
-        self.run_preprocessing_layer_test(
-            hub.ViTBertImageConverter,
-            {"image_size": (4, 4), "central_crop": 0.5},
-            pixels,
-            expected_output=np.full((2, 4, 4, 3), 0.2).tolist(),
-        )

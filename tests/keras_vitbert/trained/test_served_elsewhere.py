@@ -19,7 +19,6 @@ SCRIPT = pathlib.Path(__file__).with_name("served_script.py")
 SIGNATURES = {
     "classify_image": [encoded(picture(seed), "PNG") for seed in range(3)],
     "fill_mask": ["the [MASK] sat", "[MASK] cat [MASK]"],
-    "embed_text": ["the cat sat"],
 }
 
 

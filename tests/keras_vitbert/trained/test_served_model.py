@@ -1,12 +1,11 @@
-import functools
-import types
+import dataclasses
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_vitbert.trained.served_model import ServedModel
-from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.tasks.labelled_texts import LabelledTexts
 from tests.keras_vitbert.trained.served_models import CLASSES, VOCABULARY
 from tests.pipelines.image_fixtures import encoded, picture
@@ -18,10 +17,6 @@ CLS, SEP, MASK = (VOCABULARY.index(token) for token in ("[CLS]", "[SEP]", "[MASK
 def softmax(logits):
     powers = np.exp(np.asarray(logits, np.float64))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def numbers(outputs):
-    return {name: value.numpy() for name, value in outputs.items()}
 
 
 def text_inputs(rows):
@@ -39,25 +34,26 @@ def ids(words):
     return [VOCABULARY.index(word) for word in words.split()]
 
 
+def close(found, expected):
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_images_are_classified_as_keras_does(served, trained):
     images = [picture(seed, (SIZE, SIZE)) for seed in range(3)]
     pixels = np.stack([np.asarray(image) for image in images])
-    found = numbers(served.functions["classify_image"]([encoded(image, "PNG") for image in images]))
+    given = [encoded(image, "PNG") for image in images]
+    found = served.functions["classify_image"](given)
     sequence = trained.backbone({"images": pixels / 255})["image_sequence"]
     expected = softmax(trained.heads["image"](sequence[:, 0]))
-    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+    close(found["probabilities"], expected)
     order = np.argsort(-expected, axis=1)[:, :2]
-    assert found["top_k_labels"].tolist() == [[CLASSES[n].encode() for n in row] for row in order]
-    np.testing.assert_allclose(
-        found["top_k_probabilities"], np.take_along_axis(expected, order, 1), atol=1e-5
-    )
-    assert found["probabilities"].dtype == found["top_k_probabilities"].dtype == np.float32
-
-    embedded = numbers(served.functions["embed_image"]([encoded(image, "PNG") for image in images]))
-    np.testing.assert_allclose(embedded["embedding"], sequence[:, 0], atol=1e-5)
-    np.testing.assert_allclose(
-        embedded["mean_embedding"], np.asarray(sequence).mean(axis=1), atol=1e-5
-    )
+    names = [[CLASSES[n].encode() for n in row] for row in order]
+    assert found["top_k_labels"].numpy().tolist() == names
+    close(found["top_k_probabilities"], np.take_along_axis(expected, order, 1))
+    embedded = served.functions["embed_image"](given)
+    close(embedded["embedding"], sequence[:, 0])
+    close(embedded["mean_embedding"], np.asarray(sequence).mean(axis=1))
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -68,26 +64,23 @@ def test_texts_are_classified_as_they_were_trained(served_classifier, classifier
     rows = [
         (data.tokens[data.starts[n] : data.starts[n + 1]], data.first_lengths[n]) for n in range(4)
     ]
-    given = np.array([texts, pairs]).T if paired else np.array(texts)
-    found = numbers(served_classifier.functions["classify_text"](tf.constant(given)))
-    inputs = text_inputs(rows)
-    sequence = np.asarray(classifier.backbone(inputs)["text_sequence"])
+    given = tf.constant(np.array([texts, pairs]).T if paired else np.array(texts))
+    found = served_classifier.functions["classify_text"](given)
+    sequence = np.asarray(classifier.backbone(text_inputs(rows))["text_sequence"])
     expected = softmax(classifier.heads["text"](sequence[:, 0]))
-    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+    close(found["probabilities"], expected)
     assert np.ptp(expected[:, 0]) > 1e-3
     best = np.argmax(expected, axis=1)
-    assert found["top_k_labels"][:, 0].tolist() == [[b"no", b"yes"][n] for n in best]
+    assert found["top_k_labels"].numpy()[:, 0].tolist() == [[b"no", b"yes"][n] for n in best]
 
-    embedded = numbers(served_classifier.functions["embed_text"](tf.constant(given)))
-    np.testing.assert_allclose(embedded["embedding"], sequence[:, 0], atol=1e-5)
+    embedded = served_classifier.functions["embed_text"](given)
+    close(embedded["embedding"], sequence[:, 0])
     means = [row[: len(i)].mean(axis=0) for row, (i, _) in zip(sequence, rows, strict=True)]
-    np.testing.assert_allclose(embedded["mean_embedding"], means, atol=1e-5)
+    close(embedded["mean_embedding"], means)
 
 
 def test_masks_are_filled_with_the_likeliest_tokens(served, trained):
-    found = numbers(
-        served.functions["fill_mask"](tf.constant(["The [MASK] sat", "[MASK][MASK] cat."]))
-    )
+    found = served.functions["fill_mask"](tf.constant(["The [MASK] sat", "[MASK][MASK] cat."]))
     rows = [([CLS, *ids("the [MASK] sat"), SEP], LENGTH)]
     rows.append(([CLS, MASK, MASK, *ids("cat ."), SEP], LENGTH))
     positions = np.array([[2, 0], [1, 2]])
@@ -99,27 +92,21 @@ def test_masks_are_filled_with_the_likeliest_tokens(served, trained):
     expected[0, 1] = 0
     tokens = np.array(VOCABULARY)[order]
     tokens[0, 1] = ""
-    assert found["tokens"].astype("U").tolist() == tokens.tolist()
-    np.testing.assert_allclose(found["scores"], expected, atol=1e-5)
+    assert found["tokens"].numpy().astype("U").tolist() == tokens.tolist()
+    close(found["scores"], expected)
 
 
 @pytest.mark.parametrize(
-    "texts, complaint",
+    ("texts", "complaint"),
     [
         (["the [MASK]", "the cat"], "text 1 has no [MASK]"),
-        (["", "[MASK]"], "text 0 has no [MASK]"),
-        ([["the", "cat"]], "text 0 has no [MASK]"),
-        (
-            ["[MASK]", "[MASK] the the the the [MASK]"],
-            "text 1 has a [MASK] beyond the 7 tokens of the model",
-        ),
+        (["[MASK]", "[MASK] the the the the [MASK]"], "text 1 has a [MASK] beyond the 7 tokens"),
         ([["the", "cat", "[MASK]"]], "a text is one string or a pair"),
     ],
 )
 def test_a_text_that_cannot_be_filled_is_named(served, texts, complaint):
-    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(f"failed: [{complaint}")):
         served.functions["fill_mask"](tf.constant(texts))
-    assert f"assertion failed: [{complaint}]" in raised.value.message
 
 
 def test_a_batch_may_be_empty(served, served_classifier):
@@ -130,39 +117,18 @@ def test_a_batch_may_be_empty(served, served_classifier):
             assert all(value.shape[0] == 0 for value in outputs.values()), name
 
 
-@pytest.fixture(scope="module")
-def decode():
-    """`decode(encoded, crop=1.0) -> pixels` in 0 to 255, as the model sees them."""
-
-    def backbone(inputs, training, image_positions):
-        return {"image_sequence": tf.reshape(inputs["images"], (-1, 1, SIZE * SIZE * 3))}
-
-    class Pixels(types.SimpleNamespace):
-        __call__ = staticmethod(backbone)
-
-    eye = Pixels(weights=[], image_size=SIZE, vocabulary_size=None)
-
-    @functools.cache
-    def function(crop):
-        trained = TrainedModel("", "", eye, {}, central_crop=crop)
-        return ServedModel(trained).functions["embed_image"]
-
-    def decode(data, crop=1.0):
-        return 255 * function(crop)([data])["embedding"].numpy().reshape(SIZE, SIZE, 3)
-
-    return decode
-
-
-def test_the_crop_is_that_of_the_run(decode):
+def test_the_crop_is_that_of_the_run(embedder):
     image = picture(0, (2 * SIZE, 2 * SIZE))
     middle = slice(SIZE // 2, SIZE // 2 + SIZE)
-    expected = np.asarray(image)[middle, middle].astype(float)
-    assert np.abs(decode(encoded(image, "PNG"), crop=0.5) - expected).max() < 1e-3
-    assert np.abs(decode(encoded(image, "PNG")) - expected).max() > 1
+    pixels = np.asarray(image)[middle, middle]
+    expected = embedder.backbone({"images": pixels[None] / 255})["image_sequence"][:, 0]
+    served = ServedModel(dataclasses.replace(embedder, central_crop=0.5))
+    found = served.functions["embed_image"]([encoded(image, "PNG")])["embedding"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_what_is_no_image(served):
     jpeg = encoded(picture(0), quality=95)
-    for data in (b"", b"GIF", b"no image", jpeg[: len(jpeg) // 2], jpeg[:30]):
+    for data in (b"", b"no image", jpeg[: len(jpeg) // 2]):
         with pytest.raises(tf.errors.InvalidArgumentError):
             served.functions["classify_image"]([jpeg, data])

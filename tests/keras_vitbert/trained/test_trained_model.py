@@ -1,12 +1,10 @@
 """A trained model in another dtype, and with its updates of LoRA added to the kernels."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from keras_vitbert.model.classifier import build_classifier
-from keras_vitbert.trained.trained_model import TrainedModel, origin_of
+from keras_vitbert.trained.trained_model import TrainedModel
 
 
 @pytest.fixture
@@ -58,10 +56,3 @@ def test_another_dtype(classifier, make_batch, dtype, variables):
     assert (low.classes, low.central_crop, low.name) == (["a", "b", "c"], 0.5, "n")
     found, exact = logits(low, batch), logits(trained, batch)
     assert 0 < np.abs(found - exact).max() < 0.05 * np.abs(exact).max()  # bfloat16 has 8 bits
-
-
-def test_a_damaged_origin_is_named(classifier, tmp_path):
-    (tmp_path / "origin.json").write_text("{")
-    trained = dataclasses.replace(trained_of(classifier), path=str(tmp_path))
-    with pytest.raises(ValueError, match=f"^{tmp_path}/origin.json: "):
-        origin_of(trained)

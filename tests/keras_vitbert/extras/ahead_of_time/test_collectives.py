@@ -46,7 +46,6 @@ ENTRY %main (x: f32[8,128], y: bf16[3,4], whole: f32[30,128], part: bf16[4,4]) -
   %sums = (f32[8,128]{1,0:T(8,128)}, /*index=1*/f32[3,4]{1,0}) all-reduce-start(%x, %y), \
 to_apply=%add
   %done = (f32[8,128]{1,0:T(8,128)}, f32[3,4]{1,0}) all-reduce-done(%sums)
-  %moved = (bf16[3,4]{1,0}, bf16[3,4]{1,0}, u32[]{:S(2)}) collective-permute-start(%y)
   %own = f32[8,128]{1,0:T(8,128)} fusion(%whole), kind=kCustom, calls=%all-reduce-scatter.1
   %rows = f32[2,128]{1,0:T(2,128)} reduce-scatter(%x), dimensions={0}, to_apply=%add
   %g.1 = bf16[16,4]{1,0} fusion(%part), kind=kCustom, calls=%chained.1
@@ -64,7 +63,6 @@ def test_what_a_program_sends_by_hand():
     block, row = 8 * 128 * 4, 128 * 4
     assert collectives_of(PROGRAM) == {
         "all-reduce": {"count": 1, "bytes": block + 12 * 4},
-        "collective-permute": {"count": 1, "bytes": 12 * 2},
         # Of sums, each replica gets its part alone.
         "reduce-scatter": {"count": 2, "bytes": 30 * row + block},
         # In a chain of two fusions it is one; two in a loop are ten.

@@ -10,12 +10,11 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert import aot
-from keras_vitbert.extras.ahead_of_time import aot_compile
 from keras_vitbert.extras.ahead_of_time.programs import own_programs
 from keras_vitbert.extras.ahead_of_time.tracing import stablehlo, tracing_strategy
 from pipelines import command_line
 from pipelines.command_line import EXIT_DONE
-from tests.keras_vitbert.extras.ahead_of_time.results import compiled, needs_compiler
+from tests.keras_vitbert.extras.ahead_of_time.results import needs_compiler
 
 
 def classifier():
@@ -25,11 +24,6 @@ def classifier():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss, metrics=["accuracy"])
     return model, (np.zeros((16, 5), np.float32), tf.TensorSpec((16,), tf.int32))
-
-
-def function():
-    """A step without a model."""
-    return lambda batch: tf.reduce_sum(batch["x"]), {"x": tf.TensorSpec((24, 2), tf.float32)}
 
 
 @pytest.fixture
@@ -60,17 +54,13 @@ def test_the_programs_of_a_model(own):
     assert len(arrays) < len(programs.variables)
 
 
-def uncompiled():
-    return keras.Sequential([keras.layers.Dense(1)]), np.zeros((8, 2))
-
-
 @pytest.mark.parametrize(
     "build",
     [
         lambda: (3, np.zeros(2)),
         lambda: (print, [np.zeros((2, 3)), np.zeros(3)]),
-        lambda: (print, np.float32(3)),
-        uncompiled,
+        lambda: (keras.Sequential([keras.layers.Dense(1)]), np.zeros((8, 2))),  # not compiled
+        lambda: (print, np.zeros((3, 2))),  # of which two replicas cannot take equal parts
     ],
 )
 def test_functions_that_cannot_be_proven(own, build):
@@ -78,24 +68,10 @@ def test_functions_that_cannot_be_proven(own, build):
         own_programs(own(build), tracing_strategy(2))
 
 
-@pytest.mark.parametrize("name", ["no_such_module:build", "json:no_such"])
-def test_names_of_nothing(name):
-    with pytest.raises(ValueError, match=f"^{name}: "):
-        own_programs(name, tracing_strategy(2))
-
-
-def test_examples_that_the_replicas_cannot_share(own):
-    with pytest.raises(ValueError, match="^mine:build: 24 .* 5 replicas"):
-        own_programs(own(function), tracing_strategy(5))
-
-
-def test_the_report(own, monkeypatch, capsys):
-    monkeypatch.setattr(aot, "check_installed", lambda: None)
-    monkeypatch.setattr(aot_compile, "compile_apart", lambda *program: compiled())
-    assert command_line.run(aot.main, [own(function), "--tpu=v3-8"]) == EXIT_DONE
-    printed = capsys.readouterr().out
-    assert "a step: 24 examples; a replica: 3 examples" in printed
-    assert "examples/s\n" in printed and "days" not in printed
+def test_names_of_nothing():
+    for name in ("no_such_module:build", "json:no_such"):
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            own_programs(name, tracing_strategy(2))
 
 
 @needs_compiler

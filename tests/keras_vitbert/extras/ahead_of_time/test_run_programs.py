@@ -15,33 +15,32 @@ from keras_vitbert.extras.ahead_of_time import programs as run_programs
 from keras_vitbert.model.pretraining_network import build_network
 from tests.keras_vitbert.tiny_runs import VOCABULARY, config_of
 
+FLIP = {"class_name": "RandomFlip"}
 
-@pytest.mark.parametrize(
-    "mixing",
-    [
-        [],
-        ["--config.data.images.augmentations={'class_name': 'RandomFlip'}"],
-    ],
-)
-def test_the_batches_are_those_of_the_streams(sources, mixing):
-    """Shapes and types of the compiled batches, checked against those of the streams."""
-    config = config_of(sources, *mixing, variant="joint")
+
+def test_the_batches_and_the_memory_of_a_pretraining(sources):
+    """Shapes and types of the compiled batches are those of the streams; teachers take memory."""
+    config = config_of(sources, f"--config.data.images.augmentations={FLIP}", variant="vitbert")
     stream = open_data(config).stream(config)
     masking = {"data.text.masking.max_predictions": 3, "data.text.masking.ratio": 0.5}
     config = config.with_values({"model.max_sequence_length": stream.texts.length, **masking})
     programs = run_programs.pretraining_programs(config, tf.distribute.get_strategy())
     batches = {program.name: program.batch for program in programs.steps}
-    assert list(batches) == ["train", "probe", "validate"]
-    assert batches["train"] == batches["probe"] == stream.training().element_spec
+    assert list(batches) == ["train", "mask update", "validate"]
+    assert batches["train"] == batches["mask update"] == stream.training().element_spec
     assert batches["validate"] == stream.validation().element_spec
     assert all(spec.shape.is_fully_defined() for spec in batches["train"].values())
 
+    sizes, trainer = config.model.to_dict(), programs.trainer
+    teachers = build_network(sizes, text=False), build_network(sizes, images=False)
+    held = [*trainer.state_variables.values(), trainer.optimizer.variables]
+    held += [teacher.variables for teacher in teachers]
+    bytes_ = sum(np.asarray(v).nbytes for variables in held for v in variables)
+    assert programs.resident_bytes() == bytes_
+
 
 def fine_tuning_batches(task, folder, model, **changes):
-    """(compiled batch, batch of the stream) of training and of evaluation.
-
-    Without what streams tell of examples and no step reads.
-    """
+    """(compiled batch, batch of the stream) of training and of evaluation."""
     task = TASKS[task]
     values = {"batch": 4, "evaluation_batch": 4, "steps": 3, **changes}
     config = fine_tuning.get_config(task.name, task.kind).with_values(values)
@@ -55,41 +54,22 @@ def fine_tuning_batches(task, folder, model, **changes):
     assert (train.name, evaluate.name) == ("train", "evaluate")
     given = TaskStream(data.train, 0, 3, 4).training(0, None).element_spec
     evaluated = data.tests["validation"].evaluation(4, None).element_spec
-    for unread in ("numbers", "weights"):
-        if not changes.get("images.augmentations"):
-            given.pop(unread, None)
-    evaluated.pop("weights")
+    for batch in (given, evaluated):
+        batch.pop("weights", None)  # which no step reads
     return (train.batch, given), (evaluate.batch, evaluated)
 
 
-@pytest.mark.parametrize(
-    "views", [{"images.mixup": 0.2}, {"images.augmentations": ({"class_name": "RandomFlip"},)}]
-)
-def test_the_images_of_fine_tuning_are_those_of_the_streams(sources, image_task, views):
-    model = config_of(sources).model.to_dict()
-    changes = {"image_size": 12, **views}
-    for ours, stream in fine_tuning_batches("images", image_task, model, **changes):
-        assert ours == stream
-        assert ours["images"].shape == (4, 12, 12, 3)
-
-
-def test_the_texts_of_fine_tuning_are_those_of_the_streams(sources, text_task):
-    """Except for their length, which depends on the data: the longest is compiled."""
-    model = config_of(sources).model.to_dict()
-    for ours, stream in fine_tuning_batches("texts", text_task, model, bucket_boundaries=(8,)):
+@pytest.mark.parametrize("task", ["images", "texts"])
+def test_the_batches_of_fine_tuning_are_those_of_the_streams(sources, request, task):
+    """Except for the length of texts, which depends on the data: the longest is compiled."""
+    folder, model = request.getfixturevalue(f"{task[:-1]}_task"), config_of(sources).model.to_dict()
+    changes = {"image_size": 12, "images.mixup": 0.2, "images.augmentations": (FLIP,)}
+    if task == "texts":
+        changes = {"bucket_boundaries": (8,)}
+    for ours, stream in fine_tuning_batches(task, folder, model, **changes):
+        if task == "texts":
+            assert ours["token_ids"].shape == (4, model["max_sequence_length"])
+            stream.pop("numbers", None)
+            ours.pop("numbers", None)
         assert set(ours) == set(stream)
         assert all(stream[name].is_compatible_with(spec) for name, spec in ours.items())
-        assert ours["token_ids"].shape == (4, model["max_sequence_length"])
-
-
-@pytest.mark.slow
-def test_teachers_are_in_memory_too(sources):
-    def resident(name):
-        config = config_of(sources, variant=name)
-        programs = run_programs.pretraining_programs(config, tf.distribute.get_strategy())
-        return programs.resident_bytes()
-
-    model = config_of(sources).model.to_dict()
-    teachers = build_network(model, text=False), build_network(model, images=False)
-    expected = sum(np.asarray(v).nbytes for teacher in teachers for v in teacher.variables)
-    assert resident("vitbert") - resident("vitbert_no_kd") == expected

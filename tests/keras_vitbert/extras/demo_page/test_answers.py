@@ -14,31 +14,20 @@ def shown(trained):
     return ShownModel(trained)
 
 
-@pytest.fixture(scope="module")
-def shown_classifier(classifier):
-    return ShownModel(classifier)
-
-
-def softmax(logits):
+def assert_answers(found, names, logits):
+    """The five likeliest by a softmax over all logits."""
     powers = np.exp(np.asarray(logits, np.float64))
-    return powers / powers.sum()
-
-
-def sorted_pairs(names, probabilities):
-    return sorted(zip(names, probabilities, strict=True), key=lambda pair: -pair[1])[:5]
-
-
-def assert_answers(found, expected):
+    pairs = zip(names, powers / powers.sum(), strict=False)
+    expected = sorted(pairs, key=lambda pair: -pair[1])[:5]
     assert list(found) == [name for name, _ in expected]
     np.testing.assert_allclose(list(found.values()), [p for _, p in expected], rtol=1e-4)
 
 
-def inputs_of(tokens, second_from=None):
+def inputs_of(tokens, second_from=99):
     ids = [VOCABULARY.index(token) for token in tokens]
-    places = np.arange(len(ids))
     return {
         "token_ids": np.array([ids]),
-        "segment_ids": (places >= (second_from or len(ids)))[None] * 1,
+        "segment_ids": (np.arange(len(ids)) >= second_from)[None] * 1,
         "padding_mask": np.ones((1, len(ids)), int),
     }
 
@@ -50,8 +39,7 @@ def test_an_image(shown, trained, tmp_path):
     assert np.array_equal(found.picture, np.asarray(image))
     inputs = {"images": np.asarray(image)[None] / np.float32(255)}
     sequence = trained.backbone(inputs)["image_sequence"]
-    expected = softmax(trained.heads["image"](sequence[:, 0])[0])
-    assert_answers(found.answers["answers"], sorted_pairs(CLASSES, expected))
+    assert_answers(found.answers["answers"], CLASSES, trained.heads["image"](sequence[:, 0])[0])
     attention, activation = map(np.asarray, look_inside(trained.backbone, inputs))
     [by_class_token] = found.attention.values()
     np.testing.assert_allclose(by_class_token, attention[0, :, :, 0], atol=1e-6)
@@ -61,68 +49,47 @@ def test_an_image(shown, trained, tmp_path):
 def test_masks_are_filled(shown, trained):
     found = shown.text("The [MASK] sat [MASK]")
     tokens = ["[CLS]", "the", "[MASK]", "sat", "[MASK]", "[SEP]"]
-    assert found.tokens == tokens and list(found.attention) == list(found.answers) == [
-        "mask 1",
-        "mask 2",
-    ]
+    assert found.tokens == tokens and not found.notes
+    assert list(found.attention) == list(found.answers) == ["mask 1", "mask 2"]
     inputs = inputs_of(tokens)
     logits = trained.heads["mlm"](trained.backbone(inputs)["text_sequence"], np.array([[2, 4]]))
-    for number, name in enumerate(found.answers):
-        expected = softmax(logits[0, number])[: len(VOCABULARY)]
-        assert_answers(found.answers[name], sorted_pairs(VOCABULARY, expected))
+    for number, answers in enumerate(found.answers.values()):
+        assert_answers(answers, VOCABULARY, logits[0, number])
     attention = np.asarray(look_inside(trained.backbone, inputs)[0])[0]
     for place, values in zip([2, 4], found.attention.values(), strict=True):
         np.testing.assert_allclose(values, attention[:, :, place], atol=1e-6)
-    assert not found.notes
+    with pytest.raises(ValueError, match=r"^the text: .*\[MASK\]"):
+        shown.text("the cat sat the cat [MASK]")
 
 
 @pytest.mark.slow
-def test_a_pair_is_classified(shown_classifier, classifier):
-    found = shown_classifier.text("the cat", "sat")
-    assert found.tokens == ["[CLS]", "the", "cat", "[SEP]", "sat", "[SEP]"]
+def test_a_pair_is_classified_and_what_the_reader_may_not_think_is_said(classifier):
+    shown = ShownModel(classifier)
+    found = shown.text("the cat", "sat")
+    assert found.tokens == ["[CLS]", "the", "cat", "[SEP]", "sat", "[SEP]"] and not found.notes
     inputs = inputs_of(found.tokens, second_from=4)
     sequence = classifier.backbone(inputs)["text_sequence"]
-    expected = softmax(classifier.heads["text"](sequence[:, 0])[0])
-    assert_answers(found.answers["answers"], sorted_pairs(["no", "yes"], expected))
+    logits = classifier.heads["text"](sequence[:, 0])[0]
+    assert_answers(found.answers["answers"], ["no", "yes"], logits)
     attention = np.asarray(look_inside(classifier.backbone, inputs)[0])[0]
     np.testing.assert_allclose(found.attention["[CLS]"], attention[:, :, 0], atol=1e-6)
-    assert not found.notes
 
-
-@pytest.mark.slow
-def test_what_is_not_as_the_reader_may_think_is_said(shown_classifier):
-    found = shown_classifier.text("the [MASK] cat sat")
+    found = shown.text("the [MASK] cat sat")
     assert found.tokens[:3] == ["[CLS]", "the", "["] and len(found.tokens) == 7
     plain, cut = found.notes
     assert "[MASK]" in plain and "8 tokens" in cut and "7" in cut
-    assert len(shown_classifier.text("the cat sat the cat").notes) == 0  # just fits
+    assert len(shown.text("the cat sat the cat").notes) == 0  # just fits
     # A pair has a separator more.
-    assert len(shown_classifier.text("the cat sat", "the cat").notes) == 1
+    assert len(shown.text("the cat sat", "the cat").notes) == 1
 
 
-def test_a_model_without_heads_shows_its_blocks(make_trained, tmp_path):
+def test_what_a_model_lacks(make_trained, classifier, tmp_path):
+    assert ShownModel(classifier).lacks() == ["It takes no images."]
     model = ShownModel(make_trained())
-    (tmp_path / "x.png").write_bytes(encoded(picture(3), "PNG"))
-    for found in (model.image(str(tmp_path / "x.png")), model.text("the [MASK]")):
-        [attention] = found.attention.values()
-        assert not found.answers and attention.shape[:2] == (1, 2)
-    assert [line.split(":")[0] for line in model.lacks()] == [
-        "It has no head for images",
-        "It has no head for texts",
-    ]
-
-
-def test_what_a_model_lacks(shown, shown_classifier, embedder):
-    assert shown.lacks() == [] and (shown.takes_images, shown.takes_texts) == (True, True)
-    assert shown_classifier.lacks() == ["It takes no images."]
-    assert ShownModel(embedder).lacks()[1] == "It takes no texts."
-
-
-def test_bad_input_is_one_line(shown, tmp_path):
-    (tmp_path / "cut.jpg").write_bytes(encoded(picture(0), quality=95)[:300])
+    headless, no_texts = "It has no head for images", "It has no head for texts"
+    assert [line.split(":")[0] for line in model.lacks()] == [headless, no_texts]
+    found = model.text("the [MASK]")  # its blocks are shown
+    assert not found.answers and list(found.attention) == ["[CLS]"]
     (tmp_path / "text.png").write_text("no image")
-    for name in ("cut.jpg", "text.png"):
-        with pytest.raises(ValueError, match="^the image"):
-            shown.image(str(tmp_path / name))
-    with pytest.raises(ValueError, match=r"^the text: .*\[MASK\]"):
-        shown.text("the cat sat the cat [MASK]")
+    with pytest.raises(ValueError, match="^the image"):
+        model.image(str(tmp_path / "text.png"))

@@ -9,7 +9,7 @@ pytest.importorskip("starlette", reason="needs gradio")
 from keras_vitbert.demo import own_page_only
 
 
-def answer(headers, kind="http"):
+def answer(headers):
     """The status of a request with these headers, and whether the page was asked."""
     sent, asked = [], []
 
@@ -20,13 +20,10 @@ def answer(headers, kind="http"):
     async def send(message):
         sent.append(message)
 
-    scope = {
-        "type": kind,
-        "path": "/upload",
-        "headers": [(k.encode(), v.encode()) for k, v in headers],
-    }
+    headers = [(name.encode(), value.encode()) for name, value in headers]
+    scope = {"type": "http", "path": "/upload", "headers": headers}
     asyncio.run(own_page_only(page)(scope, None, send))
-    return sent[0].get("status") if sent else None, bool(asked)
+    return sent[0]["status"], bool(asked)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "LOCALHOST"])
@@ -42,7 +39,6 @@ def test_the_page_itself_is_answered(host):
         # Its name was made to point to this machine.
         [("host", "evil.example:7860"), ("origin", "http://evil.example:7860")],
         [("host", "localhost.evil.example:7860")],
-        [("host", "127.0.0.1:7860"), ("origin", "https://evil.example")],
         [("host", "127.0.0.1:7860"), ("origin", "http://127.0.0.1:8888")],
     ],
 )

@@ -19,31 +19,21 @@ def test_answers():
     expected = [math.exp(value) / total for value in (3, 2, 1, 0.5, 0)]
     assert [answer.probability for answer in found] == pytest.approx(expected)
     assert [answer.is_true for answer in found] == [False, True, False, False, False]
-    assert likeliest([1.0, 1.0], ["a", "b"], 0) == [("a", 0.5, True), ("b", 0.5, False)]
-
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "the", "##s"]
-
-
-def text(ids, positions, weights=None, length=12):
-    padding = np.arange(length) < len(ids)
-    return {
-        "token_ids": np.array([*ids, *[0] * (length - len(ids))]),
-        "padding_mask": padding.astype(np.int32),
-        "masked_positions": np.array(positions),
-        "masked_weights": np.array(weights or [1.0] * len(positions), np.float32),
-    }
 
 
 def test_words_and_gaps():
-    words, gaps = shown_part(text([2, 7, 5, 6, 4, 8, 3, 7, 6, 3], [8, 4, 0], [1, 1, 0]), WORDS)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "the", "##s"]
+    text = {
+        "token_ids": np.array([2, 7, 5, 6, 4, 8, 3, 7, 6, 3, 0, 0]),
+        "padding_mask": np.arange(12) < 10,
+        "masked_positions": np.array([8, 4, 0]),
+        "masked_weights": np.array([1, 1, 0]),
+    }
+    words, gaps = shown_part(text, vocabulary)
     assert words == [
-        ("the", 0),
-        ("playing", 0),
-        ("[MASK]", 1),
+        *(("the", 0), ("playing", 0), ("[MASK]", 1)),
         ("##s", 0),  # what it belongs to is not known
-        ("[SEP]", 0),
-        ("the", 0),
+        *(("[SEP]", 0), ("the", 0)),
         ("##ing", 2),  # exchanged, or left as it was
         ("[SEP]", 0),
     ]
@@ -52,29 +42,31 @@ def test_words_and_gaps():
 
 @pytest.mark.slow
 def test_examples_are_what_the_network_says(older_run):
+    def asked(source, example, inputs_of):
+        """The row of an example, and its logits."""
+        [row] = list(source.validation(example.number, example.number + 1))
+        inputs = inputs_of({name: value[None] for name, value in row.items()})
+        outputs = older_run.trained.network(inputs)
+        return row, {name: keras.ops.convert_to_numpy(x)[0] for name, x in outputs.items()}
+
     source = older_run.data.image_validation
     found = examples_of({"run": older_run}, "images", 3)
     assert [example.number for example in found] == [0, 3, 6]
     for example in found:
-        (row,) = list(source.validation(example.number, example.number + 1))
-        inputs = image_inputs({"images": row["images"][None]})
-        logits = keras.ops.convert_to_numpy(older_run.trained.network(inputs)["image_logits"])[0]
-        order = np.argsort(-logits)
-        assert example.truth == [CLASS_NAMES[int(row["image_labels"])]]
-        names, probabilities, _ = zip(*example.answers["run"][0], strict=True)
-        assert names == tuple(CLASS_NAMES[place] for place in order)
-        expected = np.exp(logits) / np.exp(logits).sum()
-        np.testing.assert_allclose(probabilities, expected[order], rtol=1e-5)
+        row, logits = asked(source, example, image_inputs)
+        truth = int(row["image_labels"])
+        assert example.truth == [CLASS_NAMES[truth]]
+        wanted = likeliest(logits["image_logits"], CLASS_NAMES, truth)
+        for answer, other in zip(example.answers["run"][0], wanted, strict=True):
+            assert answer == (other.name, pytest.approx(other.probability), other.is_true)
 
     source = older_run.data.text_validation
     found = examples_of({"run": older_run}, "text", 2)
     assert sum(len(example.truth) for example in found) > 2
     for example in found:
-        (row,) = list(source.validation(example.number, example.number + 1))
-        inputs = {name: value[None] for name, value in text_inputs(row).items()}
-        logits = keras.ops.convert_to_numpy(older_run.trained.network(inputs)["mlm_logits"])[0]
+        row, logits = asked(source, example, text_inputs)
         weights, positions = row["masked_weights"].numpy(), row["masked_positions"].numpy()
         for gap, place in enumerate(np.argsort(positions[weights > 0])):
             assert example.truth[gap] == VOCABULARY[row["masked_ids"].numpy()[place]]
-            answer = example.answers["run"][gap][0]
-            assert answer.name == VOCABULARY[np.argmax(logits[place][: len(VOCABULARY)])]
+            best = np.argmax(logits["mlm_logits"][place][: len(VOCABULARY)])
+            assert example.answers["run"][gap][0].name == VOCABULARY[best]

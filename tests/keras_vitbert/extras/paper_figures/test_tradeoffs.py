@@ -24,16 +24,9 @@ def test_labels_name_what_differs():
     assert labels(run("nash"), run("mask"), run("nash")) == {"nash": 2, "mask": 1}
     # Options of a merge that is not used distinguish nothing.
     assert labels(run("sum"), run("sum", mask_ratio=0.1)) == {"sum": 2}
-    assert labels(run("mask", mask_ratio=0.1), run("mask", mask_ratio=0.9), run("sum")) == {
-        "mask mask_ratio=0.1": 1,
-        "mask mask_ratio=0.9": 1,
-        "sum": 1,
-    }
     # Defaults need no words.
     found = labels(run("cagrad"), run("cagrad", **{"cagrad.radius": 0.2}), run("nash"))
     assert found == {"cagrad": 1, "cagrad radius=0.2": 1, "nash": 1}
-    found = labels(run("pcgrad"), run("pcgrad", per_block=True), run("sum", image_loss_ratio=0.5))
-    assert found == {"pcgrad": 1, "pcgrad per_block=True": 1, "sum": 1}
     config, metrics = run("nash")
     other = config.with_values({"distillation.ratio": 0.0}), metrics
     assert labels(run("nash"), other) == {"nash": 1, "nash distillation=0.0": 1}

@@ -8,22 +8,18 @@ from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.experiments.experiment import experiment
 from keras_vitbert.extras.reproduction.plan import Plan, get_scale
-from keras_vitbert.extras.reproduction.tables import FULL, tables
+from keras_vitbert.extras.reproduction.tables import tables
 from keras_vitbert.reproduce import SCALES
 from tests.documents.markdown import ROOT
 
 FIGURES = ("figure3", "figure4", "figure5", "figure6")
 
 
-def planned(scale, *names, seeds=0, **sources):
-    plan = Plan(get_scale(scale, "/out/data", {}, **sources), "/out", seeds)
+def planned(scale, *names, seeds=0, given=None, output="/out"):
+    plan = Plan(get_scale(scale, f"{output}/data", given or {}), output, seeds)
     for name in names:
         plan.add(name)
     return plan
-
-
-def recipes(*names):
-    return [row.recipe for name in names or tables() for row in tables()[name].rows]
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -40,8 +36,8 @@ def test_what_a_job_needs_comes_first(scale):
 def test_each_job_changes_values_of_its_config():
     """Two recipes would be the same run otherwise."""
     config = flatten(load_config("paper"))
-    for recipe in recipes():
-        assert all(config[field] != value for field, value in recipe.changes)
+    for row in (row for table in tables().values() for row in table.rows):
+        assert all(config[field] != value for field, value in row.recipe.changes)
     plan = planned("small", *tables())
     settings = [job.settings("/out") for job in plan.jobs.values()]  # checks all values
     assert len(set(settings)) == len(settings)
@@ -54,8 +50,7 @@ def test_names_are_those_of_the_committed_results():
 
 
 def test_a_student_and_its_teachers():
-    plan = Plan(get_scale("small", "/out/data", {"steps": 700}), "/out", 3)
-    plan.add("figure2")
+    plan = planned("small", "figure2", seeds=3, given={"steps": 700})
     job = plan.jobs["pretrain/vitbert-mask_ratio=0.3-s2"]
     assert job.needs == ("pretrain/vit-s2", "pretrain/bert-s2")
     assert job.inputs["image_teacher"] == "/out/pretrain/vit-s2"
@@ -75,26 +70,18 @@ def test_the_first_seed_picks_the_rate():
     assert not any("sweep" in job.inputs for job in jobs.values() if job.kind == "probe")
 
 
-def test_a_figure_is_drawn_of_a_run():
-    job = planned("small", "figure4").jobs["figures/4-vitbert-s0"]
-    assert job.needs == ("pretrain/vitbert-s0",)
-    assert job.inputs == {"number": "4", "runs": ["/out/pretrain/vitbert-s0"], "images": ""}
-
-
 def test_figure_6_shows_fine_tuned_runs_and_the_images_of_their_task():
     job = planned("small", "figure6").jobs["figures/6-s0"]
     names = ("vitbert", "joint")
     assert job.needs == tuple(f"finetune/{t}/{n}-s0" for t in ("cifar10", "next") for n in names)
-    assert job.inputs["images"] == "/out/data/cifar10/task"
-    job = planned("paper", "figure6", data_dir="/tfds").jobs["figures/6-s0"]
-    assert job.inputs["images"] == "/tfds" and job.needs[0] == f"finetune/mnli/{FULL.name}-s0"
+    assert job.inputs["runs"] == [f"/out/{need}" for need in job.needs]
+    assert (job.inputs["number"], job.inputs["images"]) == ("6", "/out/data/cifar10/task")
 
 
 def test_settings_are_all_that_makes_a_run():
     def settings(name, output="/out", **values):
-        plan = Plan(get_scale("small", f"{output}/data", values), output)
-        plan.add("table1")
-        return plan.jobs[name].settings(output)
+        jobs = planned("small", "table1", given=values, output=output).jobs
+        return jobs[name].settings(output)
 
     name = "pretrain/vitbert-s0"
     assert settings(name) == settings(name, output="/elsewhere")

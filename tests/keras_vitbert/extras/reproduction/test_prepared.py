@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 
 import pytest
 
@@ -18,28 +19,27 @@ from pipelines.text.documents import Document, find_units, read_unit
 
 
 def test_a_folder_is_filled_once_and_its_digests_know_each_file(tmp_path):
-    calls = []
+    calls, data = [], tmp_path / "data"
 
     def build(folder):
         calls.append(folder)
-        for name, content in (("a/x/1.txt", "one"), ("a/2.txt", "two"), ("b/3.txt", "three")):
-            path = os.path.join(folder, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "w") as file:
-                file.write(content)
+        for name in ("a/x/1.txt", "a/2.txt", "b/3.txt"):
+            path = pathlib.Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
         if len(calls) == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepared.prepared(str(tmp_path / "data"), build)
+        prepared.prepared(str(data), build)
     assert not list(tmp_path.iterdir())
-    first = prepared.prepared(str(tmp_path / "data"), build)
+    first = prepared.prepared(str(data), build)
     assert first.keys() == {"a", "b"} and len(calls) == 2
-    assert prepared.prepared(str(tmp_path / "data"), build) == first and len(calls) == 2
-    (tmp_path / "data" / "b" / "train.manifest.json").write_text("which tells of paths")
-    assert digest_of(str(tmp_path / "data" / "b")) == first["b"]
-    (tmp_path / "data" / "a" / "2.txt").rename(tmp_path / "data" / "a" / "4.txt")
-    assert digest_of(str(tmp_path / "data" / "a")) != first["a"]
+    assert prepared.prepared(str(data), build) == first and len(calls) == 2
+    (data / "b" / "train.manifest.json").write_text("which tells of paths")
+    assert digest_of(str(data / "b")) == first["b"]
+    (data / "a" / "2.txt").rename(data / "a" / "4.txt")
+    assert digest_of(str(data / "a")) != first["a"]
 
 
 def test_no_image_of_small_is_in_two_parts(tmp_path, monkeypatch):

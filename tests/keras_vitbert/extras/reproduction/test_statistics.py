@@ -65,11 +65,6 @@ def test_means_of_several_rows():
     assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 12))
 
 
-def test_differences_that_are_all_alike():
-    assert of_two({0: 0.5, 1: 0.5}, {0: 0.25, 1: 0.25}).p == 0
-    assert of_two({0: 0.5, 1: 0.25}, {0: 0.5, 1: 0.25}).p == 1
-
-
 @pytest.mark.parametrize(
     "values",
     [[0.01, 0.04, 0.03, 0.005], [0.2, 0.2, 0.9], [0.04, math.nan, 0.001], [math.nan], []],
@@ -100,7 +95,9 @@ def test_claims_name_the_larger_side_where_a_difference_is_seen():
     assert sentences[1].startswith("b above a by 0.1000")
     assert sentences[2].startswith("a minus b: no difference seen, 0.0400 ± 0.0141 over 1 seed")
     [unknown] = claims([of_two({0: 0.5}, {0: 0.4})])
-    assert unknown.startswith("a minus b: +0.1000 over 1 seed, which says nothing")
+    assert "says nothing" in unknown
+    assert of_two({0: 0.5, 1: 0.5}, {0: 0.25, 1: 0.25}).p == 0
+    assert of_two({0: 0.5, 1: 0.25}, {0: 0.5, 1: 0.25}).p == 1
 
 
 def test_how_many_seeds_would_be_needed():

@@ -22,10 +22,8 @@ def make(folder, files):
     ("names", "form", "splits", "kind"),
     [
         (["train/a/1.jpg", "val/a/1.jpg", "test/a/2.JPG"], FOLDERS, "train test validation", 0),
-        (["a/1.jpg", "b/2.png", ".x/3.png"], FOLDERS, "train", 0),
-        (["a/1.jpg", "b/2020/2.jpg"], FOLDERS, "train", 0),
+        (["a/1.jpg", "b/2020/2.png", ".x/3.png"], FOLDERS, "train", 0),
         (["train-00000-of-00002", "validation-00000-of-00001"], RECORDS, "train validation", 0),
-        (["train.csv", "dev.csv", "notes.txt"], TABLES, "train validation", 1),
         (["Train.tsv", "dev_matched.tsv", "dev_mismatched.tsv"], TABLES,
          "train validation_matched validation_mismatched", 1),
         (["reviews.csv", "settings.json"], TABLES, "train", 1),
@@ -39,9 +37,8 @@ def test_the_splits_of_a_folder(tmp_path, names, form, splits, kind):
 
 
 def test_a_table_of_images(tmp_path):
-    folder = make(
-        tmp_path, {"x.csv": "file,label\na/1.JPG,cat\n", "y.csv": "path,text,label\na.png,b,c"}
-    )
+    tables = {"x.csv": "file,label\na/1.JPG,cat\n", "y.csv": "path,text,label\na.png,b,c"}
+    folder = make(tmp_path, tables)
     assert kind_of(find_splits("", {"train": f"{folder}/x.csv"})) == "images"
     with pytest.raises(ValueError, match="y.csv: has images and texts"):
         kind_of(find_splits("", {"train": f"{folder}/y.csv"}))
@@ -59,29 +56,20 @@ def test_data_sets_of_hugging_face(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "both"),
+    ("names", "culprit"),
     [
-        (["train.csv", "train.tsv"], "train.csv and train.tsv"),
-        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "dev and val"),
+        (["train.csv", "train.tsv"], "holds both train.csv and train.tsv"),
+        (["train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"], "holds both dev and val"),
+        (["oxford/3.0/x.tfrecord"], ""),
+        (["a.csv", "b.csv"], ""),  # which of them?
     ],
 )
-def test_folders_that_may_mean_two_things(tmp_path, names, both):
-    with pytest.raises(ValueError, match=f"{tmp_path}: holds both {both}"):
-        find_splits(make(tmp_path, dict.fromkeys(names, TEXTS)))
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["oxford/3.0/x.tfrecord"],
-        ["a.csv", "b.csv"],  # which of them?
-    ],
-)
-def test_folders_that_hold_nothing_of_the_kind(tmp_path, names):
-    folder = make(tmp_path, dict.fromkeys(names, ""))
-    assert find_splits(folder, anything=False) == {}
-    with pytest.raises(ValueError, match=f"^{folder}: "):
+def test_folders_that_mean_two_things_or_none(tmp_path, names, culprit):
+    folder = make(tmp_path, dict.fromkeys(names, TEXTS))
+    with pytest.raises(ValueError, match=f"^{folder}: {culprit}"):
         find_splits(folder)
+    if not culprit:
+        assert find_splits(folder, anything=False) == {}
 
 
 def test_local_data_are_found_without_tensorflow(tmp_path):

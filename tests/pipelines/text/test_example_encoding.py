@@ -32,7 +32,7 @@ def fields(draw):
     return result
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(fields())
 def test_bytes_are_those_of_protocol_buffers(fields):
     rows = zip(*fields.values(), strict=True)
@@ -41,9 +41,6 @@ def test_bytes_are_those_of_protocol_buffers(fields):
     ]
 
 
-def test_what_cannot_be_encoded():
+def test_negative_values_are_refused():
     with pytest.raises(ValueError, match="negative"):
         encode_examples({"a": np.array([[-1]], np.int32)})
-    for dtype in (np.int64, np.float64):
-        with pytest.raises(TypeError):
-            encode_examples({"a": np.zeros((1, 1), dtype)})

@@ -1,12 +1,18 @@
 import json
 import os
+import pathlib
 import pickle
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from pipelines import books, command_line
 from pipelines.prepare.books import BooksJob, decode, find_books
 from pipelines.text.documents import from_json
+from tests.pipelines.prepare.counting_job import content
 
 PARAGRAPH = "It rained on roofs and fields and nobody said a word about it.\n" * 5
 
@@ -70,3 +76,29 @@ def test_a_name_that_is_not_utf8_is_refused(folder, tmp_path, capfd):
     with open(os.fsencode(folder) + b"/f\xfcnf.txt", "w"):
         assert run(folder, tmp_path / "out") == 2
     assert r"f\udcfcnf.txt': is not UTF-8" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_command_that_is_killed_goes_on_where_it_was(tmp_path):
+    for number in range(16):
+        (tmp_path / f"{number}.txt").write_text(f"CHAPTER {number}\n\n{PARAGRAPH}\n" * 100)
+    argv = [f"--folder={tmp_path}", f"--output={tmp_path}/out/x", "--shards=16"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.books", *argv, "--", "--direct_num_workers=2"],
+        cwd=pathlib.Path(books.__file__).parents[1],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    made, deadline = {}, time.monotonic() + 100
+    while not made:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+        made = content(tmp_path / "out" / "x")
+    os.killpg(process.pid, signal.SIGKILL)  # its workers, too
+    process.wait()
+    assert len(list((tmp_path / "out" / "x.progress").glob("*.json"))) < 16
+    for folder in ("out", "whole"):
+        assert run(tmp_path, tmp_path / folder / "x", "--shards=16") == 0
+    assert content(tmp_path / "out" / "x") == content(tmp_path / "whole" / "x")
+    manifests = [(tmp_path / f / "x.manifest.json").read_text() for f in ("out", "whole")]
+    assert manifests[0] == manifests[1]

@@ -27,14 +27,9 @@ def place_variables():
         variables = [keras.Variable(array, name=name) for name, array in arrays.items()]
         half = keras.Variable(arrays["kernel"], dtype="bfloat16", name="half")
         different = keras.Variable(np.float32(strategy.process), name="different")
-    gathered = []
-
-    def gather(array, tiled=False):
-        gathered.append(array.size)
-        return real(array, tiled)
-
-    real = multihost_utils.process_allgather
-    with mock.patch.object(multihost_utils, "process_allgather", gather):
+    with mock.patch.object(
+        multihost_utils, "process_allgather", wraps=multihost_utils.process_allgather
+    ) as gather:
         placed = strategy.place([*variables, half])
         again = strategy.place([*variables, half])
         try:
@@ -47,7 +42,7 @@ def place_variables():
         "right": all(right) and host_values(half).dtype == "bfloat16",
         "shares": [array.addressable_shards[0].data.size for array in placed],
         "stay": all(one is other for one, other in zip(placed, again, strict=True)),
-        "gathered": gathered,
+        "gathered": [call.args[0].size for call in gather.call_args_list],
         "message": message,
     }
 

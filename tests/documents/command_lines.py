@@ -1,14 +1,13 @@
 """Whether a command line would be taken: its flags, config keys and files, without running it."""
 
-import argparse
 import contextlib
 import functools
 import importlib
 import importlib.util
 import io
 import os
+import pathlib
 import re
-import sys
 import tomllib
 from unittest import mock
 
@@ -26,34 +25,15 @@ COMMANDS = (
     *(f"pipelines.{name}" for name in ("wikipedia", "books", "vocabulary", "text_examples")),
     *(f"pipelines.{name}" for name in ("imagenet", "manifest", "sample")),
 )
-# What nobody parses here, and why.
+# What nobody parses here: it asks or starts a server, needs an account or a key, changes the shell
+# or git, or is run by CI as it is.
 UNCHECKED = {
-    "curl": "asks a server",
-    "docker": "starts a server",
-    "export": "sets a variable of the shell",
-    "gcloud": "Google Cloud's; needs an account",
-    "lint-imports": "the linters' lines are run by CI as they are",
-    "pre-commit": "writes into .git",
-    "pyright": "the linters' lines are run by CI as they are",
-    "ruff": "the linters' lines are run by CI as they are",
-    "shellcheck": "the linters' lines are run by CI as they are",
-    "ssh-add": "OpenSSH's; needs a key",
-    "tensorboard": "TensorBoard's; starts a server",
+    *("curl", "docker", "export", "gcloud", "lint-imports", "pre-commit", "pyright", "ruff"),
+    *("shellcheck", "ssh-add", "tensorboard"),
 }
-UNCHECKED_MODULES = {
-    "mkdocs": "a thorough test builds the site",
-    "venv": "Python's own; CI runs the line",
-    "tests.golden": "compares what commands say, for minutes",
-}
-OTHER_FLAGS = {  # those of no command of ours
-    "debug": "taken by `pipelines.command_line.run`",
-    "help": "taken by `pipelines.flags.parse_flags`",
-    "direct_num_workers": "follows `--`",
-    "only": "of tests.golden",
-    "write": "of tests.golden",
-    "runner": "Beam's, follows `--`",
-    "logdir": "TensorBoard's",
-}
+UNCHECKED_MODULES = {"mkdocs", "venv", "tests.golden"}  # tests and CI run them
+# Flags of no command of ours, or taken before any of them.
+OTHER_FLAGS = {"debug", "help", "direct_num_workers", "only", "write", "runner", "logdir"}
 # Called behind the checks of the flags, and before anything is done.
 _STOPS = ("load_tensorflow", "quiet_loading", "check_installed", "serve")
 
@@ -86,12 +66,10 @@ def check(words):
         _check_pip(arguments)
     elif program == "pytest":
         _check_pytest(arguments)
-    elif program == "bash":
-        _check_file(arguments[0])
     elif re.fullmatch(r"tpu/vm/\w+\.sh", program):
         _check_script(program, arguments)
-    elif program.startswith(".ci/"):
-        _check_file(program)
+    elif program == "bash" or program.startswith(".ci/"):
+        _check_file(words[program == "bash"])
     elif program not in UNCHECKED:
         raise Wrong(f"nothing here knows how to check {program}")
 
@@ -104,18 +82,16 @@ def check_module(name, arguments):
     elif name == "pip":
         _check_pip(arguments)
     elif package in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
-        if importlib.util.find_spec(name) is None:
+        if (spec := importlib.util.find_spec(name)) is None:
             raise Wrong(f"there is no module {name}")
-        if name == "benchmarks":
-            name = "benchmarks.__main__"
-        if arguments == ["..."]:
-            return
-        parse = _parse_benchmark if package == "benchmarks" else _parse_command
-        try:
-            parse(name, [word for word in arguments if word != "..."])
-        except ValueError as error:
-            if not ("..." in arguments and re.search("is missing|lacks data", str(error))):
-                raise Wrong(str(error)) from error
+        if package == "benchmarks":
+            _check_benchmark(spec, arguments)
+        elif arguments != ["..."]:
+            try:
+                _parse_command(name, [word for word in arguments if word != "..."])
+            except ValueError as error:
+                if not ("..." in arguments and re.search("is missing|lacks data", str(error))):
+                    raise Wrong(str(error)) from error
     elif name not in UNCHECKED_MODULES:
         raise Wrong(f"nothing here knows how to check the module {name}")
 
@@ -166,50 +142,30 @@ def _parse_command(name, arguments):
         for owner in (module, command_line, files):
             for stop in filter(functools.partial(hasattr, owner), _STOPS):
                 stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))
-        for owner in filter(
-            lambda owner: hasattr(owner, "require_place"), (module, keras_vitbert.experiments.flags)
-        ):
-            stack.enter_context(mock.patch.object(owner, "require_place"))  # of runs to be made
+        for owner in (module, keras_vitbert.experiments.flags):
+            place = mock.patch.object(owner, "require_place", create=True)  # of runs to be made
+            stack.enter_context(place)
         stack.enter_context(contextlib.suppress(_Parsed))
         module.main(arguments)
         raise AssertionError(f"{name} did not stop: it calls none of {', '.join(_STOPS)}")
 
 
-def _parse_benchmark(name, arguments):
-    """Runs a benchmark up to where its flags are parsed."""
-    module = importlib.import_module(name)
-    parse_args = argparse.ArgumentParser.parse_args
-
-    def parse(parser, args=None):
-        parser.allow_abbrev = False
-        parse_args(parser, args)
-        raise _Parsed
-
-    with (
-        mock.patch.object(argparse.ArgumentParser, "parse_args", parse),
-        mock.patch.object(sys, "argv", [name, *arguments]),
-        contextlib.redirect_stderr(io.StringIO()) as complaint,
-        contextlib.suppress(_Parsed),
-    ):
-        try:
-            module.main()
-        except SystemExit:
-            raise Wrong(complaint.getvalue().strip().splitlines()[-1]) from None
-        raise AssertionError(f"{name} did not stop")
+def _check_benchmark(spec, arguments):
+    """Checks that the flags occur in the module, which parses them in a way of its own."""
+    paths = spec.submodule_search_locations  # of a package, whose `__main__` runs
+    path = pathlib.Path(paths[0], "__main__.py") if paths else pathlib.Path(spec.origin)
+    for flag in re.findall(r"^--(\w+)", "\n".join(arguments), re.MULTILINE):
+        if not re.search(rf"\b{flag}\b", path.read_text()):
+            raise Wrong(f"{path.name} has no flag --{flag}")
 
 
 def _check_pip(arguments):
     """Checks that the extras of the project exist."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for extras in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
         for extra in extras.split(","):
-            if extra not in _extras():
+            if extra not in project["optional-dependencies"]:
                 raise Wrong(f"pyproject.toml has no extra {extra}")
-
-
-@functools.cache
-def _extras():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return frozenset(project["optional-dependencies"])
 
 
 def _check_pytest(arguments):

@@ -8,19 +8,12 @@ import sys
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.speed_table import Row, interleaved
+from benchmarks.speed_table import Row
 
 GOOD = Row("good", 1.0, peer=2.0, ratio=2.0, at_least=1.5)
 MISSED = Row("missed", 1.0, peer=1.2, ratio=1.2, at_least=1.5)
 SLOWER = Row("slower", 3.0, peer=1.0, ratio=0.7, at_least=1.5)
 FAILED = Row("failed", failed="ValueError: no")
-
-
-def test_sides_take_turns_in_changing_order():
-    calls = []
-    sides = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}
-    assert interleaved(sides, 2, warm=1) == {"a": [4, 5], "b": [3, 6]}
-    assert "".join(calls) == "abbaab"
 
 
 def test_ratios_say_how_many_times_as_fast_ours_is():

@@ -4,9 +4,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
-import io
 import os
-import pathlib
 import re
 import tomllib
 from unittest import mock
@@ -18,13 +16,6 @@ from keras_vitbert.configs.sections import flatten
 from pipelines import command_line, files
 from tests.documents.markdown import ROOT
 
-COMMANDS = (
-    *(f"keras_vitbert.{name}" for name in ("pretrain", "finetune", "predict", "export")),
-    *(f"keras_vitbert.{name}" for name in ("convert", "demo", "figures", "probe")),
-    *("keras_vitbert.reproduce", "keras_vitbert.aot", "tpu.worker"),
-    *(f"pipelines.{name}" for name in ("wikipedia", "books", "vocabulary", "text_examples")),
-    *(f"pipelines.{name}" for name in ("imagenet", "manifest", "sample")),
-)
 # What nobody parses here: it asks or starts a server, needs an account or a key, changes the shell
 # or git, or is run by CI as it is.
 UNCHECKED = {
@@ -32,8 +23,7 @@ UNCHECKED = {
     *("shellcheck", "ssh-add", "tensorboard"),
 }
 UNCHECKED_MODULES = {"mkdocs", "venv", "tests.golden"}  # tests and CI run them
-# Flags of no command of ours, or taken before any of them.
-OTHER_FLAGS = {"debug", "help", "direct_num_workers", "only", "write", "runner", "logdir"}
+_CODE = (".py", ".sh")
 # Called behind the checks of the flags, and before anything is done.
 _STOPS = ("load_tensorflow", "quiet_loading", "check_installed", "serve")
 
@@ -82,11 +72,9 @@ def check_module(name, arguments):
     elif name == "pip":
         _check_pip(arguments)
     elif package in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
-        if (spec := importlib.util.find_spec(name)) is None:
+        if importlib.util.find_spec(name) is None:
             raise Wrong(f"there is no module {name}")
-        if package == "benchmarks":
-            _check_benchmark(spec, arguments)
-        elif arguments != ["..."]:
+        if package != "benchmarks" and arguments != ["..."]:
             try:
                 _parse_command(name, [word for word in arguments if word != "..."])
             except ValueError as error:
@@ -98,40 +86,27 @@ def check_module(name, arguments):
 
 def check_flag(text):
     """Checks a flag that the prose names, such as `--sweep` or `--config.steps=300`."""
-    name = text.split("=")[0].removeprefix("--").removeprefix("no")
-    if name.startswith("config."):
-        key = name.removeprefix("config.")
-        if not key.isupper() and key not in {*pretraining_keys(), *fine_tuning_keys()}:
-            raise Wrong(f"no config has the key {key}")
-    elif text.split("=")[0].removeprefix("--") not in all_flags():
-        raise Wrong(f"no command has the flag --{name}")
+    name = text.split("=")[0].removeprefix("--")
+    key = name.removeprefix("config.")
+    if name != key and not key.isupper() and key not in config_keys():
+        raise Wrong(f"no config has the key {key}")
+    if name == key and not {name, name.removeprefix("no")} & words_of_the_code():
+        raise Wrong(f"nothing here has the flag --{name}")
 
 
 @functools.cache
-def pretraining_keys():
-    """The keys of a config of pre-training."""
-    return frozenset(flatten(load_config("paper")))
+def config_keys():
+    """The keys of the configs of pre-training and of fine-tuning."""
+    tasks = [fine_tuning.get_config(*task) for task in (("pets", "images"), ("rte", "text"))]
+    return frozenset(key for config in (load_config("paper"), *tasks) for key in flatten(config))
 
 
 @functools.cache
-def fine_tuning_keys():
-    """The keys of the configs of fine-tuning."""
-    configs = (("pets", "images"), ("rte", "text"))
-    return frozenset(key for task in configs for key in flatten(fine_tuning.get_config(*task)))
-
-
-@functools.cache
-def all_flags():
-    """The flags of all commands, as their `--help` lists them, and those of the scripts."""
-    found = set(OTHER_FLAGS)
-    for name in COMMANDS:
-        module, help_text = importlib.import_module(name), io.StringIO()
-        with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-            module.main(["--help"])
-        found |= set(re.findall(r"^ *--(?:\[no\])?(\w+):", help_text.getvalue(), re.MULTILINE))
-    for script in (ROOT / "tpu" / "vm").glob("*.sh"):
-        found |= {flag.rstrip("=") for flag in _script_flags(script)}
-    return frozenset(found)
+def words_of_the_code():
+    """All names in the code and in the scripts; each flag's is one of them."""
+    folders = (ROOT / name for name in ("keras_vitbert", "pipelines", "tpu", "benchmarks"))
+    files = (path for folder in folders for path in folder.rglob("*") if path.suffix in _CODE)
+    return frozenset(word for path in files for word in re.findall(r"\w+", path.read_text()))
 
 
 def _parse_command(name, arguments):
@@ -148,15 +123,6 @@ def _parse_command(name, arguments):
         stack.enter_context(contextlib.suppress(_Parsed))
         module.main(arguments)
         raise AssertionError(f"{name} did not stop: it calls none of {', '.join(_STOPS)}")
-
-
-def _check_benchmark(spec, arguments):
-    """Checks that the flags occur in the module, which parses them in a way of its own."""
-    paths = spec.submodule_search_locations  # of a package, whose `__main__` runs
-    path = pathlib.Path(paths[0], "__main__.py") if paths else pathlib.Path(spec.origin)
-    for flag in re.findall(r"^--(\w+)", "\n".join(arguments), re.MULTILINE):
-        if not re.search(rf"\b{flag}\b", path.read_text()):
-            raise Wrong(f"{path.name} has no flag --{flag}")
 
 
 def _check_pip(arguments):

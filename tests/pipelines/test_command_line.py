@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from pipelines import command_line
 from pipelines.command_line import Diverged, Stopped, run, stop_request, stop_signals
-from tests.said import without_status
 
 ROOT = pathlib.Path(command_line.__file__).parents[1]
 
@@ -149,17 +148,12 @@ def test_handlers_that_others_took_are_put_back():
         assert request.requested
 
 
-@pytest.mark.parametrize(
-    ("error", "is_shown"), [(None, False), (Stopped("by SIGINT"), False), (ImportError(), True)]
-)
-def test_what_loading_writes_is_shown_only_if_it_fails(capfd, error, is_shown):
-    with pytest.raises(type(error)) if error else stop_signals():
-        with command_line.quiet_loading():
+def test_what_loading_writes_is_shown_only_if_it_fails(capfd):
+    for error in (ValueError, ImportError):
+        with pytest.raises(error), command_line.quiet_loading():
             os.write(2, b"a note on CUDA\n")
-            if error:
-                raise error
-    notes = ["a note on CUDA"] if is_shown else []
-    assert without_status(capfd.readouterr().err) == notes
+            raise error
+        assert ("a note on CUDA" in capfd.readouterr().err) == (error is ImportError)
 
 
 def test_help_of_the_preparation_answers_without_anything_heavy():

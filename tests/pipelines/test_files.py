@@ -3,7 +3,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.files import check_output_file, json_object, make_folder, write_atomically
+from pipelines.files import check_output_file, make_folder, write_atomically
 
 
 @pytest.mark.parametrize("prefix", ["", "ram://files"])
@@ -75,10 +75,3 @@ def test_outputs_beside_the_inputs(tmp_path, inputs):
     for output in ("tables.csv", "runs/mine2/x.csv", "small/x.csv"):
         check_output_file(output, inputs, "runs/mine")
     assert (tmp_path / "runs").is_dir() and not (tmp_path / "runs" / "mine").exists()
-
-
-@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000, b"\xff\xfe"])
-def test_what_is_no_json_object(content):
-    assert json_object(b'{"a": [1]}') == {"a": [1]}
-    with pytest.raises(ValueError, match=r"."):
-        json_object(content)

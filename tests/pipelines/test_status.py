@@ -39,10 +39,3 @@ def test_each_second_counts_once(clock):
             raise KeyError  # closes what it leaves
     clock(16)
     assert status.times() == {"other": 16, "steps": 12, "drawing": 3, "saving": 0}
-
-
-def test_how_far_it_is_is_told_after_a_silence(clock, capsys):
-    with status.doing("reading"):
-        for _ in status.counted("xyz", 3, "file"):
-            clock(16)
-    assert capsys.readouterr().err == "reading ...\nreading, file 3 of 3, 32 s ...\n"

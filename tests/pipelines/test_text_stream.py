@@ -137,8 +137,8 @@ def test_texts_without_masks_are_masked_when_they_are_read(masked):
     assert all(set(epoch) == set(range(5, 14)) for epoch in epochs)
     masks = {masks for epoch in epochs for masks in epoch.values()}
     assert len(masks) == 36  # another mask for each text in each epoch
-    hidden = np.concatenate([b["token_ids"] == TOKENS.index(MASK) for b in masked])
-    assert 0.6 < hidden.sum() / (36 * 4) < 0.95
+    hidden = [batch["token_ids"] == TOKENS.index(MASK) for batch in masked]
+    assert 0.6 < np.sum(hidden) / (36 * 4) < 0.95
 
 
 def test_masks_made_at_read_time_are_the_same_after_a_resume(unmasked, masked):

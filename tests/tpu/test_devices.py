@@ -20,15 +20,10 @@ def test_of_a_gpu(name, dtype, teraflops):
 
 
 @pytest.mark.parametrize(
-    ("replicas", "tpu", "teraflops"),
-    [
-        (128, "v3-128", 64 * 123),  # of a chip, whose two cores are replicas
-        (4, "v4-8", 4 * 275),  # one replica a chip
-        (8, "grpc://h:8470", None),
-        (1, None, None),
-    ],
+    "replicas, tpu, teraflops", [(128, "v3-128", 64 * 123), (4, "v4-8", 4 * 275), (1, None, None)]
 )
 def test_of_a_tpu_and_of_a_cpu(replicas, tpu, teraflops):
+    """Of a chip of v3, two cores are replicas."""
     devices = types.SimpleNamespace(num_replicas_in_sync=replicas)
     found = peak_flops(devices, "mixed_bfloat16", tpu)
     assert found == (teraflops and pytest.approx(teraflops * 1e12))

@@ -85,19 +85,14 @@ def test_elsewhere_libtpu_is_told_nothing():
 
 @pytest.mark.parametrize(
     ("accelerator_type", "bounds"),
-    [
-        # The table of start_grpc_tpu_worker in tensorflow-tpu 2.20.0.
-        ("v3-128", "4,4,1"),
-        ("v4-32", None),  # from here on libtpu knows by itself
-    ],
+    # The table of start_grpc_tpu_worker in tensorflow-tpu 2.20.0; v4 and later know by themselves.
+    [("v3-128", {"TPU_HOST_BOUNDS": "4,4,1", "TPU_CHIPS_PER_HOST_BOUNDS": "2,2,1"}), ("v4-32", {})],
 )
 def test_a_host_of_a_slice(google, accelerator_type, bounds):
     google.update(vm_answers(accelerator_type, "10.0.0.5", "10.0.0.6"))
     google |= {"attributes/agent-worker-number": "1", "network-interfaces/0/ip": "10.0.0.6"}
-    environment = worker.slice_environment()
-    assert environment.pop("TPU_HOST_BOUNDS", None) == bounds
-    assert environment.pop("TPU_CHIPS_PER_HOST_BOUNDS", None) == (bounds and "2,2,1")
-    assert environment == {
+    assert worker.slice_environment() == {
+        **bounds,
         "CLOUD_TPU_TASK_ID": "1",
         "TPU_HOSTNAME_OVERRIDE": "10.0.0.6",
         "TPU_LOCK_DEVICE": "true",

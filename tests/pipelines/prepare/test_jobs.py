@@ -158,13 +158,6 @@ def test_beam_makes_the_same(prefix):
     assert content(prefix) == expected(3)
 
 
-def test_a_job_elsewhere_that_ends_too_early_is_reported(prefix, monkeypatch):
-    monkeypatch.setattr(jobs, "_make_by_beam", lambda *_: None)  # as if it were cancelled
-    with pytest.raises(ValueError, match="out: 3 shards"):
-        run_job(CountingJob(), prefix, 3, Workers(0, "DataflowRunner"))
-    assert read_manifest(prefix) is None
-
-
 def test_the_place_of_work_follows_two_dashes():
     for argv, workers in (
         (["--a=1", "--", "--direct_num_workers=3"], Workers(3)),

@@ -8,13 +8,6 @@ from pipelines.prepare.wikitext import passages
 PROSE = "This is a sentence of prose that has words enough."
 
 
-def test_links_entities_and_quotes_become_plain_text():
-    assert passages(
-        "'''Oil''' is a [[Pigment|kind]] of [[paint]] &ndash; or &amp;ndash; sold at"
-        " [http://x.org a shop] in ''Paris'', not in [[:Category:Rome]] [http://y.org]."
-    ) == ["Oil is a kind of paint – or – sold at a shop in Paris, not in Category:Rome."]
-
-
 @pytest.mark.parametrize(
     "markup",
     [
@@ -22,7 +15,6 @@ def test_links_entities_and_quotes_become_plain_text():
         '{| class="wikitable"\n|+ A caption of the table. With two sentences in it, even.\n'
         "|-\n! Head !! Other\n|-\n| A cell that holds a whole sentence, long enough. || 2\n|}",
         "* An item that holds a whole sentence and is long enough.\n"
-        "# Another item that holds a whole sentence and is long enough.\n"
         ": An indented line that holds a whole sentence and is long enough.\n"
         "; A term that holds a whole sentence and is long enough.",
         "== A heading that looks like a sentence and is long enough. ==",
@@ -37,64 +29,59 @@ def test_what_is_not_prose_is_dropped_and_its_neighbours_stay(markup):
     assert passages(f"{PROSE}\n\n{markup}\n\n{PROSE} Again.") == [PROSE, f"{PROSE} Again."]
 
 
-def test_references_and_templates_leave_no_trace_in_a_sentence():
-    assert passages(
-        "Anna ({{IPA|anna}}; {{lang-el|a}}, born 1900{{cn}}) painted<ref>A note. With words.</ref>"
-        " many walls ( ) and doors (,) in her life<ref name=x/>, too."
-    ) == ["Anna (born 1900) painted many walls and doors in her life, too."]
-
-
-def test_templates_that_hold_words_of_the_sentence_are_read():
-    assert passages(
-        "''Animal Farm'''s home is {{convert|98|mi|km|0}} long, {{convert|1|-|4|km2}} wide,"
-        " {{convert|5|ft|8|in|cm}} deep, {{nowrap|very [[old]]}} and called"
-        " ''{{lang|la|Mare}}''{{'s}} daughter."
-    ) == [
+# What a sentence becomes; None: it is left out.
+SENTENCES = {
+    # Links, entities and quotes become plain text.
+    "'''Oil''' is a [[Pigment|kind]] of [[paint]] &ndash; or &amp;ndash; sold at"
+    " [http://x.org a shop] in ''Paris'', not in [[:Category:Rome]] [http://y.org].": (
+        "Oil is a kind of paint – or – sold at a shop in Paris, not in Category:Rome."
+    ),
+    # References and templates leave no trace.
+    "Anna ({{IPA|anna}}; {{lang-el|a}}, born 1900{{cn}}) painted<ref>A note. With words.</ref>"
+    " many walls ( ) and doors (,) in her life<ref name=x/>, too.": (
+        "Anna (born 1900) painted many walls and doors in her life, too."
+    ),
+    # Templates that hold words of the sentence are read.
+    "''Animal Farm'''s home is {{convert|98|mi|km|0}} long, {{convert|1|-|4|km2}} wide,"
+    " {{convert|5|ft|8|in|cm}} deep, {{nowrap|very [[old]]}} and called"
+    " ''{{lang|la|Mare}}''{{'s}} daughter.": (
         "Animal Farm's home is 98 mi long, 1 - 4 km2 wide, 5 ft 8 in deep, very old and called"
         " Mare's daughter."
-    ]
-
-
-def test_templates_put_words_of_their_own_into_the_sentence():
-    assert passages(
-        "The {{USS|Hornet|CV-12|6}} cost {{US$|2 billion}} in {{circa|1900}}, and"
-        " {{as of|2008|lc=y}} lies where on {{OldStyleDate|February 2|1905|January 20}} it was"
-        " {{sic|recieved}}{{sic}}."
-    ) == [
+    ),
+    # Templates put words of their own into it.
+    "The {{USS|Hornet|CV-12|6}} cost {{US$|2 billion}} in {{circa|1900}}, and"
+    " {{as of|2008|lc=y}} lies where on {{OldStyleDate|February 2|1905|January 20}} it was"
+    " {{sic|recieved}}{{sic}}.": (
         "The USS Hornet cost US$2 billion in c. 1900, and as of 2008"
         " lies where on February 2, 1905 it was recieved."
-    ]
+    ),
+    # Doubled punctuation around a template is fixed.
+    "They sailed to the ship, {{IPA|x}}. One (Pashto/Dari: {{IPA|y}}, ''Ship'') was there;"
+    " {{IPA|z}}, and left.": (
+        "They sailed to the ship. One (Pashto/Dari, Ship) was there, and left."
+    ),
+    # A formula in parentheses is left out with them, elsewhere with its sentence.
+    "It cost five dollars (${{Inflation|US|5|1929}} in {{CURRENTYEAR}} dollars) and was small"
+    " (near <math>x</math>), they say.": "It cost five dollars and was small, they say.",
+    "It cost five dollars (or six), or ${{Inflation|US|5|1929}} in a year.": None,
+    "The function f(<math>x</math>) is one of those that nobody knows well.": None,
+    # Whatever is in references and comments.
+    "It was painted<ref>{{cite book|title=[[A]] {{nowrap|b}}\n\n* c}}</ref> by her"
+    "<REF name='a b' /> on a wall<ref name=x>A.</ref > and a"
+    " door<!-- <ref> --> or both<references>\n<ref name=a>A.</ref>\n</references>"
+    "{{a|{{b|{{nowrap|d}}}}}}.": "It was painted by her on a wall and a door or both.",
+}
 
 
-def test_doubled_punctuation_around_a_template_is_fixed():
-    assert passages(
-        "They sailed to the ship, {{IPA|x}}. One (Pashto/Dari: {{IPA|y}}, ''Ship'') was there;"
-        " {{IPA|z}}, and left."
-    ) == ["They sailed to the ship. One (Pashto/Dari, Ship) was there, and left."]
-
-
-def test_a_formula_in_parentheses_is_left_out_with_them():
-    assert passages(
-        "It cost five dollars (${{Inflation|US|5|1929}} in {{CURRENTYEAR}} dollars) and was small"
-        " (near <math>x</math>), they say."
-    ) == ["It cost five dollars and was small, they say."]
-    assert passages("It cost five dollars (or six), or ${{Inflation|US|5|1929}} in a year.") == []
-    assert passages("The function f(<math>x</math>) is one of those that nobody knows well.") == []
-
-
-def test_references_and_comments_are_stripped_whatever_is_in_them():
-    assert passages(
-        "It was painted<ref>{{cite book|title=[[A]] {{nowrap|b}}\n\n* c}}</ref> by her"
-        "<REF name='a b' /> on a wall<ref name=x>A.</ref > and a"
-        " door<!-- <ref> --> or both<references>\n<ref name=a>A.</ref>\n</references>"
-        "{{a|{{b|{{nowrap|d}}}}}}."
-    ) == ["It was painted by her on a wall and a door or both."]
+@pytest.mark.parametrize("markup", SENTENCES)
+def test_markup_in_a_sentence(markup):
+    assert passages(markup) == [SENTENCES[markup]] * (SENTENCES[markup] is not None)
 
 
 def test_a_reference_without_an_end_tag_keeps_the_paragraphs_up_to_the_next_one():
-    assert passages(
-        f"{PROSE}<ref>Note.\n\n{PROSE}\n\nThe next<ref>A</ref> one is here, and it is long enough."
-    ) == [PROSE, PROSE, "The next one is here, and it is long enough."]
+    last = "The next<ref>A</ref> one is here, and it is long enough."
+    kept = [PROSE, PROSE, "The next one is here, and it is long enough."]
+    assert passages(f"{PROSE}<ref>Note.\n\n{PROSE}\n\n{last}") == kept
 
 
 def test_quotations_are_paragraphs_of_their_own():
@@ -107,7 +94,6 @@ def test_quotations_are_paragraphs_of_their_own():
     [
         '{| class="wikitable"\n|-\n| a cell of the table\n',
         "{{Infobox country\n| name = Atlantis\n| motto = {{lang|la|One}}\n",
-        "[[File:A.jpg|thumb|A caption that is never closed. It is long enough.\n",
         "<ref>A note that is never closed and is certainly long enough.\n",
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.shards import shard_files
 from pipelines.shards.records import RecordFiles, scan
-from pipelines.shards.shard_files import RecordFile, to_example, write_shards
+from pipelines.shards.shard_files import to_example, write_shards
 
 COUNT = 23
 
@@ -64,6 +64,7 @@ def test_the_index_seeks_to_every_record(tmp_path, monkeypatch):
     write_shards(map(content, range(COUNT)), str(tmp_path / "x"), 2)
     records = RecordFiles.find(str(tmp_path / "x-*"))
     assert all(len(run.index) > 3 for run in records.runs)
+    assert [scan(file)[0].index for file in records.files] == [run.index for run in records.runs]
     everything = in_files(records.files)
     begins = tf.data.Dataset.range(COUNT)
     expected = [record for begin in range(COUNT) for record in everything[begin : begin + 2]]
@@ -135,20 +136,6 @@ def write_file(path, contents):
         for content in contents:
             writer.write(content)
     return [0, *itertools.accumulate(len(content) + 16 for content in contents)]
-
-
-def test_headers_tell_what_the_writer_knows(tmp_path, monkeypatch):
-    monkeypatch.setattr(shard_files, "INDEX_BYTES", 1000)
-    random = np.random.default_rng(0)
-    contents = [random.bytes(int(n)) for n in random.integers(0, 700, 50)]
-    with RecordFile(tmp_path / "x") as file:
-        for content in contents:
-            file.write(content)
-    run, damage = scan(str(tmp_path / "x"))
-    assert (run.first, run.count, damage) == (0, 50, None) and file.entry["records"] == 50
-    assert [list(place) for place in run.index] == file.entry["index"] and len(run.index) > 10
-    offsets = write_file(tmp_path / "y", contents)
-    assert all(offsets[number] == offset for number, offset in run.index)
 
 
 def test_a_file_cut_anywhere_loses_its_end(tmp_path):

@@ -11,7 +11,7 @@ from pipelines.text.wordpiece import SPECIAL_TOKENS
 
 WORDS = [f"word{n}" for n in range(40)]
 VOCABULARY = [*SPECIAL_TOKENS, *WORDS]
-PAD, CLS, SEP = (VOCABULARY.index(token) for token in ("[PAD]", "[CLS]", "[SEP]"))
+CLS, SEP = (VOCABULARY.index(token) for token in ("[CLS]", "[SEP]"))
 BUCKETS = (8, 16, 24)
 
 
@@ -53,26 +53,21 @@ def test_a_batch_holds_its_texts(pairs):
     for numbers, batch in zip(plan, texts.batches(plan).as_numpy_iterator(), strict=True):
         rows = []
         for number in numbers:
-            if number < 0:
-                rows.append(([], []))
-                continue
-            a = [VOCABULARY.index(word) for word in first[number].split()]
-            b = [VOCABULARY.index(word) for word in second[number].split()] if pairs else []
-            kept_a, kept_b = bert_cut(len(a), len(b), BUCKETS[-1] - (3 if pairs else 2))
-            ids = [CLS, *a[:kept_a], SEP]
-            segments = [0] * len(ids)
-            if pairs:
-                ids += [*b[:kept_b], SEP]
-                segments += [1] * (kept_b + 1)
+            ids = segments = []
+            if number >= 0:
+                a = [VOCABULARY.index(word) for word in first[number].split()]
+                b = [VOCABULARY.index(word) for word in second[number].split()] if pairs else []
+                kept_a, kept_b = bert_cut(len(a), len(b), BUCKETS[-1] - (3 if pairs else 2))
+                ids = [CLS, *a[:kept_a], SEP, *([*b[:kept_b], SEP] if pairs else [])]
+                segments = [0] * (kept_a + 2) + [1] * (len(ids) - kept_a - 2)
             rows.append((ids, segments))
         length = min(size for size in BUCKETS if size >= max(len(ids) for ids, _ in rows))
         assert batch["token_ids"].shape == (4, length)
         for place, (ids, segments) in enumerate(rows):
-            padding = [PAD] * (length - len(ids))
+            padding = [0] * (length - len(ids))  # [PAD]
             assert batch["token_ids"][place].tolist() == ids + padding
-            assert batch["segment_ids"][place].tolist() == segments + [0] * len(padding)
-            mask = [1] * len(ids) + [0] * len(padding)
-            assert batch["padding_mask"][place].tolist() == mask
+            assert batch["segment_ids"][place].tolist() == segments + padding
+            assert batch["padding_mask"][place].tolist() == [1] * len(ids) + padding
         assert batch["numbers"].tolist() == numbers.tolist()
         there = numbers >= 0
         assert batch["weights"].tolist() == there.astype(float).tolist()

@@ -84,8 +84,9 @@ def test_data_sets_of_hugging_face(tmp_path):
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
     )
     data = datasets.Dataset.from_dict({"image": [image] * 4, "label": [1, 0, -1, 1]}, features)
-    data.select([3, 1, 2]).save_to_disk(tmp_path / "saved")
-    data.select([3, 1, 2]).to_parquet(tmp_path / "x.parquet")
+    data = data.select([3, 1, 2])
+    data.save_to_disk(tmp_path / "saved")
+    data.to_parquet(tmp_path / "x.parquet")
     for table in open_saved(str(tmp_path / "saved")), open_table(str(tmp_path / "x.parquet")):
         assert table.image_columns == ["image"]
         values = values_of(table, ["image", "label"])

@@ -74,21 +74,6 @@ def test_plain_documents_come_once_and_in_order(files, unit_bytes):
         assert read_back(contents, unit_bytes) == expected
 
 
-@QUICK
-@given(st.lists(st.integers(0, 500), min_size=1, max_size=8).filter(any), UNIT_BYTES)
-def test_units_cover_every_byte_once(sizes, unit_bytes):
-    with tempfile.TemporaryDirectory() as folder:
-        for number, size in enumerate(sizes):
-            (pathlib.Path(folder) / f"{number}").write_bytes(b"x" * size)
-        units = find_units(f"{folder}/*", unit_bytes=unit_bytes)
-    parts = [part for unit in units for part in unit.parts]
-    places = [(int(part.file[-1]), byte) for part in parts for byte in range(part.start, part.stop)]
-    assert places == [(file, byte) for file, size in enumerate(sizes) for byte in range(size)]
-    volumes = [sum(part.stop - part.start for part in unit.parts) for unit in units]
-    assert max(volumes) <= 2 * unit_bytes
-    assert all(2 * volume >= unit_bytes for volume in volumes) or len(volumes) == 1
-
-
 @pytest.mark.parametrize("content", [b"[1]", b'["\xff"]', b'["\\ud800"]', b'["x"', b"[" * 100_000])
 def test_damaged_lines_are_named_or_left_out(content):
     good, line = b'{"paragraphs": ["x"]}\n', b'{"paragraphs": ' + content

@@ -125,9 +125,6 @@ def test_what_is_put_in_place():
         assert abs(hits.mean() - share) < 4 * (share * (1 - share) / len(before)) ** 0.5
     others = collections.Counter(after[(after != MASK_ID) & (after != before)].tolist())
     assert set(others) == set(range(FIRST_WORD, len(VOCABULARY)))
-    # Only half of the replacements of a 6 may be a 7, so those two are rarer.
-    common = [others[token] for token in range(FIRST_WORD + 2, len(VOCABULARY))]
-    assert max(common) - min(common) < 8 * np.mean(common) ** 0.5
 
 
 def test_unused_tokens_of_googles_vocabularies_are_never_put_in():

@@ -19,10 +19,10 @@ from tests.documents.markdown import ROOT
 # What nobody parses here: it asks or starts a server, needs an account or a key, changes the shell
 # or git, or is run by CI as it is.
 UNCHECKED = {
-    *("curl", "docker", "export", "gcloud", "lint-imports", "pre-commit", "pyright", "ruff"),
-    *("shellcheck", "ssh-add", "tensorboard"),
+    *("bash", "curl", "docker", "export", "gcloud", "lint-imports", "pip", "pre-commit", "pyright"),
+    *("pytest", "ruff", "shellcheck", "ssh-add", "tensorboard"),
 }
-UNCHECKED_MODULES = {"mkdocs", "venv", "tests.golden"}  # tests and CI run them
+UNCHECKED_MODULES = {"mkdocs", "pip", "pytest", "tests.golden", "venv"}
 _CODE = (".py", ".sh")
 # Called behind the checks of the flags, and before anything is done.
 _STOPS = ("load_tensorflow", "quiet_loading", "check_installed", "serve")
@@ -47,51 +47,44 @@ def check(words):
     """
     program, *arguments = words
     program = program.removeprefix(".venv/bin/")
-    if program in ("python", "python3"):
-        if arguments[0] == "-m":
-            check_module(arguments[1], arguments[2:])
-        else:
-            _check_file(arguments[0])
-    elif program == "pip":
-        _check_pip(arguments)
-    elif program == "pytest":
-        _check_pytest(arguments)
+    for path in re.findall(r"(?:^| )((?:tests|tpu/vm|\.ci)/[\w/.]+)", " ".join(words)):
+        if not (ROOT / path).exists():
+            raise Wrong(f"there is no file {path}")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extras in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
+        for extra in set(extras.split(",")) - set(project["optional-dependencies"]):
+            raise Wrong(f"pyproject.toml has no extra {extra}")
+    if program in ("python", "python3") and arguments[0] == "-m":
+        check_module(arguments[1], arguments[2:])
     elif re.fullmatch(r"tpu/vm/\w+\.sh", program):
         _check_script(program, arguments)
-    elif program == "bash" or program.startswith(".ci/"):
-        _check_file(words[program == "bash"])
-    elif program not in UNCHECKED:
+    elif program not in UNCHECKED and not program.startswith(("python", ".ci/")):
         raise Wrong(f"nothing here knows how to check {program}")
 
 
 def check_module(name, arguments):
     """Checks the arguments of `python -m NAME`."""
     package = name.partition(".")[0]
-    if name == "pytest":
-        _check_pytest(arguments)
-    elif name == "pip":
-        _check_pip(arguments)
-    elif package in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
-        if importlib.util.find_spec(name) is None:
-            raise Wrong(f"there is no module {name}")
-        if package != "benchmarks" and arguments != ["..."]:
-            try:
-                _parse_command(name, [word for word in arguments if word != "..."])
-            except ValueError as error:
-                if not ("..." in arguments and re.search("is missing|lacks data", str(error))):
-                    raise Wrong(str(error)) from error
-    elif name not in UNCHECKED_MODULES:
-        raise Wrong(f"nothing here knows how to check the module {name}")
+    if package not in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
+        if name not in UNCHECKED_MODULES:
+            raise Wrong(f"nothing here knows how to check the module {name}")
+    elif importlib.util.find_spec(name) is None:
+        raise Wrong(f"there is no module {name}")
+    elif package != "benchmarks" and arguments != ["..."]:
+        try:
+            _parse_command(name, [word for word in arguments if word != "..."])
+        except ValueError as error:
+            if not ("..." in arguments and re.search("is missing|lacks data", str(error))):
+                raise Wrong(str(error)) from error
 
 
-def check_flag(text):
-    """Checks a flag that the prose names, such as `--sweep` or `--config.steps=300`."""
+def is_flag(text):
+    """Whether there is a flag that the prose names, such as `--sweep` or `--config.steps=300`."""
     name = text.split("=")[0].removeprefix("--")
     key = name.removeprefix("config.")
-    if name != key and not key.isupper() and key not in config_keys():
-        raise Wrong(f"no config has the key {key}")
-    if name == key and not {name, name.removeprefix("no")} & words_of_the_code():
-        raise Wrong(f"nothing here has the flag --{name}")
+    if name != key:
+        return key.isupper() or key in config_keys()
+    return bool({name, name.removeprefix("no")} & words_of_the_code())
 
 
 @functools.cache
@@ -125,29 +118,8 @@ def _parse_command(name, arguments):
         raise AssertionError(f"{name} did not stop: it calls none of {', '.join(_STOPS)}")
 
 
-def _check_pip(arguments):
-    """Checks that the extras of the project exist."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for extras in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
-        for extra in extras.split(","):
-            if extra not in project["optional-dependencies"]:
-                raise Wrong(f"pyproject.toml has no extra {extra}")
-
-
-def _check_pytest(arguments):
-    for word in arguments:
-        if word.startswith("tests"):
-            _check_file(word)
-
-
-def _check_file(path):
-    if not (ROOT / path).exists():
-        raise Wrong(f"there is no file {path}")
-
-
 def _check_script(path, arguments):
     """Checks the flags of a script of `tpu/vm`, and the command that it starts."""
-    _check_file(path)
     known = _script_flags(ROOT / path)
     for number, word in enumerate(arguments):
         if word == "--":

@@ -3,7 +3,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.files import check_output_file, make_folder, write_atomically
+from pipelines.files import check_output_file, write_atomically
 
 
 @pytest.mark.parametrize("prefix", ["", "ram://files"])
@@ -29,16 +29,6 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(str(path), "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
-def test_folders_are_made_and_left_empty(tmp_path):
-    folder = tmp_path / "a" / "b"
-    for _ in range(2):
-        make_folder(str(folder))
-        assert list(folder.iterdir()) == []
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=rf"^{tmp_path}/file/below: cannot be written to"):
-        make_folder(f"{tmp_path}/file/below")
 
 
 @pytest.fixture

@@ -24,16 +24,6 @@ def test_bad_flags_are_one_line(values, argv, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_help_comes_before_anything_else(values, capsys):
-    with pytest.raises(SystemExit) as caught:
-        parse_flags(values, ["stray", "--size=x", "-h"], "\nHow it is used.\n")
-    printed = capsys.readouterr().out
-    assert caught.value.code == 0 and printed.startswith("How it is used.\n")
-    for part in ("--size: How large.", "(default: '7')", "[no]cased"):
-        assert part in printed
-    assert "flagfile" not in printed  # absl's own
-
-
 def test_a_part_of_the_flags_leaves_the_rest_in_order(values):
     argv = ["--config.steps=3", "stray", "--size=2", "--help", "--cased", "--x", "y"]
     rest = ["--config.steps=3", "stray", "--help", "--x", "y"]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.tpu.servers import vm_answers
 from tpu import addresses
-from tpu.devices import gpus, is_shared
+from tpu.devices import is_shared
 from tpu.strategy import get_strategy
 
 
@@ -115,14 +115,6 @@ def test_one_machine_mirrors_over_its_gpus(monkeypatch, gpus):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU"] * gpus)
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "mirrored")
     assert get_strategy() == ("mirrored" if gpus > 1 else tf.distribute.get_strategy())
-
-
-def test_gpus_are_described_as_far_as_they_are_known(monkeypatch):
-    assert gpus() == []
-    details = {"first": {"device_name": "A", "compute_capability": (8, 6)}, "second": {}}
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(details))
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
-    assert gpus() == [("A", (8, 6)), ("", (0, 0))]
 
 
 def test_any_strategy_but_the_default_shares_batches():

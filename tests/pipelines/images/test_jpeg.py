@@ -14,7 +14,6 @@ from tests.pipelines.image_fixtures import cmyk, encoded, jpeg, needs_webp, pict
 @pytest.mark.parametrize(
     "data",
     [
-        jpeg(0),
         encoded(picture(2).convert("L")),
         encoded(picture(3), comment=b"a comment", exif=Image.Exif(), icc_profile=bytes(5000)),
         encoded(Image.new("RGB", (2000, 1000)), quality=1, progressive=True),  # hardly any bytes

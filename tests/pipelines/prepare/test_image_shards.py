@@ -1,10 +1,8 @@
 import itertools
 import os
-import threading
 
 import tensorflow as tf
 
-from pipelines.prepare import image_shards
 from pipelines.prepare.image_shards import ImageShardsJob, LabelledImage
 from tests.pipelines.image_fixtures import jpeg
 
@@ -38,19 +36,3 @@ def test_every_image_is_in_one_shard(tmp_path):
             # In order, without folders.
             assert fields["image/filename"].bytes_list.value[:] == [b"\xfc%d" % number]
             assert fields["image/class/label"].int64_list.value[:] == [number % 2 + 1]
-
-
-def test_images_are_read_in_threads_and_come_in_order():
-    """Only so many ahead of the one that is used, whatever their number."""
-    lock, begun, ahead = threading.Lock(), [], []
-
-    def square(number):
-        with lock:
-            begun.append(number)
-        return number**2
-
-    for item, result in image_shards._in_parallel(square, range(300)):
-        assert result == item**2 and item == len(ahead)
-        ahead.append(len(begun) - item)
-    assert len(ahead) == 300 == len(begun)
-    assert max(ahead) <= 2 * 8 + 1

@@ -17,31 +17,15 @@ def content(number):
     return b"record %02d " % number * (1 + number % 5)  # of different lengths
 
 
+def write(folder):
+    assert write_shards(map(content, range(COUNT)), str(folder / "train"), 4) == COUNT
+    return f"{folder}/train-*"
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """23 records in 4 files of different sizes."""
-    prefix = str(tmp_path_factory.mktemp("records") / "train")
-    assert write_shards(map(content, range(COUNT)), prefix, 4) == COUNT
-    return RecordFiles.find(f"{prefix}-*")
-
-
-@pytest.fixture
-def damaged(tmp_path):
-    """`damaged(changes) -> pattern`: 23 records in 4 files, some bytes of one of them changed."""
-
-    def damaged(changes, manifest=True):
-        prefix = str(tmp_path / "train")
-        write_shards(map(content, range(COUNT)), prefix, 4)
-        path = tmp_path / "train-00001-of-00004"
-        data = bytearray(path.read_bytes())
-        for position in changes:
-            data[position] ^= 1
-        path.write_bytes(data)
-        if not manifest:
-            (tmp_path / "train.manifest.json").unlink()
-        return f"{prefix}-*"
-
-    return damaged
+    return RecordFiles.find(write(tmp_path_factory.mktemp("records")))
 
 
 def values(dataset):
@@ -71,8 +55,8 @@ def test_the_index_seeks_to_every_record(tmp_path, monkeypatch):
     assert values(begins.flat_map(lambda begin: records.in_order(begin, begin + 2))) == expected
 
 
-def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path, damaged):
-    pattern = damaged([])
+def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path):
+    pattern = write(tmp_path)
     second, other = tmp_path / "train-00001-of-00004", tmp_path / "train-00001-of-00005"
     whole = second.read_bytes()
 
@@ -92,11 +76,11 @@ def test_files_that_differ_from_their_manifest_are_refused_by_name(tmp_path, dam
     refused(r"train.manifest.json is damaged")
 
 
-def test_the_rest_of_a_file_is_left_out(damaged):
-    third = [62]  # the length of the third of the file's six records
-    with pytest.raises(ValueError, match="train-00001-of-00004: record 2"):
-        RecordFiles.find(damaged(third, manifest=False))
-    pattern = damaged(third)
+def test_the_rest_of_a_file_is_left_out(tmp_path):
+    pattern, path = write(tmp_path), tmp_path / "train-00001-of-00004"
+    data = bytearray(path.read_bytes())
+    data[62] ^= 1  # the length of the third of the file's six records
+    path.write_bytes(data)
     everything = [content(n) for shard in range(4) for n in range(shard, COUNT, 4)]
     records = RecordFiles.find(pattern, skip=True)
     [damage] = records.damaged
@@ -107,6 +91,9 @@ def test_the_rest_of_a_file_is_left_out(damaged):
     begins = tf.data.Dataset.range(len(kept))
     expected = [record for begin in range(len(kept)) for record in kept[begin : begin + 3]]
     assert values(begins.flat_map(lambda begin: records.in_order(begin, begin + 3))) == expected
+    (tmp_path / "train.manifest.json").unlink()
+    with pytest.raises(ValueError, match="train-00001-of-00004: record 2"):
+        RecordFiles.find(pattern)
 
 
 def test_records_can_be_taken_out(files):

@@ -62,7 +62,8 @@ def test_examples(documents, options):
         assert tokens[0] == CLS and tokens[-1] == SEP and tokens.count(SEP) == 2
         middle = tokens.index(SEP)
         first, second = tokens[1:middle], tokens[middle + 1 : -1]
-        assert sum(example["segment_ids"]) == len(second) + 1
+        segments = [0] * (middle + 1) + [1] * (length - middle - 1)
+        assert example["segment_ids"].tolist() == segments + [0] * (max_length - length)
         for segment in (first, second):  # contiguous, and in one document
             assert segment and segment == list(range(segment[0], segment[-1] + 1))
             assert home[segment[0]] == home[segment[-1]]

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.text import bert_examples as pairing
-from pipelines.text.bert_examples import IS_NEXT, IS_RANDOM, PAIR, lay_out, make_pairs
-from pipelines.text.wordpiece import SPECIAL_TOKENS
+from pipelines.text.bert_examples import IS_NEXT, IS_RANDOM, PAIR, make_pairs
 from tests.pipelines.text.token_lists import tokenized
 
 # The tokens of all documents are different and consecutive: an id tells its place.
@@ -97,15 +96,3 @@ def test_truncation(lengths, room, kept):
     ):
         assert start.min() >= begin and (start + left).max() <= begin + length
         assert len(set(start)) > 1 or length == left
-
-
-def test_layout():
-    pairs = np.array([(0, 2, 2, 1, 0), (3, 1, 0, 4, 1)], PAIR)
-    fields = lay_out(pairs, np.arange(10, 15, dtype=np.int32), SPECIAL_TOKENS, 9)
-    expected = {
-        "input_ids": [[2, 10, 11, 3, 12, 3, 0, 0, 0], [2, 13, 3, 10, 11, 12, 13, 3, 0]],
-        "input_mask": [[1] * 6 + [0] * 3, [1] * 8 + [0]],
-        "segment_ids": [[0, 0, 0, 0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1, 1, 0]],
-        "next_sentence_labels": [[0], [1]],
-    }
-    assert {name: value.tolist() for name, value in fields.items()} == expected

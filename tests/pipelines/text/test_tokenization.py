@@ -1,7 +1,7 @@
 import tensorflow as tf
 
 from pipelines.text.documents import Document
-from pipelines.text.tokenization import TextEncoder, tokenize_documents, wordpiece_tokenizer
+from pipelines.text.tokenization import TextEncoder, tokenize_documents
 from pipelines.text.wordpiece import SPECIAL_TOKENS
 from pipelines.text.wordpiece import UNKNOWN as UNKNOWN_TOKEN
 from tests.pipelines.text.token_lists import as_lists
@@ -26,17 +26,6 @@ def test_tokenize_documents():
         [[11, 6, 7, 8, 9], [11, 6, 8, 9], [UNKNOWN, 9]]
     ]
     assert as_lists(tokenize_documents([], vocabulary)) == []
-
-
-def test_a_tokenizer_made_in_a_graph_serves_others():
-    vocabulary = (*SPECIAL_TOKENS, "a", "graph")
-
-    @tf.function(autograph=False)
-    def tokenized(texts):
-        return wordpiece_tokenizer(vocabulary).tokenize(texts).flat_values
-
-    assert tokenized(tf.constant(["a graph"])).numpy().tolist() == [5, 6]
-    assert wordpiece_tokenizer(vocabulary).tokenize(["graph a"]).to_list() == [[6, 5]]
 
 
 def test_masks_are_tokens_where_they_are_meant():

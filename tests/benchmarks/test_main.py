@@ -16,11 +16,6 @@ SLOWER = Row("slower", 3.0, peer=1.0, ratio=0.7, at_least=1.5)
 FAILED = Row("failed", failed="ValueError: no")
 
 
-def test_ratios_say_how_many_times_as_fast_ours_is():
-    assert Row.compared("a step", [1.0, 2.0, 4.0], [3.0, 4.0, 4.0]).ratio == 2.0
-    assert Row.compared("a stream", [3.0, 4.0], [1.0, 4.0], "images/s").ratio == 2.0
-
-
 @pytest.mark.parametrize(
     ("row", "status", "quick_status"),
     [(GOOD, 0, 0), (MISSED, 1, 0), (SLOWER, 1, 1), (FAILED, 1, 1)],

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(command_line.__file__).parents[1]
 
 def raising(error):
     def main(argv):
+        assert argv == []  # without --debug
         raise error
 
     return main
@@ -35,6 +36,8 @@ def raising(error):
 def test_a_status_and_one_line_for_each_end(capfd, error, status, line):
     assert run(raising(error), []) == status
     assert capfd.readouterr() == ("", line)
+    assert run(raising(error), ["--debug"]) == status
+    assert capfd.readouterr().err.startswith("Traceback")
 
 
 def test_files_that_cannot_be_read_are_told_in_a_line(tmp_path, capfd):
@@ -54,15 +57,6 @@ def test_other_errors_are_not_hidden():
     for error in (RuntimeError("a bug"), KeyboardInterrupt(), SystemExit(0), lacking):
         with pytest.raises(type(error)):
             run(raising(error), [])
-
-
-def test_debug_shows_where_and_does_not_reach_the_command(capfd):
-    def main(argv):
-        raise ValueError(" ".join(argv))
-
-    assert run(main, ["--a", "--debug", "b"]) == 2
-    first, *_, last = capfd.readouterr().err.splitlines()
-    assert first.startswith("Traceback") and last == "error: --a b"
 
 
 # (what `main` does, where stdout goes, status, stderr)

@@ -1,4 +1,4 @@
-import subprocess
+import hashlib
 
 import pytest
 
@@ -11,13 +11,10 @@ def test_sums_tell_what_has_changed(tmp_path):
     path.write_bytes(b"content")
     digests.check_sums(tmp_path)  # there are none
     digests.write_sums(tmp_path)
-    done = subprocess.run(["sha256sum", "--check", digests.SUMS], cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0 and done.stdout.count(b": OK") == 1
+    known = hashlib.sha256(b"content").hexdigest()
+    assert (tmp_path / digests.SUMS).read_text() == f"{known}  deep/b.bin\n"
     (tmp_path / "README.md").write_text("of a person")
     digests.check_sums(tmp_path)
     path.write_bytes(b"contenT")
     with pytest.raises(ValueError, match="deep/b.bin is not what sha256sums.txt says"):
-        digests.check_sums(tmp_path)
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match="b.bin"):
         digests.check_sums(tmp_path)

@@ -20,13 +20,6 @@ def clock(monkeypatch):
     return clock
 
 
-def test_what_begins_is_said_again_only_if_it_took_long(clock, capsys):
-    for seconds in (1, 3, 1):
-        with status.doing("saving"):
-            clock(seconds)
-    assert capsys.readouterr().err == "saving ...\n" * 2  # the first, and after the long one
-
-
 def test_each_second_counts_once(clock):
     with pytest.raises(KeyError), status.timed("steps"):
         clock(4)

@@ -10,7 +10,6 @@ from tpu.devices import gpu_peak, peak_flops
     [
         ("NVIDIA A100-SXM4-40GB", "mixed_bfloat16", 312),
         ("NVIDIA A100-SXM4-40GB", "float32", 156),
-        ("NVIDIA H100 80GB HBM3", "mixed_bfloat16", 989),
         ("NVIDIA A1000", "float32", None),
     ],
 )

@@ -24,9 +24,8 @@ def coordinates(height, width):
     return np.rint(np.stack([x / width, y / height, 0 * x], -1) * 255).astype(np.uint8)
 
 
-def crops(image, keys, size, compiled=True, **options):
-    function = functools.partial(random_crop, image_size=size, **options)
-    function = tf.function(function) if compiled else function
+def crops(image, keys, size, **options):
+    function = tf.function(functools.partial(random_crop, image_size=size, **options))
     image = tf.constant(image)
     return np.stack([function(image, tf.constant(key, tf.int64)).numpy() for key in keys]) / 255
 
@@ -73,15 +72,6 @@ def test_windows_are_those_of_the_area_and_the_flip():
     assert lefts[areas < 0.3].min() < 0.05 and lefts[areas < 0.3].max() > 0.4
     for of_window in (areas, aspects, lefts):  # the flip is no function of these
         assert abs(np.corrcoef(mirrored, of_window)[0, 1]) < 0.17
-
-
-def test_equal_keys_give_equal_crops_eager_or_compiled():
-    image = encoded(smooth(60, 80))
-    keys = [(1, 0), (1, 1), (2, 0), (1, 0)]
-    eager, compiled = (crops(image, keys, 16, compiled=compiled) for compiled in (False, True))
-    np.testing.assert_array_equal(eager, compiled)
-    np.testing.assert_array_equal(eager[0], eager[3])
-    assert len({crop.tobytes() for crop in eager}) == 3
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(96, 128, 24), (200, 150, 64)])

@@ -111,9 +111,6 @@ def test_no_markup_is_left_in_the_real_dump(real_documents):
             assert not leftover.search(paragraph), (document.title, paragraph)
 
 
-SENTENCE = "This is a sentence of more than eight words, and prose."
-
-
 @pytest.mark.parametrize(
     "markup",
     ["{{a|", "[[a|", "<b>", '<ref name="', "<!--", "\n{|\n|-", ", ,"],
@@ -122,18 +119,18 @@ def test_the_time_is_linear_in_markup_that_is_never_closed(markup):
     """Eight times the page takes some eight times the time, not 64; what is not is far from it."""
 
     def seconds(count):
-        page = f"{SENTENCE}\n\n{markup * count}"
+        page = f"{PROSE}\n\n{markup * count}"
         began = time.process_time()
-        assert passages(page)[:1] in ([SENTENCE], [])
+        assert passages(page)[:1] in ([PROSE], [])
         return time.process_time() - began
 
     assert min(seconds(4000), seconds(4000)) < 30 * max(seconds(500), 1e-2)
 
 
 def test_a_page_that_closes_nothing_is_no_prose():
-    assert passages(f"{SENTENCE}\n\n{'{{a|' * 9}")[:1] == [SENTENCE]
-    assert passages(f"{SENTENCE}\n\n{'{{a|' * 60}") == passages("<b x " * 60 + SENTENCE) == []
-    assert passages(f"{SENTENCE}\n\n{'{{a}} [[b]] <b>c</b> ' * 60}")[:1] == [SENTENCE]
+    assert passages(f"{PROSE}\n\n{'{{a|' * 9}")[:1] == [PROSE]
+    assert passages(f"{PROSE}\n\n{'{{a|' * 60}") == passages("<b x " * 60 + PROSE) == []
+    assert passages(f"{PROSE}\n\n{'{{a}} [[b]] <b>c</b> ' * 60}")[:1] == [PROSE]
 
 
 # Read off the source of the page by hand.

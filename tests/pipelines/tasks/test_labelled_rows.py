@@ -46,7 +46,6 @@ def test_lines_with_other_numbers_of_fields(write, capsys):
     [
         (["sentence\tid\tkind", "a\t1\t2"], (), "label, .* data.label_column$"),
         (["words\tid\tlabel", "a\t1\t2"], (), "data.sentence_columns$"),
-        (["sentence\tlabel", "a\t1"], (["text"], ""), "'text'"),
         (["sentence\tlabel", "a\t1", "b\t"], (), ", line 3: .*label"),
         (["sentence\tlabel", "a\t1"], (["label"], ""), "'label' is the label and a sentence"),
     ],

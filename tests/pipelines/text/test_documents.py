@@ -48,20 +48,13 @@ def test_json_documents_come_once_and_in_order(files, line_break, ends, unit_byt
         assert read_back(contents, unit_bytes) == [*itertools.chain(*files)]
 
 
+PLAIN = st.lists(st.tuples(st.lists(LINE, min_size=1, max_size=4), BLANKS), max_size=5)
+START, BREAK = st.sampled_from(["", "\n", "\r\n \n"]), st.sampled_from(["\n", "\r\n"])
+FILES = st.lists(st.tuples(PLAIN, START, BREAK, st.booleans()), min_size=1, max_size=3)
+
+
 @QUICK
-@given(
-    st.lists(
-        st.tuples(
-            st.lists(st.tuples(st.lists(LINE, min_size=1, max_size=4), BLANKS), max_size=5),
-            st.sampled_from(["", "\n", "\r\n \n"]),
-            st.sampled_from(["\n", "\r\n"]),
-            st.booleans(),
-        ),
-        min_size=1,
-        max_size=3,
-    ),
-    UNIT_BYTES,
-)
+@given(FILES, UNIT_BYTES)
 def test_plain_documents_come_once_and_in_order(files, unit_bytes):
     contents, expected = [], []
     for documents, start, line_break, is_cut in files:

@@ -39,9 +39,8 @@ def test_create_waits_until_ready(cloud):
     ]
     # It exists, and becomes ready.
     cloud.set_state("CREATING\tv3-128", "CREATING\tv3-128", "READY\tv3-128")
-    result, calls = cloud.run("create", *POD, "--tpu=v3-128")
+    _, calls = cloud.run("create", *POD, "--tpu=v3-128")
     assert [call[3] for call in calls] == ["describe"] * 3
-    assert result.stdout.startswith("pod is READY")
     for state, problem in (
         ("PREEMPTED\tv3-128", "pod is 'PREEMPTED': delete it"),
         ("READY\tv3-8", "pod exists already and is a v3-8, not a v3-128"),
@@ -49,11 +48,6 @@ def test_create_waits_until_ready(cloud):
         cloud.set_state(state)
         result, _ = cloud.run("create", *POD, "--tpu=v3-128", status=2)
         assert f"error: {problem}" in result.stderr
-
-
-def test_runtime_versions_fit_the_generation(cloud):
-    result, _ = cloud.run("create", *POD, "--tpu=v6e-8", "--dry_run")
-    assert "--accelerator-type=v6e-8 --version=v2-alpha-tpuv6e\n" in result.stdout
 
 
 BAD_INPUT = {

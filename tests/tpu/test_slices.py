@@ -16,7 +16,7 @@ from tpu.slices import find_slice, slice_of
 @pytest.mark.parametrize(
     ("name", "cores", "chips", "hosts", "topology", "replicas", "tflops", "gb_per_second"),
     [
-        ("v2-8", 8, 4, 1, "2x2", 8, 22.5, 350),
+        ("v5litepod-8", 8, 8, 1, "2x4", 8, 197, 819),
         ("v3-128", 128, 64, 16, "8x8", 128, 61.5, 450),
         ("v4-4096", 4096, 2048, 512, "8x16x16", 2048, 275, 1200),
         ("v6e-32", 32, 32, 8, "4x8", 32, 918, 1638),

@@ -12,57 +12,29 @@ from benchmarks.speed_table import Row
 
 GOOD = Row("good", 1.0, peer=2.0, ratio=2.0, at_least=1.5)
 MISSED = Row("missed", 1.0, peer=1.2, ratio=1.2, at_least=1.5)
+SLOWER = Row("slower", 3.0, peer=1.0, ratio=0.7, at_least=1.5)
 FAILED = Row("failed", failed="ValueError: no")
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
-    return benchmarks.main()
-
-
-@pytest.fixture
-def jobs(monkeypatch):
-    """Jobs whose rows are known, in place of processes."""
-    rows = {"joint_small": [GOOD], "joint_large": [MISSED], "start": [FAILED]}
-    monkeypatch.setattr(benchmarks, "JOBS", dict.fromkeys(rows))
-    monkeypatch.setattr(benchmarks, "measured", lambda name, quick: rows[name])
-
-
-def test_one_table_of_all_jobs(jobs, monkeypatch, capsys, tmp_path):
-    assert run(monkeypatch, f"--output={tmp_path / 'rows'}") == 1
-    printed = capsys.readouterr().out
-    places = [printed.index(row.what) for row in (GOOD, MISSED, FAILED)]
-    assert places == sorted(places)
-    stored = [Row(**json.loads(line)) for line in (tmp_path / "rows").read_text().splitlines()]
-    assert stored == [GOOD, MISSED, FAILED]
-
-
-def test_status(jobs, monkeypatch):
-    assert run(monkeypatch, "--only=joint_small") == 0
-    assert run(monkeypatch, "--only=joint") == 1
-    assert run(monkeypatch, "--only=joint", "--quick") == 0
-    assert run(monkeypatch, "--only=start", "--quick") == 1
-
-
 @pytest.mark.parametrize(
-    ("status", "errors", "row"),
-    [
-        (-9, "", {"failed": "killed by signal 9; no output"}),
-        (
-            1,
-            "ModuleNotFoundError: No module named 'torch.nn'",
-            {"left_out": "torch is not installed"},
-        ),
-        (1, "ModuleNotFoundError: No module named 'pipelines'", None),
-    ],
+    ("row", "status", "quick_status"),
+    [(GOOD, 0, 0), (MISSED, 1, 0), (SLOWER, 1, 1), (FAILED, 1, 1)],
 )
-def test_jobs_without_figures(monkeypatch, status, errors, row):
-    def run(command, **_):
-        return subprocess.CompletedProcess(command, status, "", errors)
+def test_a_table_and_a_status(monkeypatch, capsys, tmp_path, row, status, quick_status):
+    monkeypatch.setattr(benchmarks, "measured", lambda name, quick: [row])
+    for flags, expected in ((["--quick"], quick_status), ([], status)):
+        argv = ["benchmarks", "--only=start", f"--output={tmp_path / 'rows'}", *flags]
+        monkeypatch.setattr(sys, "argv", argv)
+        assert benchmarks.main() == expected
+        assert f"| {row.what} " in capsys.readouterr().out
+        assert Row(**json.loads((tmp_path / "rows").read_text())) == row
 
-    monkeypatch.setattr(benchmarks.subprocess, "run", run)
-    wanted = Row("images", **(row or {"failed": errors}))
-    assert benchmarks.measured("images", quick=True) == [wanted]
+
+def test_a_job_that_is_killed_has_a_row(monkeypatch):
+    killed = subprocess.CompletedProcess("", -9, "", "")
+    monkeypatch.setattr(benchmarks.subprocess, "run", lambda command, **_: killed)
+    [row] = benchmarks.measured("images", quick=True)
+    assert row == Row("images", failed="killed by signal 9; no output")
 
 
 @pytest.mark.thorough

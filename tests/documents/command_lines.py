@@ -1,14 +1,11 @@
 """Whether a command line would be taken: its flags, config keys and files, without running it."""
 
-import argparse
 import contextlib
 import functools
 import importlib
 import importlib.util
-import io
 import os
 import re
-import sys
 import tomllib
 from unittest import mock
 
@@ -19,41 +16,14 @@ from keras_vitbert.configs.sections import flatten
 from pipelines import command_line, files
 from tests.documents.markdown import ROOT
 
-COMMANDS = (
-    *(f"keras_vitbert.{name}" for name in ("pretrain", "finetune", "predict", "export")),
-    *(f"keras_vitbert.{name}" for name in ("convert", "demo", "figures", "probe")),
-    *("keras_vitbert.reproduce", "keras_vitbert.aot", "tpu.worker"),
-    *(f"pipelines.{name}" for name in ("wikipedia", "books", "vocabulary", "text_examples")),
-    *(f"pipelines.{name}" for name in ("imagenet", "manifest", "sample")),
-)
-# What nobody parses here, and why.
+# What nobody parses here: it asks or starts a server, needs an account or a key, changes the shell
+# or git, or is run by CI as it is.
 UNCHECKED = {
-    "curl": "asks a server",
-    "docker": "starts a server",
-    "export": "sets a variable of the shell",
-    "gcloud": "Google Cloud's; needs an account",
-    "lint-imports": "the linters' lines are run by CI as they are",
-    "pre-commit": "writes into .git",
-    "pyright": "the linters' lines are run by CI as they are",
-    "ruff": "the linters' lines are run by CI as they are",
-    "shellcheck": "the linters' lines are run by CI as they are",
-    "ssh-add": "OpenSSH's; needs a key",
-    "tensorboard": "TensorBoard's; starts a server",
+    *("bash", "curl", "docker", "export", "gcloud", "lint-imports", "pip", "pre-commit", "pyright"),
+    *("pytest", "ruff", "shellcheck", "ssh-add", "tensorboard"),
 }
-UNCHECKED_MODULES = {
-    "mkdocs": "a thorough test builds the site",
-    "venv": "Python's own; CI runs the line",
-    "tests.golden": "compares what commands say, for minutes",
-}
-OTHER_FLAGS = {  # those of no command of ours
-    "debug": "taken by `pipelines.command_line.run`",
-    "help": "taken by `pipelines.flags.parse_flags`",
-    "direct_num_workers": "follows `--`",
-    "only": "of tests.golden",
-    "write": "of tests.golden",
-    "runner": "Beam's, follows `--`",
-    "logdir": "TensorBoard's",
-}
+UNCHECKED_MODULES = {"mkdocs", "pip", "pytest", "tests.golden", "venv"}
+_CODE = (".py", ".sh")
 # Called behind the checks of the flags, and before anything is done.
 _STOPS = ("load_tensorflow", "quiet_loading", "check_installed", "serve")
 
@@ -77,85 +47,59 @@ def check(words):
     """
     program, *arguments = words
     program = program.removeprefix(".venv/bin/")
-    if program in ("python", "python3"):
-        if arguments[0] == "-m":
-            check_module(arguments[1], arguments[2:])
-        else:
-            _check_file(arguments[0])
-    elif program == "pip":
-        _check_pip(arguments)
-    elif program == "pytest":
-        _check_pytest(arguments)
-    elif program == "bash":
-        _check_file(arguments[0])
+    for path in re.findall(r"(?:^| )((?:tests|tpu/vm|\.ci)/[\w/.]+)", " ".join(words)):
+        if not (ROOT / path).exists():
+            raise Wrong(f"there is no file {path}")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extras in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
+        for extra in set(extras.split(",")) - set(project["optional-dependencies"]):
+            raise Wrong(f"pyproject.toml has no extra {extra}")
+    if program in ("python", "python3") and arguments[0] == "-m":
+        check_module(arguments[1], arguments[2:])
     elif re.fullmatch(r"tpu/vm/\w+\.sh", program):
         _check_script(program, arguments)
-    elif program.startswith(".ci/"):
-        _check_file(program)
-    elif program not in UNCHECKED:
+    elif program not in UNCHECKED and not program.startswith(("python", ".ci/")):
         raise Wrong(f"nothing here knows how to check {program}")
 
 
 def check_module(name, arguments):
     """Checks the arguments of `python -m NAME`."""
     package = name.partition(".")[0]
-    if name == "pytest":
-        _check_pytest(arguments)
-    elif name == "pip":
-        _check_pip(arguments)
-    elif package in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
-        if importlib.util.find_spec(name) is None:
-            raise Wrong(f"there is no module {name}")
-        if name == "benchmarks":
-            name = "benchmarks.__main__"
-        if arguments == ["..."]:
-            return
-        parse = _parse_benchmark if package == "benchmarks" else _parse_command
+    if package not in ("keras_vitbert", "pipelines", "tpu", "benchmarks"):
+        if name not in UNCHECKED_MODULES:
+            raise Wrong(f"nothing here knows how to check the module {name}")
+    elif importlib.util.find_spec(name) is None:
+        raise Wrong(f"there is no module {name}")
+    elif package != "benchmarks" and arguments != ["..."]:
         try:
-            parse(name, [word for word in arguments if word != "..."])
+            _parse_command(name, [word for word in arguments if word != "..."])
         except ValueError as error:
             if not ("..." in arguments and re.search("is missing|lacks data", str(error))):
                 raise Wrong(str(error)) from error
-    elif name not in UNCHECKED_MODULES:
-        raise Wrong(f"nothing here knows how to check the module {name}")
 
 
-def check_flag(text):
-    """Checks a flag that the prose names, such as `--sweep` or `--config.steps=300`."""
-    name = text.split("=")[0].removeprefix("--").removeprefix("no")
-    if name.startswith("config."):
-        key = name.removeprefix("config.")
-        if not key.isupper() and key not in {*pretraining_keys(), *fine_tuning_keys()}:
-            raise Wrong(f"no config has the key {key}")
-    elif text.split("=")[0].removeprefix("--") not in all_flags():
-        raise Wrong(f"no command has the flag --{name}")
+def is_flag(text):
+    """Whether there is a flag that the prose names, such as `--sweep` or `--config.steps=300`."""
+    name = text.split("=")[0].removeprefix("--")
+    key = name.removeprefix("config.")
+    if name != key:
+        return key.isupper() or key in config_keys()
+    return bool({name, name.removeprefix("no")} & words_of_the_code())
 
 
 @functools.cache
-def pretraining_keys():
-    """The keys of a config of pre-training."""
-    return frozenset(flatten(load_config("paper")))
+def config_keys():
+    """The keys of the configs of pre-training and of fine-tuning."""
+    tasks = [fine_tuning.get_config(*task) for task in (("pets", "images"), ("rte", "text"))]
+    return frozenset(key for config in (load_config("paper"), *tasks) for key in flatten(config))
 
 
 @functools.cache
-def fine_tuning_keys():
-    """The keys of the configs of fine-tuning."""
-    configs = (("pets", "images"), ("rte", "text"))
-    return frozenset(key for task in configs for key in flatten(fine_tuning.get_config(*task)))
-
-
-@functools.cache
-def all_flags():
-    """The flags of all commands, as their `--help` lists them, and those of the scripts."""
-    found = set(OTHER_FLAGS)
-    for name in COMMANDS:
-        module, help_text = importlib.import_module(name), io.StringIO()
-        with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-            module.main(["--help"])
-        found |= set(re.findall(r"^ *--(?:\[no\])?(\w+):", help_text.getvalue(), re.MULTILINE))
-    for script in (ROOT / "tpu" / "vm").glob("*.sh"):
-        found |= {flag.rstrip("=") for flag in _script_flags(script)}
-    return frozenset(found)
+def words_of_the_code():
+    """All names in the code and in the scripts; each flag's is one of them."""
+    folders = (ROOT / name for name in ("keras_vitbert", "pipelines", "tpu", "benchmarks"))
+    files = (path for folder in folders for path in folder.rglob("*") if path.suffix in _CODE)
+    return frozenset(word for path in files for word in re.findall(r"\w+", path.read_text()))
 
 
 def _parse_command(name, arguments):
@@ -166,66 +110,16 @@ def _parse_command(name, arguments):
         for owner in (module, command_line, files):
             for stop in filter(functools.partial(hasattr, owner), _STOPS):
                 stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))
-        for owner in filter(
-            lambda owner: hasattr(owner, "require_place"), (module, keras_vitbert.experiments.flags)
-        ):
-            stack.enter_context(mock.patch.object(owner, "require_place"))  # of runs to be made
+        for owner in (module, keras_vitbert.experiments.flags):
+            place = mock.patch.object(owner, "require_place", create=True)  # of runs to be made
+            stack.enter_context(place)
         stack.enter_context(contextlib.suppress(_Parsed))
         module.main(arguments)
         raise AssertionError(f"{name} did not stop: it calls none of {', '.join(_STOPS)}")
 
 
-def _parse_benchmark(name, arguments):
-    """Runs a benchmark up to where its flags are parsed."""
-    module = importlib.import_module(name)
-    parse_args = argparse.ArgumentParser.parse_args
-
-    def parse(parser, args=None):
-        parser.allow_abbrev = False
-        parse_args(parser, args)
-        raise _Parsed
-
-    with (
-        mock.patch.object(argparse.ArgumentParser, "parse_args", parse),
-        mock.patch.object(sys, "argv", [name, *arguments]),
-        contextlib.redirect_stderr(io.StringIO()) as complaint,
-        contextlib.suppress(_Parsed),
-    ):
-        try:
-            module.main()
-        except SystemExit:
-            raise Wrong(complaint.getvalue().strip().splitlines()[-1]) from None
-        raise AssertionError(f"{name} did not stop")
-
-
-def _check_pip(arguments):
-    """Checks that the extras of the project exist."""
-    for extras in re.findall(r"\.\[([\w,]+)\]", " ".join(arguments)):
-        for extra in extras.split(","):
-            if extra not in _extras():
-                raise Wrong(f"pyproject.toml has no extra {extra}")
-
-
-@functools.cache
-def _extras():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return frozenset(project["optional-dependencies"])
-
-
-def _check_pytest(arguments):
-    for word in arguments:
-        if word.startswith("tests"):
-            _check_file(word)
-
-
-def _check_file(path):
-    if not (ROOT / path).exists():
-        raise Wrong(f"there is no file {path}")
-
-
 def _check_script(path, arguments):
     """Checks the flags of a script of `tpu/vm`, and the command that it starts."""
-    _check_file(path)
     known = _script_flags(ROOT / path)
     for number, word in enumerate(arguments):
         if word == "--":

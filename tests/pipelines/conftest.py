@@ -1,7 +1,4 @@
-"""Fixtures that several tests of the data share: a dump writer, and the real sample data."""
-
-import bz2
-from xml.sax.saxutils import escape
+"""Fixtures that several tests of the data share: the real sample data."""
 
 import pytest
 
@@ -14,25 +11,6 @@ from pipelines.text import documents
 def _own_cache(tmp_path, monkeypatch):
     """Keeps the tests away from the user's prepared data."""
     monkeypatch.setenv("KERAS_VITBERT_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def write_dump(tmp_path):
-    """Writes a small dump: `write_dump([(title, namespace, wikitext), ...]) -> path`."""
-
-    def write(pages, redirects=()):
-        path = tmp_path / "pages-articles.xml.bz2"
-        body = "".join(
-            f"<page><title>{escape(title)}</title><ns>{namespace}</ns>"
-            + ('<redirect title="x" />' if title in redirects else "")
-            + f"<revision><text>{escape(text)}</text></revision></page>"
-            for title, namespace, text in pages
-        )
-        xmlns = "http://www.mediawiki.org/xml/export-0.10/"
-        path.write_bytes(bz2.compress(f'<mediawiki xmlns="{xmlns}">{body}</mediawiki>'.encode()))
-        return str(path)
-
-    return write
 
 
 @pytest.fixture(scope="session")
@@ -57,25 +35,3 @@ def real_documents(dump_path, made_once):
 def paragraphs(real_documents):
     """The paragraphs of one article."""
     return list(real_documents["Alabama"].paragraphs)
-
-
-@pytest.fixture(scope="session")
-def sample_settings():
-    """Smaller than the sample's own, which take longer."""
-    return {"vocabulary_size": 1000, "duplication": 1}
-
-
-@pytest.fixture(scope="session")
-def prepared(made_once, sample_settings, dump_path, real_documents):
-    """The whole sample, prepared once; its articles have been read already."""
-
-    def read_documents(path):
-        assert path == dump_path
-        return iter(real_documents.values())
-
-    def prepare(folder):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(wikipedia, "read_documents", read_documents)
-            return sample.prepare(str(folder), **sample_settings)
-
-    return prepare(made_once("sample", prepare))

@@ -89,20 +89,9 @@ def train_tar(classes):
 
 def read_records(pattern):
     """The records of all files, in order, parsed by TensorFlow: a list of dicts."""
-    kinds = {
-        "encoded": tf.string,
-        "format": tf.string,
-        "filename": tf.string,
-        "class/label": tf.int64,
-        "class/synset": tf.string,
-        "colorspace": tf.string,
-        "channels": tf.int64,
-        "height": tf.int64,
-        "width": tf.int64,
-    }
-    features = {f"image/{name}": tf.io.FixedLenFeature((), kind) for name, kind in kinds.items()}
-    records = tf.data.TFRecordDataset(sorted(glob.glob(str(pattern))))
-    return [
-        {name: parsed[f"image/{name}"].numpy() for name in kinds}
-        for parsed in (tf.io.parse_single_example(record, features) for record in records)
-    ]
+    found = []
+    for record in tf.data.TFRecordDataset(sorted(glob.glob(str(pattern)))):
+        fields = tf.train.Example.FromString(record.numpy()).features.feature
+        values = {name: (f.bytes_list.value or f.int64_list.value)[0] for name, f in fields.items()}
+        found.append({name.removeprefix("image/"): value for name, value in values.items()})
+    return found

@@ -13,7 +13,6 @@ def clock(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(status, "_seconds", collections.Counter())
     monkeypatch.setattr(status, "_since", now[0])
-    monkeypatch.setattr(status, "_took", {})
 
     def clock(seconds):
         now[0] += seconds
@@ -21,40 +20,15 @@ def clock(monkeypatch):
     return clock
 
 
-def test_what_begins_is_said_again_only_if_it_took_long(clock, capsys):
-    for seconds in (1, 3, 1):
-        with status.doing("saving"):
-            clock(seconds)
-    assert capsys.readouterr().err == "saving ...\n" * 2  # the first, and after the long one
-    with status.doing("drawing"):
-        clock(5)
-    with status.doing("drawing"):
-        assert capsys.readouterr().err == "drawing ...\n" * 2
-
-
 def test_each_second_counts_once(clock):
-    with status.timed("steps"):
+    with pytest.raises(KeyError), status.timed("steps"):
         clock(4)
         with status.doing("a", "drawing"):
             clock(2)
             with status.doing("b"):  # of the same kind
                 clock(1)
         clock(8)
+        with status.doing("c", "saving"):
+            raise KeyError  # closes what it leaves
     clock(16)
-    assert status.times() == {"other": 16, "steps": 12, "drawing": 3}
-
-
-def test_what_an_exception_leaves_is_closed(clock, capsys):
-    with pytest.raises(KeyError), status.doing("a", "drawing"):
-        with status.doing("b", "saving"):
-            clock(1)
-            raise KeyError
-    clock(2)
-    assert status.times() == {"drawing": 0, "saving": 1, "other": 2}
-
-
-def test_how_far_it_is_is_told_after_a_silence(clock, capsys):
-    with status.doing("reading"):
-        for _ in status.counted("xyz", 3, "file"):
-            clock(16)
-    assert capsys.readouterr().err == "reading ...\nreading, file 3 of 3, 32 s ...\n"
+    assert status.times() == {"other": 16, "steps": 12, "drawing": 3, "saving": 0}

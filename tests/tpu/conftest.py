@@ -6,16 +6,7 @@ import socket
 
 import pytest
 
-from tests.tpu.servers import (
-    GET_STATUS,
-    QuietHandler,
-    dead_address,
-    free_port,
-    grpc_server,
-    local,
-    serving,
-    status_of,
-)
+from tests.tpu.servers import free_port, grpc_server, local, serving
 from tpu import addresses
 
 
@@ -43,22 +34,22 @@ def chips(tmp_path):
 
 @pytest.fixture
 def google(monkeypatch):
-    """Google Cloud: a dict of answers, (status, text) by the end of the path; else 404.
+    """Google Cloud: a dict of answers by the end of the path; else 404.
 
     With an entry None it is another cloud.
     """
-    answers = {"instance/zone": (200, "projects/123/zones/europe-west4-a")}
+    answers = {"instance/zone": "projects/123/zones/europe-west4-a"}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             path = self.path.removeprefix("/computeMetadata/v1/")
             ends = [end for end in answers if end and path.endswith(end)]
-            status, text = answers[ends[0]] if ends else (404, "")
+            status = 200 if ends else 404
             self.send_response(status if self.headers["Metadata-Flavor"] == "Google" else 403)
             if None not in answers:
                 self.send_header("Metadata-Flavor", "Google")
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write(answers[ends[0]].encode() if ends else b"")
 
         def log_message(self, *args):
             pass
@@ -72,22 +63,16 @@ def google(monkeypatch):
 def places():
     """Addresses where no TPU is, by what is there instead."""
     with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        silent = enter(socket.create_server(("127.0.0.1", 0)))
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         yield {
             "silent": local(silent),
-            "dead": enter(dead_address()),
-            "closed": f"127.0.0.1:{enter(free_port())}",
-            "http": enter(serving(QuietHandler)),
-            "plain": enter(grpc_server(GET_STATUS, status_of("CPU"))),
+            "closed": f"127.0.0.1:{stack.enter_context(free_port())}",
+            "plain": stack.enter_context(grpc_server("CPU")),
         }
 
 
 @pytest.fixture(scope="session")
 def tpu_hosts():
     """Addresses of two servers that say they have TPUs, one of them not initialised."""
-    with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(grpc_server(GET_STATUS, status_of(*devices)))
-            for devices in (["CPU", "TPU_SYSTEM"], ["CPU", "TPU_SYSTEM", "TPU", "TPU"])
-        ]
+    with grpc_server("CPU", "TPU_SYSTEM") as one, grpc_server("CPU", "TPU_SYSTEM", "TPU") as other:
+        yield [one, other]

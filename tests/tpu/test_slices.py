@@ -16,11 +16,9 @@ from tpu.slices import find_slice, slice_of
 @pytest.mark.parametrize(
     ("name", "cores", "chips", "hosts", "topology", "replicas", "tflops", "gb_per_second"),
     [
-        ("v2-8", 8, 4, 1, "2x2", 8, 22.5, 350),
+        ("v5litepod-8", 8, 8, 1, "2x4", 8, 197, 819),
         ("v3-128", 128, 64, 16, "8x8", 128, 61.5, 450),
         ("v4-4096", 4096, 2048, 512, "8x16x16", 2048, 275, 1200),
-        ("v5litepod-8", 8, 8, 1, "2x4", 8, 197, 819),
-        ("v5p-12288", 12288, 6144, 1536, "16x16x24", 6144, 459, 2765),
         ("v6e-32", 32, 32, 8, "4x8", 32, 918, 1638),
     ],
 )
@@ -40,26 +38,17 @@ def test_slice(name, cores, chips, hosts, topology, replicas, tflops, gb_per_sec
         ("v3_128", "'v3_128'.* v3-128"),
         ("v5e-16", "'v5e-16'.* v5litepod-16"),
         ("v3-100", "'v3-100'.* v3-8, v3-32, v3-64, v3-128, .*, v3-2048"),
-        ("", "''.* v2-N, v3-N"),
     ],
 )
 def test_unknown_slice(name, message):
-    with pytest.raises(ValueError, match=message):
-        find_slice(name)
-    if name:  # else it may be the name of a TPU
+    for find in (find_slice, slice_of):
         with pytest.raises(ValueError, match=message):
-            slice_of(name)
+            find(name)
 
 
-@pytest.mark.parametrize("name", ["my-tpu", "tpu-v3-8", "v2-alpha", "v3-128-a"])
+@pytest.mark.parametrize("name", ["my-tpu", "tpu-v3-8", "v3-128-a"])
 def test_names_of_tpus(name):
     assert slice_of(name) is None
-
-
-def test_import_is_light():
-    code = "import sys, tpu.slices; print([name for name in sys.modules if 'tensorflow' in name])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 COUNTS = """

@@ -6,12 +6,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.images.image_decoding import (
-    central_crop,
-    central_view,
-    random_crop,
-)
-from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, needs_webp, pillow
+from pipelines.images.image_decoding import central_crop, central_view, random_crop
+from tests.pipelines.image_fixtures import PILLOWS_ROUNDING, needs_webp, pillow, smooth
 
 ROUNDING = 0.501 / 255  # of ours, to 8 bits
 
@@ -22,25 +18,16 @@ def encoded(pixels, kind="JPEG", mode=None, **options):
     return buffer.getvalue()
 
 
-def smooth(height, width):
-    y, x = np.mgrid[:height, :width] / max(height, width)
-    waves = [np.sin(x * a + y * b) for a, b in ((5, 2), (-3, 4), (1, -6))]
-    return (128 + 90 * np.stack(waves, -1)).astype(np.uint8)
-
-
 def coordinates(height, width):
     """An image whose red is the column and whose green is the row, in parts of its sides."""
     y, x = np.mgrid[:height, :width] + 0.5
     return np.rint(np.stack([x / width, y / height, 0 * x], -1) * 255).astype(np.uint8)
 
 
-def crops(image, keys, size, compiled=True, **options):
-    function = functools.partial(random_crop, image_size=size, **options)
-    function = tf.function(function) if compiled else function
+def crops(image, keys, size, **options):
+    function = tf.function(functools.partial(random_crop, image_size=size, **options))
     image = tf.constant(image)
-    found = np.stack([function(image, tf.constant(key, tf.int64)).numpy() for key in keys])
-    assert found.dtype == np.uint8
-    return found / 255
+    return np.stack([function(image, tf.constant(key, tf.int64)).numpy() for key in keys]) / 255
 
 
 def whole(image, size, **options):
@@ -83,21 +70,8 @@ def test_windows_are_those_of_the_area_and_the_flip():
     assert abs(aspects.mean() - 1.04) < 0.03
     lefts = np.minimum(red[:, 0], red[:, -1])
     assert lefts[areas < 0.3].min() < 0.05 and lefts[areas < 0.3].max() > 0.4
-    # The flip is no function of the window.
-    for of_window in (areas, aspects, lefts / (1 - widths), green[:, 0] / (1 - heights)):
+    for of_window in (areas, aspects, lefts):  # the flip is no function of these
         assert abs(np.corrcoef(mirrored, of_window)[0, 1]) < 0.17
-
-
-def test_equal_keys_give_equal_crops_eager_or_compiled():
-    image = encoded(smooth(60, 80))
-    keys = [(1, 0), (1, 1), (2, 0), (1, 0)]
-    eager, compiled = (crops(image, keys, 16, compiled=compiled) for compiled in (False, True))
-    np.testing.assert_array_equal(eager, compiled)
-    np.testing.assert_array_equal(eager[0], eager[3])
-    assert len({crop.tobytes() for crop in eager}) == 3
-    state = tf.random.get_global_generator().state.numpy()
-    crops(image, keys, 16)
-    np.testing.assert_array_equal(tf.random.get_global_generator().state, state)
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(96, 128, 24), (200, 150, 64)])
@@ -117,8 +91,9 @@ def test_a_window_of_some_size_is_interpolated(size):
     np.testing.assert_allclose(found[..., 0], expected, atol=ROUNDING)
 
 
-@pytest.mark.parametrize(("height", "width", "size"), [(47, 31, 16), (90, 200, 24), (9, 9, 18)])
-@pytest.mark.parametrize("fraction", [1.0, 0.5])
+@pytest.mark.parametrize(
+    "height, width, size, fraction", [(47, 31, 16, 0.5), (90, 200, 24, 1.0), (9, 9, 18, 1.0)]
+)
 def test_the_central_crop_is_pillows(height, width, size, fraction):
     pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3)).astype(np.uint8)
     side = round(min(height, width) * fraction)
@@ -133,8 +108,6 @@ def test_the_central_view_of_pixels_is_that_of_the_file():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 41, 30, 3), np.uint8)
     wanted = [central_crop(tf.constant(encoded(image, "PNG")), 16, 0.9) for image in pixels]
     np.testing.assert_array_equal(central_view(tf.constant(pixels), 16, 0.9), wanted)
-    floats = tf.constant(pixels[1], tf.float32)
-    np.testing.assert_array_equal(central_view(floats, 16, 0.9), wanted[1])
 
 
 def test_a_jpegs_window_is_cut_from_the_whole():
@@ -143,9 +116,6 @@ def test_a_jpegs_window_is_cut_from_the_whole():
     keys = [(0, n) for n in range(20)]
     windows, cut = crops(image, keys, 24), crops(as_png, keys, 24)
     np.testing.assert_allclose(windows, cut, atol=ROUNDING)
-    np.testing.assert_allclose(
-        central_crop(image, 24).numpy(), central_crop(as_png, 24).numpy(), atol=ROUNDING
-    )
 
 
 @pytest.mark.parametrize(
@@ -153,9 +123,7 @@ def test_a_jpegs_window_is_cut_from_the_whole():
     [
         ("JPEG", "L", PILLOWS_ROUNDING),
         ("JPEG", "CMYK", 2 * PILLOWS_ROUNDING),
-        ("PNG", "RGB", PILLOWS_ROUNDING),
         ("PNG", "RGBA", PILLOWS_ROUNDING),
-        ("GIF", "P", PILLOWS_ROUNDING),
         pytest.param("WEBP", "RGB", PILLOWS_ROUNDING, marks=needs_webp),
     ],
 )

@@ -49,16 +49,11 @@ def test_operations_and_signs_are_chosen_evenly_and_independently():
     assert collections.Counter((chosen % 2).sum(1))[1] == pytest.approx(count / 2, abs=100)
 
 
-def test_equal_keys_give_equal_images_eager_compiled_or_in_a_stream(augment):
-    count = 12
-    images = np.stack([textured(number) for number in range(count)])
-    keys = [tf.constant([4, number], tf.int64) for number in range(count)]
+def test_equal_keys_give_equal_images_eager_or_in_a_stream(augment):
+    images = np.stack([textured(number) for number in range(12)])
+    keys = tf.constant([[4, number] for number in range(12)], tf.int64)
     eager = [augment(image, key).numpy() for image, key in zip(images, keys, strict=True)]
-    function = tf.function(augment)
-    compiled = [function(image, key).numpy() for image, key in zip(images, keys, strict=True)]
-    stream = tf.data.Dataset.from_tensor_slices((images, tf.stack(keys)))
-    streamed = list(stream.map(augment, 2).as_numpy_iterator())
-    np.testing.assert_array_equal(eager, compiled)
-    np.testing.assert_array_equal(eager, streamed)
-    other = [augment(image, tf.constant([5, n], tf.int64)) for n, image in enumerate(images)]
-    assert sum(np.array_equal(a, b) for a, b in zip(eager, other, strict=True)) < count // 2
+    stream = tf.data.Dataset.from_tensor_slices((images, keys)).map(augment, 2)
+    np.testing.assert_array_equal(eager, list(stream.as_numpy_iterator()))
+    other = [augment(image, key + [1, 0]) for image, key in zip(images, keys, strict=True)]
+    assert sum(np.array_equal(a, b) for a, b in zip(eager, other, strict=True)) < 6

@@ -22,6 +22,7 @@ def wrapped(*paragraphs, width=70):
 
 
 ONE, TWO, THREE = (prose(seed) for seed in range(3))
+FULL = "It rained all day on the roofs and fields of all the country and"  # a line
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,6 @@ def test_headings_divide_chapters_and_are_no_text(heading):
 def test_titles_after_headings_are_no_text():
     for title, is_text in (
         ("Of the Rain, and What Came of It.", False),
-        ("THE RAIN.", False),
         ("Call me Ishmael.", True),
         ("It rained in Rainham.", True),
     ):
@@ -89,28 +89,18 @@ almost no restrictions whatsoever.
 Title: Rain
        A Novel
 
-Author: A. Writer
-
 {start}
 
 Produced by A Volunteer and others
-
-[Illustration: A wet
-roof [see page 3]]
 
 RAIN
 
 BY A. WRITER
 
-_To my aunt, who was never wet._
-
 CONTENTS
 
 CHAPTER I. The first rain
 CHAPTER II. The second rain.
-
-I. It began on a long and rainy morning, and was not to end before
-   anybody expected it to.
 
 CHAPTER I
 
@@ -135,39 +125,23 @@ THE FULL PROJECT GUTENBERG LICENSE
 """ + "\n\n".join(["Please read this before you distribute or use this work."] * 30)
 
 
+SMALL_PRINT = "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*"
+OLD_START = "***START OF THIS PROJECT GUTENBERG EBOOK RAIN, OR WHAT FELL FROM\nTHE SKY***"
+OLD_END = "End of the Project Gutenberg EBook of Rain, by A. Writer\n\n***END OF THIS PROJECT"
+
+
 @pytest.mark.parametrize(
     ("start", "end"),
     [
-        (
-            "*** START OF THE PROJECT GUTENBERG EBOOK RAIN ***",
-            "*** END OF THE PROJECT GUTENBERG EBOOK RAIN ***",
-        ),
-        (
-            "***START OF THIS PROJECT GUTENBERG EBOOK RAIN, OR WHAT FELL FROM\nTHE SKY***",
-            "End of the Project Gutenberg EBook of Rain, by A. Writer\n\n"
-            "***END OF THIS PROJECT GUTENBERG EBOOK RAIN***",
-        ),
-        (
-            "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
-            "End of Project Gutenberg's Rain, by A. Writer",
-        ),
-        (
-            "*** START OF THE PROJECT GUTENBERG EBOOK RAIN ***\n\n"
-            + wrapped(*(prose(seed) for seed in range(20)))  # small print
-            + "\n\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
-            "*** END OF THE PROJECT GUTENBERG EBOOK RAIN ***",
-        ),
+        (OLD_START, OLD_END),
+        (SMALL_PRINT, "End of Project Gutenberg's Rain, by A. Writer"),
     ],
-)
+)  # fmt: skip
 def test_what_project_gutenberg_adds_is_left_out(start, end):
-    text = GUTENBERG.format(
-        start=start, end=end, one=wrapped(ONE + " It was wet.[1]"), two=wrapped(TWO)
-    )
+    wet = ONE + " It was wet."
+    text = GUTENBERG.format(start=start, end=end, one=wrapped(f"{wet}[1]"), two=wrapped(TWO))
     assert title_of(text, "x") == "Rain"
-    assert chapters(text) == [
-        ("CHAPTER I", [ONE + " It was wet."]),
-        ("CHAPTER II", [TWO]),
-    ]
+    assert chapters(text) == [("CHAPTER I", [wet]), ("CHAPTER II", [TWO])]
 
 
 def test_books_without_headings_and_long_openings_are_kept():
@@ -175,54 +149,41 @@ def test_books_without_headings_and_long_openings_are_kept():
     opening = [prose(seed) for seed in range(10)]
     made = chapters(f"{wrapped(*opening)}\n\nCHAPTER I\n\n{wrapped(ONE)}")
     assert made == [("", opening), ("CHAPTER I", [ONE])]
-    assert chapters(f"{wrapped(*opening[:3])}\n\nCHAPTER I\n\n{wrapped(ONE)}") == [
-        ("CHAPTER I", [ONE])
-    ]
+    made = chapters(f"{wrapped(*opening[:3])}\n\nCHAPTER I\n\n{wrapped(ONE)}")
+    assert made == [("CHAPTER I", [ONE])]
     assert chapters("") == chapters("RAIN\n\nBy A. Writer") == []
     assert chapters(prose(0, MIN_WORDS - 1)) == [] != chapters(prose(0, MIN_WORDS))
 
 
 @pytest.mark.parametrize("apparatus", ["INDEX", "A NOTE ON THE TEXT"])
 def test_apparatus_is_left_out(apparatus):
-    assert chapters(f"CHAPTER I\n\n{wrapped(ONE)}\n\n{apparatus}\n\n{wrapped(TWO)}") == [
-        ("CHAPTER I", [ONE])
-    ]
+    made = chapters(f"CHAPTER I\n\n{wrapped(ONE)}\n\n{apparatus}\n\n{wrapped(TWO)}")
+    assert made == [("CHAPTER I", [ONE])]
 
 
 def test_verse_and_lists_are_left_out():
-    verse = (
-        "The rain it raineth on the just\nAnd also on the unjust fella,\nBut chiefly on the just."
-    )
-    couplet = "    Rain, rain, go away,\n    Come again another day."
+    verse = "The rain it raineth on the just\nAnd also on the unjust,\nBut chiefly on the just."
     address = "A. Writer,\nThe Wet House,\nRainham."
-    text = "\n\n".join(
-        ["CHAPTER I", wrapped(ONE), verse, wrapped("He sang:"), couplet, address, wrapped(TWO)]
-    )
+    text = "\n\n".join(["CHAPTER I", wrapped(ONE), verse, wrapped("He sang:"), address, TWO])
     assert chapters(text) == [("CHAPTER I", [ONE, "He sang:", TWO])]
     quoted = textwrap.indent(textwrap.fill(THREE, 50), "    ")  # prose all the same
     assert chapters(f"{wrapped(ONE)}\n\n{quoted}") == [("", [ONE, THREE])]
-    uneven = "It rained and nobody said a word about it while it rained\nand rained, " + "on " * 17
-    assert chapters(f"{wrapped(ONE)}\n\n{uneven.strip()}.")[0][1][1].startswith("It rained and")
 
 
-def test_signs_inside_paragraphs():
-    def paragraph(text):
-        ((_, paragraphs),) = chapters(f"{wrapped(ONE)}\n\n{text}\n")
-        return paragraphs[1]
-
-    assert paragraph("It was _very_ wet, _he said_, and =cold=.") == (
-        "It was very wet, he said, and cold."
-    )
-    assert (
-        paragraph("Mr. ____ came from ----shire--and left.") == "Mr. — came from —shire—and left."
-    )
-    # The dash goes on where the line ends.
-    full = "It rained all day on the roofs and fields of all the country and"
-    assert paragraph(f"{full} so--\nit was wet.") == f"{full} so—it was wet."
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It was _very_ wet, _he said_, and =cold=.", "It was very wet, he said, and cold."),
+        ("Mr. ____ came from ----shire--and left.", "Mr. — came from —shire—and left."),
+        # The dash goes on where the line ends.
+        (f"{FULL} so--\nit was wet.", f"{FULL} so—it was wet."),
+    ],
+)
+def test_signs_inside_paragraphs(text, expected):
+    assert chapters(f"{wrapped(ONE)}\n\n{text}\n") == [("", [ONE, expected])]
 
 
 def test_hyphens_at_line_ends_stay_where_the_book_has_them():
-    full = "It rained all day on the roofs and fields of all the country and on"
     used = "The umbrella of the well-to-do was a rain-coat of wool and a sea of rain."
     for line_end, rejoined in (
         ("um-\nbrella", "umbrella"),
@@ -230,5 +191,5 @@ def test_hyphens_at_line_ends_stay_where_the_book_has_them():
         ("sea-\nwool", "sea-wool"),  # both are words of the book
         ("cloud-\nlessly", "cloudlessly"),
     ):
-        ((_, paragraphs),) = chapters(f"{wrapped(ONE, used)}\n\n{full} {line_end} wet again.\n")
-        assert paragraphs[2] == f"{full} {rejoined} wet again."
+        ((_, paragraphs),) = chapters(f"{wrapped(ONE, used)}\n\n{FULL} {line_end} wet again.\n")
+        assert paragraphs[2] == f"{FULL} {rejoined} wet again."

@@ -45,7 +45,7 @@ def begun(folder):
 
 
 def pids(folder):
-    return [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
+    return [path.name.removeprefix("pid-") for path in folder.glob("pid-*")]
 
 
 def wait_for(condition, seconds=60):
@@ -53,10 +53,6 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def both_wait(folder):
-    return len(list(folder.glob("waiting-*"))) == 2
 
 
 def none_is_left(folder):
@@ -87,18 +83,18 @@ def test_the_first_failure_ends_all(tmp_path, behaviour, kind, message):
 
 def test_workers_have_one_thread_each_and_no_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")  # the user's choice
-    call_in_processes(functools.partial(write_environment, tmp_path), ["a"], 1)
+    call_in_processes(write_environment, [tmp_path / "a"], 1)
     assert (tmp_path / "a").read_text() == "-1 1 1 3"
 
 
-def write_environment(folder, name):
+def write_environment(path):
     names = "CUDA_VISIBLE_DEVICES TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS OMP_NUM_THREADS"
-    (folder / name).write_text(" ".join(os.environ[name] for name in names.split()))
+    path.write_text(" ".join(os.environ[name] for name in names.split()))
 
 
 def test_a_signal_is_heard_at_once(tmp_path):
     def stop():
-        wait_for(lambda: both_wait(tmp_path))
+        wait_for(lambda: len(list(tmp_path.glob("waiting-*"))) == 2)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Stopped, match="by SIGTERM"), stop_signals():
@@ -119,7 +115,7 @@ def command(folder):
     with subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True, text=True
     ) as process:
-        wait_for(lambda: both_wait(folder))
+        wait_for(lambda: len(list(folder.glob("waiting-*"))) == 2)
         yield process
 
 

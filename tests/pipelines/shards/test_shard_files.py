@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,7 @@ from pipelines.shards.shard_files import (
     to_example,
     write_shards,
 )
+from pipelines.shards.shard_manifest import read_manifest
 
 
 def test_our_writer_and_tensorflows_write_the_same_bytes(tmp_path):
@@ -41,33 +44,20 @@ def test_files_that_are_no_data_do_not_match(tmp_path):
 
 
 def test_features_keep_their_values():
-    example = tf.train.Example.FromString(
-        to_example(
-            {
-                "ids": np.array([[1, 2], [3, -4]]),
-                "weights": np.array([0.5, 1], np.float32),
-                "flag": True,
-                "number": 7,
-                "text": "é",
-                "data": b"\xff\x00",
-                "nothing": np.zeros(0, np.int64),
-            }
-        )
-    ).features.feature
-    assert list(example["ids"].int64_list.value) == [1, 2, 3, -4]
-    assert list(example["weights"].float_list.value) == [0.5, 1.0]
-    assert list(example["flag"].int64_list.value) == [1]
-    assert list(example["number"].int64_list.value) == [7]
-    assert list(example["text"].bytes_list.value) == ["é".encode()]
-    assert list(example["data"].bytes_list.value) == [b"\xff\x00"]
-    assert list(example["nothing"].int64_list.value) == []
+    values = {"ids": np.array([[1, 2], [3, -4]]), "weights": np.array([0.5, 1], np.float32)}
+    values |= {"flag": True, "number": 7, "text": "é", "data": b"\xff", "none": np.zeros(0, int)}
+    found = tf.train.Example.FromString(to_example(values)).features.feature
+    assert list(found["weights"].float_list.value) == [0.5, 1.0]
+    for name, expected in {"ids": [1, 2, 3, -4], "flag": [1], "number": [7], "none": []}.items():
+        assert list(found[name].int64_list.value) == expected
+    for name, expected in {"text": "é".encode(), "data": b"\xff"}.items():
+        assert list(found[name].bytes_list.value) == [expected]
 
 
 def test_a_failure_leaves_the_old_files(tmp_path):
     prefix = str(tmp_path / "records")
     write_shards([b"old"], prefix, 1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert len(before) == 2
 
     def failing():
         yield b"new"
@@ -76,3 +66,14 @@ def test_a_failure_leaves_the_old_files(tmp_path):
     with pytest.raises(RuntimeError, match="half way"):
         write_shards(failing(), prefix, 1)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("change", [lambda found: {**found, "version": 2}, lambda found: [found]])
+def test_manifests_of_other_programs_are_refused(tmp_path, change):
+    write_shards([b"a", b"b", b"c"], str(tmp_path / "x"), 2)
+    path = tmp_path / "x.manifest.json"
+    found = json.loads(path.read_text())
+    assert [entry["records"] for entry in found["shards"]] == [2, 1]
+    path.write_text(json.dumps(change(found)))
+    with pytest.raises(ValueError, match=f"^{path} "):
+        read_manifest(tmp_path / "x")

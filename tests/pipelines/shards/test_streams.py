@@ -1,9 +1,7 @@
 import collections
 import dataclasses
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
 from pipelines.shards import streams
 from pipelines.shards.records import RecordFiles
@@ -29,12 +27,15 @@ def small_windows():
         yield
 
 
+def write(folder, count, shards):
+    write_shards(map(content, range(count)), str(folder / "x"), shards)
+    return RecordFiles.find(str(folder / "x-*"))
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """89 records in 5 files."""
-    prefix = str(tmp_path_factory.mktemp("records") / "train")
-    write_shards(map(content, range(COUNT)), prefix, 5)
-    return RecordFiles.find(f"{prefix}-*")
+    return write(tmp_path_factory.mktemp("records"), COUNT, 5)
 
 
 def read(records, count, seed=1, start=0, shard=(1, 0)):
@@ -103,9 +104,9 @@ def test_blocks_and_records_within_them_come_in_every_order(files, places):
         assert sum((c - expected) ** 2 / expected for c in counts.values()) < 16  # p < 0.002
 
 
-@pytest.mark.parametrize("start", [17, 73, 2 * COUNT + 40])
+@pytest.mark.parametrize("start", [73, 2 * COUNT + 17])
 def test_a_late_start_equals_the_stream_without_its_beginning(files, whole, start):
-    """In the first window, among the last records of an epoch, and in a later epoch."""
+    """Among the last records of an epoch, and in the first window of a later one."""
     assert read(files, 50, start=start) == whole[start : start + 50]
 
 
@@ -115,9 +116,9 @@ def test_a_small_set_is_entered_anywhere(files, monkeypatch):
     assert read(files, 50, start=COUNT + 40) == read(files, 2 * COUNT + 1)[COUNT + 40 :][:50]
 
 
-@pytest.mark.parametrize(("host", "hosts"), [(1, 2), (3, 4), (4, 5)])
+@pytest.mark.parametrize(("host", "hosts"), [(1, 2), (4, 5)])
 def test_hosts_divide_the_stream(files, whole, host, hosts):
-    """2 divides the lanes, 4 in part, 5 not at all."""
+    """2 divides the lanes, 5 does not."""
     wanted = [element for element in whole[31 : 2 * COUNT] if element[0] % hosts == host]
     assert read(files, len(wanted), start=31, shard=(hosts, host)) == wanted
     in_memory = dataclasses.replace(files, in_memory=True, memory={})
@@ -125,8 +126,7 @@ def test_hosts_divide_the_stream(files, whole, host, hosts):
 
 
 def test_records_in_memory_are_read_once_and_from_their_own_lanes(tmp_path):
-    write_shards(map(content, range(COUNT)), str(tmp_path / "x"), 2)
-    found = RecordFiles.find(str(tmp_path / "x-*"))
+    found = write(tmp_path, COUNT, 2)
     records = dataclasses.replace(found, in_memory=True)
     expected = read(found, 40, shard=(2, 1))
     stream = ShuffledRecords(records, 1, (2, 1))
@@ -134,38 +134,6 @@ def test_records_in_memory_are_read_once_and_from_their_own_lanes(tmp_path):
         path.unlink()
     assert first(stream.elements(), 40) == expected
     assert len(records.memory[2, 1]) == 4 * BLOCK * LANES // 2 + 17
-    assert read(records, 40, shard=(2, 1)) == expected
-
-
-def test_hosts_open_their_own_parts_of_the_files(files):
-    """The lanes of different hosts are disjoint in every epoch, and together they are the set."""
-    windows = COUNT // (LANES * BLOCK) * LANES * BLOCK
-    read_by, hosts = [], 2
-    for host in range(hosts):
-        asked = set()
-
-        def reader(begin, count, asked=asked):
-            def note(begin):
-                asked.update(range(int(begin), int(begin) + BLOCK))
-                return np.int64(0)
-
-            noted = tf.numpy_function(note, [begin], tf.int64)
-            return files.reader(begin + noted, count)
-
-        stream = ShuffledRecords(files, 1, (hosts, host))
-        stream._read = reader
-        first(stream.elements(), 3 * COUNT // hosts)
-        read_by.append({place for place in asked if place < windows})
-    assert set.union(*read_by) == set(range(windows))
-    assert sum(map(len, read_by)) == windows
-
-
-def test_the_global_seed_changes_nothing(files, whole):
-    try:
-        tf.random.set_seed(1)
-        assert read(files, 2 * COUNT) == whole[: 2 * COUNT]
-    finally:
-        tf.random.set_seed(None)
 
 
 def test_the_order_depends_on_the_seed(files, whole):
@@ -175,8 +143,7 @@ def test_the_order_depends_on_the_seed(files, whole):
 
 @pytest.mark.parametrize("count", [1, 19])
 def test_sets_of_any_size(tmp_path, count):
-    write_shards(map(content, range(count)), str(tmp_path / "x"), 2)
-    records = RecordFiles.find(str(tmp_path / "x-*"))
+    records = write(tmp_path, count, 2)
     elements = read(records, 3 * count)
     for epoch in range(3):
         part = elements[epoch * count : (epoch + 1) * count]

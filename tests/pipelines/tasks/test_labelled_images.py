@@ -36,11 +36,9 @@ def images(request, folder, tmp_path_factory):
         store, classes = ListedImages.find(str(folder))
         assert classes == ["class0", "class1", "class2"]
     else:
-        prefix = tmp_path_factory.mktemp("records") / "x"
-        examples = (
-            to_example({"image": encoded(n), "label": np.array([n % 3])}) for n in range(COUNT)
-        )
-        write_shards(examples, str(prefix), 2)
+        prefix = str(tmp_path_factory.mktemp("records") / "x")
+        examples = [{"image": encoded(n), "label": n % 3} for n in range(COUNT)]
+        write_shards(map(to_example, examples), prefix, 2)
         records = RecordFiles.find(f"{prefix}-*")
         store = ImageRecordFiles(records, 3, "image", "label", label_offset=0)
     return LabelledImages(store, VIEWS)
@@ -53,16 +51,15 @@ def numbers_of(batch):
     return numbers
 
 
-def context(replicas, hosts=1, host=0):
-    return tf.distribute.InputContext(hosts, host, replicas)
+def contexts(replicas, hosts):
+    return [tf.distribute.InputContext(hosts, host, replicas) for host in range(hosts)]
 
 
 def test_training_takes_every_image_once_an_epoch(images):
     stream = images.training(seed=5, step=0, batch=4).take(2 * COUNT).as_numpy_iterator()
     numbers = np.concatenate([numbers_of(batch) for batch in stream])
     epochs = numbers.reshape(8, COUNT)
-    for epoch in epochs:
-        assert sorted(epoch) == list(range(COUNT))
+    assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 8
     again = images.training(seed=6, step=0, batch=4).take(COUNT).as_numpy_iterator()
     assert np.any(np.concatenate([numbers_of(batch) for batch in again]) != numbers[: 4 * COUNT])
@@ -71,28 +68,18 @@ def test_training_takes_every_image_once_an_epoch(images):
 def test_training_goes_on_from_any_step(images):
     views = ImageViews(SIZE, crop_area=(0.3, 1.0))
     images = LabelledImages(images.store, views)
-    stream = list(images.training(5, 0, 4).take(9).as_numpy_iterator())
-    later = images.training(5, 7, 4).take(2).as_numpy_iterator()
-    for ours, wanted in zip(later, stream[7:], strict=True):
-        for name in wanted:
-            np.testing.assert_array_equal(ours[name], wanted[name])
-
-
-@pytest.fixture(scope="module")
-def steps(images):
-    """The images of four training steps."""
-    return [numbers_of(b) for b in images.training(1, 3, 8).take(4).as_numpy_iterator()]
+    *_, wanted = images.training(5, 0, 4).take(9).as_numpy_iterator()
+    [ours] = images.training(5, 8, 4).take(1).as_numpy_iterator()
+    for name in wanted:
+        np.testing.assert_array_equal(ours[name], wanted[name])
 
 
 @pytest.mark.slow
-def test_replicas_share_training(images, steps):
-    replicas, hosts = 4, 2
-    streams = [
-        images.training(1, 3, 8, context(replicas, hosts, host)).as_numpy_iterator()
-        for host in range(hosts)
-    ]
+def test_replicas_share_training(images):
+    steps = [numbers_of(b) for b in images.training(1, 3, 8).take(4).as_numpy_iterator()]
+    streams = [images.training(1, 3, 8, each).as_numpy_iterator() for each in contexts(4, 2)]
     for batch in steps:
-        shares = [next(stream) for stream in streams for _ in range(replicas // hosts)]
+        shares = [next(stream) for stream in streams for _ in range(2)]
         # Which replica gets an image does not matter; a step's images do.
         assert sorted(np.concatenate([numbers_of(b) for b in shares])) == sorted(batch)
 
@@ -100,21 +87,15 @@ def test_replicas_share_training(images, steps):
 @pytest.mark.parametrize(("replicas", "hosts"), [(1, 1), (4, 2)])
 def test_evaluation_takes_every_image_once(images, replicas, hosts):
     found = {}
-    for host in range(hosts):
-        stream = images.evaluation(8, context(replicas, hosts, host))
-        batches = list(stream.as_numpy_iterator())
-        assert (
-            len(batches)
-            == images.evaluation_batches(8) * replicas // hosts
-            == 3 * replicas // hosts
-        )
+    for context in contexts(replicas, hosts):
+        batches = list(images.evaluation(8, context).as_numpy_iterator())
+        assert len(batches) == 3 * replicas // hosts and images.evaluation_batches(8) == 3
         for batch in batches:
             there = batch["numbers"] >= 0
             np.testing.assert_array_equal(batch["weights"], there)
             real = {name: value[there] for name, value in batch.items()}
-            for number, image in zip(real["numbers"], numbers_of(real), strict=True):
-                assert number not in found
-                found[number] = image
+            assert not set(real["numbers"]) & set(found)
+            found |= dict(zip(real["numbers"], numbers_of(real), strict=True))
     assert sorted(found) == sorted(found.values()) == list(range(COUNT))
 
 
@@ -129,10 +110,9 @@ def test_a_part_and_the_rest(images):
     assert sorted(np.concatenate(seen)) == list(range(COUNT))
 
 
-def test_damage_is_found_by_name(folder, tmp_path):
-    for number in range(3):
-        (tmp_path / "a").mkdir(exist_ok=True)
-        (tmp_path / "a" / f"{number}.png").write_bytes(encoded(number))
-    assert ListedImages.find(str(tmp_path))[0].first_damage() is None
-    (tmp_path / "a" / "1.png").write_bytes(encoded(1)[:40])
-    assert f"{tmp_path}/a/1.png: " in ListedImages.find(str(tmp_path))[0].first_damage()
+def test_damage_is_found_by_name(folder):
+    assert ListedImages.find(str(folder))[0].first_damage() is None
+    path = folder / "class1" / "99.png"
+    path.write_bytes(encoded(1)[:40])
+    assert f"{path}: " in ListedImages.find(str(folder))[0].first_damage()
+    path.unlink()

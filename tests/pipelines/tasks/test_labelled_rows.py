@@ -1,7 +1,5 @@
 """Labelled sentences: which columns are taken, and what is said of tables that are wrong."""
 
-import csv
-
 import pytest
 
 from pipelines.tasks import labelled_rows
@@ -16,43 +14,12 @@ def read_rows(path, *flags, **more):
 def write(tmp_path):
     """`write(lines, name="train.tsv") -> path`."""
 
-    def write(lines, name="train.tsv", end="\n"):
+    def write(lines, name="train.tsv"):
         path = tmp_path / name
-        path.write_bytes((end.join(lines) + end).encode())
+        path.write_bytes("".join(f"{line}\n" for line in lines).encode())
         return str(path)
 
     return write
-
-
-# GLUE's own headers, with a line of values a column.
-HEADERS = {
-    "qnli": ("index\tquestion\tsentence\tlabel", ["question", "sentence"], "label"),
-    "mnli": (
-        "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\t"
-        "sentence1_parse\tsentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label",
-        ["sentence1", "sentence2"],
-        "gold_label",
-    ),
-    "mrpc": (
-        "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String",
-        ["#1 String", "#2 String"],
-        "Quality",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HEADERS)
-def test_the_columns_of_glue(write, name):
-    header, sentences, label = HEADERS[name]
-    columns = header.split("\t")
-    path = write([header, *("\t".join(f"{c} {n}" for c in columns) for n in range(3))])
-    rows = read_rows(path)
-    with open(path, newline="") as file:
-        expected = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    assert rows.first == tuple(row[sentences[0]] for row in expected)
-    assert rows.labels == tuple(row[label] for row in expected)
-    second = None if len(sentences) == 1 else tuple(row[sentences[1]] for row in expected)
-    assert rows.second == second and len(rows.first) == 3
 
 
 def test_quotes_and_odd_characters_belong_to_their_sentence(write):
@@ -71,8 +38,7 @@ def test_lines_with_other_numbers_of_fields(write, capsys):
     capsys.readouterr()
     rows = read_rows(path, skip_damaged=2)
     assert rows.first == ("good", "fine") and rows.left_out == 2
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(", ")[1].split(":")[0] for line in told] == ["line 3", "line 5"]
+    assert ", line 5:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -80,10 +46,7 @@ def test_lines_with_other_numbers_of_fields(write, capsys):
     [
         (["sentence\tid\tkind", "a\t1\t2"], (), "label, .* data.label_column$"),
         (["words\tid\tlabel", "a\t1\t2"], (), "data.sentence_columns$"),
-        (["sentence\tlabel", "a\t1"], (["text"], ""), "'text'"),
-        (["sentence\tlabel"], (), "no examples"),
         (["sentence\tlabel", "a\t1", "b\t"], (), ", line 3: .*label"),
-        (["sentence\tlabel", "a\tx\u2028y"], (), ", line 2: .*label"),
         (["sentence\tlabel", "a\t1"], (["label"], ""), "'label' is the label and a sentence"),
     ],
 )
@@ -97,22 +60,25 @@ def test_files_that_are_wrong(write, lines, columns, culprit):
     [
         ("id\treview\tstars\tsentiment", ("review",), "sentiment"),
         ("words\tlabel", ("words",), "label"),  # the other one of two
-        ("comment\tspam", ("comment",), "spam"),
-        ("title\tbody\tcategory", ("body",), "category"),
+        # Of GLUE: QNLI, MNLI and MRPC.
+        ("index\tquestion\tsentence\tlabel", ("question", "sentence"), "label"),
+        ("genre\tsentence1_parse\tsentence1\tsentence2\tlabel1\tgold_label",
+         ("sentence1", "sentence2"), "gold_label"),
+        ("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", ("#1 String", "#2 String"), "Quality"),
     ],
-)
+)  # fmt: skip
 def test_columns_that_are_found_by_themselves(write, header, sentences, label):
-    rows = read_rows(write([header, "\t".join("abcd"[: header.count("\t") + 1])]))
+    rows = read_rows(write([header, header.upper()]))
     assert (rows.sentence_columns, rows.label_column) == (sentences, label)
+    assert rows.labels == (label.upper(),) and rows.first == (sentences[0].upper(),)
+    assert rows.second == ((sentences[1].upper(),) if len(sentences) > 1 else None)
 
 
 def test_a_split_of_several_tables(write):
     paths = [write(["sentence\tlabel", f"a{n}\t1", f"b{n}\t0"], f"{n}.tsv") for n in range(2)]
     rows = labelled_rows.read_rows([open_table(path) for path in paths])
     assert rows.first == ("a0", "b0", "a1", "b1") and rows.labels == tuple("1010")
-    assert rows.places == ("0.tsv:2", "0.tsv:3", "1.tsv:2", "1.tsv:3")
-    part = rows.part([2, 0])
-    assert list(part.descriptions()) == [
+    assert list(rows.part([2, 0]).descriptions()) == [
         {"line": "1.tsv:2", "text": "a1"},
         {"line": "0.tsv:2", "text": "a0"},
     ]

@@ -24,24 +24,18 @@ def values_of(table, names):
     return [row.values for row in rows]
 
 
-WANTED = [[row["review"], row["stars"]] for row in ROWS]
-
-
-def csv_of(delimiter):
-    def write(path):
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(ROWS[0]), delimiter=delimiter)
-            writer.writeheader()
-            writer.writerows(ROWS)
-
-    return write
+def write_csv(path, delimiter):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(ROWS[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(ROWS)
 
 
 LINES = [json.dumps(row, ensure_ascii=False) for row in ROWS]
 # By name of a file: what writes it, and the numbers of its rows.
 FORMS = {
-    "comma.csv": (csv_of(","), [2, 3, 5]),  # the second row takes two lines
-    "semicolon.csv": (csv_of(";"), [2, 3, 5]),
+    "comma.csv": (lambda path: write_csv(path, ","), [2, 3, 5]),  # the second takes two lines
+    "semicolon.csv": (lambda path: write_csv(path, ";"), [2, 3, 5]),
     "list.json": (lambda path: path.write_text(f"[{','.join(LINES)}]"), [1, 2, 3]),
     "lines.jsonl": (lambda path: path.write_text("\n\n".join(LINES) + "\n"), [1, 3, 5]),
     "x.parquet": (
@@ -57,8 +51,8 @@ def test_every_form_gives_the_same_rows(tmp_path, name):
     write(tmp_path / name)
     table = open_table(str(tmp_path / name))
     assert table.columns == ["id", "review", "stars"]
-    assert values_of(table, ["review", "stars"]) == WANTED
-    assert values_of(table, ["id"]) == [["0"], ["1"], ["2"]]
+    wanted = [[str(row["id"]), row["review"]] for row in ROWS]
+    assert values_of(table, ["id", "review"]) == wanted
     assert [row.number for row in table.read(["id"])] == numbers
 
 
@@ -82,16 +76,6 @@ def test_nan_is_a_missing_value(tmp_path):
         assert found == [["x", "1"], [None, None], ["nan", "0"]]
 
 
-def test_times_that_python_lacks(tmp_path):
-    path = tmp_path / "x.parquet"
-    times = pyarrow.array([2**62, 5], pyarrow.timestamp("ms"))
-    pyarrow.parquet.write_table(pyarrow.table({"a": ["b", "c"], "label": times}), path)
-    table = open_table(str(path))
-    assert [row.values for row in table.read(["a"])] == [["b"], ["c"]]
-    with pytest.raises(ValueError, match="x.parquet, after row 0: a and label "):
-        list(table.read(["a", "label"]))
-
-
 def test_data_sets_of_hugging_face(tmp_path):
     """The names of the classes, images, and a data set of which a part was taken."""
     datasets = pytest.importorskip("datasets")
@@ -100,8 +84,9 @@ def test_data_sets_of_hugging_face(tmp_path):
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
     )
     data = datasets.Dataset.from_dict({"image": [image] * 4, "label": [1, 0, -1, 1]}, features)
-    data.select([3, 1, 2]).save_to_disk(tmp_path / "saved")
-    data.select([3, 1, 2]).to_parquet(tmp_path / "x.parquet")
+    data = data.select([3, 1, 2])
+    data.save_to_disk(tmp_path / "saved")
+    data.to_parquet(tmp_path / "x.parquet")
     for table in open_saved(str(tmp_path / "saved")), open_table(str(tmp_path / "x.parquet")):
         assert table.image_columns == ["image"]
         values = values_of(table, ["image", "label"])
@@ -112,10 +97,8 @@ def test_data_sets_of_hugging_face(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "culprit"),
     [
-        ("x.csv", b"a,b\n1,2,3\n", "3 fields, expected 2"),
         ("x.csv", b'a,b\n1,"2\n', "x.csv, line 2: "),
         ("x.csv", b"a,b,a\n", "x.csv: .* 2 columns 'a'"),
-        ("x.csv", b"a\n\xff\n", "x.csv, line 2: "),
         ("x.jsonl", b'{"a": "\\ud800"}\n', "surrogate"),
         ("x.parquet", b"PAR1 no", "x.parquet: "),
         ("x.json", b"[1, 2", "x.json: "),

@@ -1,6 +1,5 @@
 """Tasks of TensorFlow Datasets: the real readers on prepared files, and TFDS' own schemas."""
 
-import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -11,8 +10,7 @@ from pipelines.tasks import tfds_data
 from pipelines.tasks.labelled_images import LabelledImages
 
 CLASSES = [f"class{n}" for n in range(10)]
-OF_TFDS = {name: task for name, task in TASKS.items() if task.tfds}
-TEXTS = {name: task for name, task in OF_TFDS.items() if task.kind == "text"}
+TEXTS = [name for name, task in TASKS.items() if task.tfds and task.kind == "text"]
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +23,8 @@ def prepared(tmp_path_factory):
         "image": tfds.features.Image(shape=(32, 32, 3)),
         "label": tfds.features.ClassLabel(names=CLASSES),
     }
-    pixels = (
-        np.zeros((12, 32, 32, 3), np.uint8) + 10 * np.arange(12, dtype=np.uint8)[:, *[None] * 3]
-    )
     numbers = tf.range(12, dtype=tf.int64)
+    pixels = tf.cast(tf.broadcast_to(10 * numbers[:, *[None] * 3], (12, 32, 32, 3)), tf.uint8)
     examples = {"id": tf.strings.as_string(numbers), "image": pixels, "label": numbers % 10}
     examples = tf.data.Dataset.from_tensor_slices(examples)
     tfds.dataset_builders.store_as_tfds_dataset(
@@ -49,9 +45,7 @@ def test_prepared_images_are_read(prepared):
     images = LabelledImages(store, ImageViews(8, (1.0, 1.0), False, 1.0))
     batches = list(images.evaluation(1).as_numpy_iterator())
     seen = [(int(b["images"][0, 0, 0, 0]), int(b["labels"][0])) for b in batches]
-    rows = builder.as_dataset(split="test", shuffle_files=False).as_numpy_iterator()
-    assert seen == [(int(row["image"][0, 0, 0]), int(row["label"])) for row in rows]
-    assert images.count == len(seen) == 5
+    assert sorted(seen) == sorted((10 * number, number % 10) for number in range(7, 12))
 
 
 def test_data_that_are_not_there(tmp_path):
@@ -73,7 +67,6 @@ def test_the_columns_of_glue(name, tmp_path):
             assert (rows.second is None) == (len(task.columns) == 1)
             assert set(rows.labels) <= set(names)
     assert len(names) == (3 if name == "mnli" else 2)
-    sentences = [
-        f for f, kind in builder.info.features.items() if isinstance(kind, tfds.features.Text)
-    ]
+    kinds = builder.info.features.items()
+    sentences = [column for column, kind in kinds if isinstance(kind, tfds.features.Text)]
     assert sorted(task.columns) == sorted(sentences)

@@ -6,11 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.text import bert_examples as pairing
-from pipelines.text.bert_examples import IS_NEXT, IS_RANDOM, PAIR, lay_out, make_pairs
-from pipelines.text.wordpiece import SPECIAL_TOKENS
+from pipelines.text.bert_examples import IS_NEXT, IS_RANDOM, PAIR, make_pairs
 from tests.pipelines.text.token_lists import tokenized
 
-CLS, SEP = 2, 3
 # The tokens of all documents are different and consecutive: an id tells its place.
 LENGTHS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=12), min_size=2, max_size=6)
 
@@ -28,11 +26,6 @@ def places(documents):
     return np.searchsorted(documents.documents, sentence, side="right") - 1, sentence
 
 
-def rows(pairs):
-    assert pairs.dtype.names == ("first", "first_length", "second", "second_length", "label")
-    return pairs.tolist()
-
-
 @settings(max_examples=50, deadline=None)
 @given(LENGTHS, st.integers(2, 60), st.sampled_from([0.0, 0.5]), st.integers(0, 2**32))
 def test_every_sentence_is_used_once(lengths, room, short, seed):
@@ -44,7 +37,7 @@ def test_every_sentence_is_used_once(lengths, room, short, seed):
     _, sentence = places(documents)
     used = []
     starts = set(documents.sentences.tolist())
-    for first, first_length, second, second_length, label in rows(pairs):
+    for first, first_length, second, second_length, label in pairs.tolist():
         assert {first, first + first_length, second, second + second_length} <= starts
         used += range(first, first + first_length)
         if label == IS_NEXT:
@@ -63,12 +56,9 @@ def many():
 
 
 def test_shares(many):
-    pairs = make_pairs(many, 61, 0.1, np.random.default_rng(0))
-    assert len(pairs) > 500
-    labels = np.concatenate(
-        [make_pairs(many, 61, 0.1, np.random.default_rng(seed))["label"] for seed in range(8)]
-    )
-    assert abs(labels.mean() - 0.5) < 4 * 0.5 / len(labels) ** 0.5
+    rngs = map(np.random.default_rng, range(8))
+    pairs = np.concatenate([make_pairs(many, 61, 0.1, rng) for rng in rngs])
+    assert abs(pairs["label"].mean() - 0.5) < 4 * 0.5 / len(pairs) ** 0.5
     assert (pairs["first_length"] + pairs["second_length"] == 61).mean() > 0.7
 
 
@@ -93,15 +83,11 @@ def test_random_second_segments_come_from_everywhere(many):
         ((10, 10), 20, (10, 10)),
         ((30, 5), 20, (15, 5)),
         ((5, 30), 20, (5, 15)),
-        ((30, 30), 20, (10, 10)),
-        ((11, 30), 20, (10, 10)),
         ((30, 30), 21, (11, 10)),
-        ((3, 4), 20, (3, 4)),
     ],
 )
 def test_truncation(lengths, room, kept):
-    columns = (np.array([value] * 50) for value in (100, lengths[0], 500, lengths[1], 0))
-    pairs = np.array(list(zip(*columns, strict=True)), PAIR)
+    pairs = np.array([(100, lengths[0], 500, lengths[1], 0)] * 50, PAIR)
     cut = pairing._truncate(pairs, room, np.random.default_rng(0))
     assert set(cut["first_length"]) == {kept[0]} and set(cut["second_length"]) == {kept[1]}
     for start, begin, length, left in (
@@ -110,19 +96,3 @@ def test_truncation(lengths, room, kept):
     ):
         assert start.min() >= begin and (start + left).max() <= begin + length
         assert len(set(start)) > 1 or length == left
-
-
-def test_layout():
-    pairs = np.array([(0, 2, 2, 1, 0), (3, 1, 0, 4, 1)], PAIR)
-    fields = lay_out(pairs, np.arange(10, 15, dtype=np.int32), SPECIAL_TOKENS, 9)
-    expected = {
-        "input_ids": [
-            [CLS, 10, 11, SEP, 12, SEP, 0, 0, 0],
-            [CLS, 13, SEP, 10, 11, 12, 13, SEP, 0],
-        ],
-        "input_mask": [[1] * 6 + [0] * 3, [1] * 8 + [0]],
-        "segment_ids": [[0, 0, 0, 0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1, 1, 0]],
-        "next_sentence_labels": [[0], [1]],
-    }
-    assert {name: value.tolist() for name, value in fields.items()} == expected
-    assert all(value.dtype == np.int32 for value in fields.values())

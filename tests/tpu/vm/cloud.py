@@ -15,15 +15,7 @@ from tests.tpu.servers import ROOT
 
 VM = ROOT / "tpu" / "vm"
 POD = ("--name=pod", "--zone=europe-west4-a")
-TRAIN = (
-    "--",
-    "-m",
-    "keras_vitbert.pretrain",
-    "--config=paper",
-    "--config.data.vocabulary=it's $HOME",
-    "",
-    'a "b"\n*',
-)
+TRAIN = ("--", "-m", "keras_vitbert.pretrain", "--config=paper", "--a=it's $HOME", "", 'a "b"\n*')
 
 GCLOUD = f"""#!{sys.executable} -IS
 import json, os, pathlib, shutil, subprocess, sys
@@ -85,7 +77,7 @@ fi
 def copy_checkout(parent):
     """A copy of what the scripts need of the checkout, in a new folder with a difficult name."""
     folder = parent / "it's a checkout"
-    ignore = shutil.ignore_patterns("__pycache__", "ahead_of_time")
+    ignore = shutil.ignore_patterns("__pycache__", "ahead_of_time", "weights")
     for name in ("keras_vitbert", "pipelines", "tpu"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -109,14 +101,14 @@ class Cloud:
             [self.checkout / "tpu" / "vm" / f"{script}.sh", *arguments], status, **options
         )
 
-    def run_words(self, words, status=0, path=None, **options):
+    def run_words(self, words, status=0, **options):
         self.calls_file.unlink(missing_ok=True)
         options = {"stdin": subprocess.DEVNULL} | options
         result = subprocess.run(
             words,
             capture_output=True,
             text=True,
-            env={**os.environ, "PATH": path or self.path},
+            env={**os.environ, "PATH": self.path},
             cwd=self.folder,
             **options,
         )

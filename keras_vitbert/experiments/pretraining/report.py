@@ -26,6 +26,12 @@ _MEASURES = (
     ("masked-LM accuracy", "mlm_accuracy", "mlm_unigram_accuracy"),
     ("next-sentence accuracy", "nsp_accuracy", "nsp_majority_accuracy"),
 )
+# An accuracy and its baseline, in percent, for those who do not know the names.
+_SENTENCES = {
+    "image_accuracy": "Of 100 images, {} are classified right ({} by the most common class).",
+    "mlm_accuracy": "Of 100 masked words, {} are guessed right ({} by the most common word).",
+    "nsp_accuracy": "Of 100 pairs, {} are judged right: does text B follow A? ({} by one answer)",
+}
 
 
 def summarize(
@@ -141,6 +147,13 @@ def describe(summary: dict[str, Any], folder: str) -> str:
     if mask := summary["mask"]:
         blocks = ", ".join(f"{name} {x:.3f}" for name, x in mask["sparsity_per_block"].items())
         lines.append(f"  {'mask sparsity':<23}{mask['sparsity']:8.4f}  ({blocks})")
+    for _, measure, base in _MEASURES:
+        if measure in validation and measure in _SENTENCES:
+            percent = (round(100 * scores) for scores in (validation[measure], baseline[base]))
+            lines.append(f"  {_SENTENCES[measure].format(*percent)}")
+    for word in summary["masked_words"]:
+        guesses = " / ".join(word["guesses"])
+        lines += [f"  {word['text']}", f"    answer: {word['answer']}; guesses: {guesses}"]
     if summary["bad_records"]:
         lost = sum(damage["records"] for damage in summary["bad_records"])
         lines.append(f"  {lost} damaged records were skipped")

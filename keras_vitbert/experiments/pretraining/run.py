@@ -12,6 +12,7 @@ from keras_vitbert.configs.pretraining import Pretraining, Variant
 from keras_vitbert.experiments.pretraining import report
 from keras_vitbert.experiments.pretraining.data import Data, open_data
 from keras_vitbert.experiments.pretraining.initial_weights import open_initial, start_from
+from keras_vitbert.experiments.pretraining.masked_words import guess_masked_words
 from keras_vitbert.experiments.pretraining.teachers import load_teacher
 from keras_vitbert.experiments.pretraining.trainer import (
     build_trainer,
@@ -273,10 +274,14 @@ def _train(
         # With packed texts, each step has its own count.
         flops = None if config.data.packing else step_flops(trainer, stream)
         resumed_from = fit(run, trainer, stream, callbacks, label, flops)
-    masks = report.mask_summary(trainer)
+    masks, words = report.mask_summary(trainer), []
+    if trainer.has_text and run.data.vocabulary and not run.is_teacher:
+        with doing(f"{label}: guessing masked words"):
+            words = guess_masked_words(trainer, stream, run.data.vocabulary)
     if run.workers.is_chief:
         with doing(f"{label}: computing baselines from frequencies"):
             summary = report.summarize(run, trainer, stream, began, resumed_from, masks)
+        summary["masked_words"] = words
         summary["time"] = time_shares(before, own_began, seconds_of_teachers)
         finish_session(folder)
         folder.finish(summary)

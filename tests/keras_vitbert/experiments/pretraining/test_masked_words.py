@@ -1,0 +1,34 @@
+"""The masked words that a run shows at its end, against one example after the other."""
+
+import numpy as np
+
+from keras_vitbert import load
+from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
+from tests.keras_vitbert.tiny_runs import VOCABULARY, summary_of
+from tests.keras_vitbert.whole_runs import examples_of
+
+INPUTS = {
+    "token_ids": "input_ids",
+    "segment_ids": "segment_ids",
+    "padding_mask": "input_mask",
+    "masked_positions": "masked_lm_positions",
+}
+
+
+def test_the_longest_right_word_and_the_first_wrong_one_are_shown(finished, sources):
+    folder = finished("joint")
+    network, words = load(str(folder)).network, []
+    for example in examples_of(sources, "text", "validation"):
+        inputs = {name: np.array([example[stored]]) for name, stored in INPUTS.items()}
+        fields = (example[f"masked_lm_{name}"] for name in ("positions", "ids", "weights"))
+        logits = np.array(network(inputs)["mlm_logits"])[0]
+        for place, answer, weight, scores in zip(*fields, logits, strict=True):
+            if weight and VOCABULARY[example["input_ids"][place]] == MASK:
+                best = np.argsort(-scores, kind="stable")[:3]
+                words.append((VOCABULARY[answer], [VOCABULARY[token] for token in best]))
+    right = sorted((w for w in words if w[0] == w[1][0]), key=lambda w: -len(w[0]))
+    wrong = [w for w in words if w[0] != w[1][0]]
+    shown = summary_of(folder)["masked_words"]
+    assert [(w["answer"], w["guesses"]) for w in shown] == right[:1] + wrong[:1]
+    assert wrong and all(word["text"].count(MASK) == 1 for word in shown)
+    assert not any(mark in word["text"] for word in shown for mark in (CLS, SEP, PAD))

@@ -130,7 +130,7 @@ def cagrad(gradients, radius):
 
     weights = lowest(slope)
     length = np.linalg.norm(weights @ np.array([first, second]))
-    return 0.5 + (reach / length * weights if length else 0.0)
+    return 0.5 + (reach / length if length else 0.0) * weights
 
 
 # --- equations -----------------------------------------------------------------------------------
@@ -278,15 +278,11 @@ def gradnorm(losses_of_steps, norms_of_steps, alpha, rate):
         quotients = [loss / start for loss, start in zip(losses, first, strict=True)]
         targets = [mean * (q / np.mean(quotients)) ** alpha for q in quotients]
 
-        def objective(weights, norms=norms, targets=targets):
-            return sum(abs(w * n - t) for w, n, t in zip(weights, norms, targets, strict=True))
-
-        grads = []  # of a function that is linear near the weights
-        for task, weight in enumerate(weights):
-            size = 1e-7 * weight
-            up, down = list(weights), list(weights)
-            up[task], down[task] = weight + size, weight - size
-            grads.append((objective(up) - objective(down)) / (2 * size))
+        # The slopes of `sum |w n - target|`.
+        grads = [
+            n * np.sign(w * n - target)
+            for w, n, target in zip(weights, norms, targets, strict=True)
+        ]
         weights = [w - rate * slope / mean for w, slope in zip(weights, grads, strict=True)]
         weights = [len(weights) * w / sum(weights) for w in weights]
     return history, weights

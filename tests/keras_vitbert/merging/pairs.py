@@ -67,28 +67,14 @@ def built(weighting, *entries, **options):
     return merge
 
 
-class Compiled:
-    """`merged(gradients) -> flat array`, traced once."""
-
-    def __init__(self, merge):
-        @tf.function(autograph=False)
-        def traced(gradients):
-            merged = merge.merge(*map(split, tf.unstack(gradients)))
-            _, shown = merged.state[-1]
-            return tf.concat([tf.reshape(x, [-1]) for x in merged.gradients], 0), shown
-
-        self.traced = traced
-
-    def with_weights(self, gradients):
-        """The flat merged gradient, and the weights `(2,)` of both gradients in it."""
-        merged, shown = self.traced(tf.constant(gradients, tf.float32))
-        return merged.numpy().astype(np.float64), shown.numpy()[0, :2].astype(np.float64)
-
-    def __call__(self, gradients):
-        return self.with_weights(gradients)[0]
-
-
 @functools.cache
 def compiled(make, **options):
-    """`Compiled` of the weighting `make(**options)`."""
-    return Compiled(built(make(**options)))
+    """`merged(gradients) -> flat array` of the weighting `make(**options)`, traced once."""
+    merge = built(make(**options))
+
+    @tf.function(autograph=False)
+    def traced(gradients):
+        merged = merge.merge(*map(split, tf.unstack(gradients)))
+        return tf.concat([tf.reshape(x, [-1]) for x in merged.gradients], 0)
+
+    return lambda gradients: np.float64(traced(tf.constant(gradients, tf.float32)))

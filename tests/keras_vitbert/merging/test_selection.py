@@ -45,7 +45,7 @@ FEW = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-45, NAN, -NAN, INF, -INF])  # Na
 ANY = st.floats(width=32, allow_nan=False)
 
 
-@settings(max_examples=150, deadline=None, database=None, derandomize=True)
+@settings(max_examples=60, deadline=None, database=None, derandomize=True)
 @given(st.data())
 def test_is_the_sort_by_magnitude_and_place(compiled, data):
     size = {"min_size": SIZE, "max_size": SIZE}

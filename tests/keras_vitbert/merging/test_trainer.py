@@ -6,17 +6,8 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
+from keras_vitbert import merging
 from keras_vitbert.configs import merges
-from keras_vitbert.merging import (
-    GradientMask,
-    GradVac,
-    MaskSchedule,
-    Merge,
-    Nash,
-    PCGrad,
-    Sum,
-    get_merge,
-)
 from keras_vitbert.merging.trainer import TwoTaskTrainer
 from tests.forked import Forked
 from tests.keras_vitbert.merging import reference_merges, replicas_script
@@ -76,7 +67,7 @@ def test_a_step_of_pcgrad(first):
     sides = zip(*shared, strict=True)
     flat = np.array([np.concatenate([g.ravel() for g in side]) for side in sides])
     weights = reference_merges.pcgrad(flat).sum(0)
-    trainer = make_trainer(Merge(PCGrad()), keras.optimizers.SGD(RATE))
+    trainer = make_trainer(merging.Merge(merging.PCGrad()), keras.optimizers.SGD(RATE))
     fit_once(trainer, (images, targets))
     variables = zip(trainer.network.trainable_variables, network.trainable_variables, strict=True)
     for (after, before), (one, other) in zip(variables, pairs, strict=True):
@@ -98,7 +89,8 @@ def test_sum_is_the_fit_of_keras(first):
         "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None),
         "parity": lambda y, x: keras.losses.binary_crossentropy(y, x, from_logits=True),
     }
-    ours = TwoTaskTrainer(make_network(**options), losses, Merge(Sum(shares["parity"])))
+    merge = merging.Merge(merging.Sum(shares["parity"]))
+    ours = TwoTaskTrainer(make_network(**options), losses, merge)
     ours.compile(keras.optimizers.SGD(RATE), metrics=metrics, weighted_metrics=metrics)
     theirs = make_network(**options)
     theirs.compile(
@@ -130,7 +122,7 @@ def half_precision():
 
 def test_losses_are_scaled_in_half_precision(first, half_precision):
     """Heads move as with Keras; the trunk by the length of `Nash`, however the loss is scaled."""
-    ours = make_trainer(Merge(Nash()), keras.optimizers.SGD(RATE))
+    ours = make_trainer(merging.Merge(merging.Nash()), keras.optimizers.SGD(RATE))
     assert isinstance(ours.optimizer, keras.optimizers.LossScaleOptimizer)
     theirs = make_network()
     theirs.compile(keras.optimizers.SGD(RATE), loss=LOSSES)
@@ -151,7 +143,7 @@ def test_losses_are_scaled_in_half_precision(first, half_precision):
 def test_a_step_that_overflows_changes_nothing(first, half_precision):
     optimizer = keras.optimizers.SGD(RATE)
     optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**40)
-    trainer = make_trainer(Merge(GradVac(), GradientMask()), optimizer)
+    trainer = make_trainer(merging.Merge(merging.GradVac(), merging.GradientMask()), optimizer)
     variables = [*trainer.network.variables, *trainer.merge.variables]
     before = [v.numpy() for v in variables]
     trainer.request_gradient_stats(100)
@@ -164,14 +156,14 @@ def test_a_step_that_overflows_changes_nothing(first, half_precision):
 def test_masks_need_a_number_of_steps_and_have_the_schedule_of_the_paper(first):
     batch = first(32)
     batches = tf.data.Dataset.from_tensors(batch).repeat()
-    trainer = make_trainer(get_merge(merges.Merge(name="mask")))
+    trainer = make_trainer(merging.get_merge(merges.Merge(name="mask")))
     before = [v.numpy() for v in trainer.network.weights]
     with pytest.raises(ValueError, match="steps_per_epoch"):
         trainer.fit(batches, verbose=0)
     with pytest.raises(ValueError, match="train_on_batch"):
         trainer.train_on_batch(*batch)
     with pytest.raises(ValueError, match="MaskSchedule"):
-        trainer.fit(*batch, callbacks=MaskSchedule(3), verbose=0)
+        trainer.fit(*batch, callbacks=merging.MaskSchedule(3), verbose=0)
     for variable, value in zip(trainer.network.weights, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
     trainer.fit(batches, steps_per_epoch=7, verbose=0)
@@ -184,8 +176,8 @@ def test_an_interrupted_fit_goes_on(first, tmp_path):
     """With masks half complete, state of the merge and moments of the optimiser."""
 
     def fit(*callbacks):
-        merge = get_merge(merges.Merge(name="mask+gradvac"))
-        trainer = make_trainer(merge, schedule=MaskSchedule(2, 0.4))
+        merge = merging.get_merge(merges.Merge(name="mask+gradvac"))
+        trainer = make_trainer(merge, schedule=merging.MaskSchedule(2, 0.4))
         options = {"batch_size": 64, "shuffle": False, "verbose": 0}
         trainer.fit(*first(192), epochs=4, callbacks=[*callbacks], **options)
         variables = [*trainer.network.weights, *trainer.merge.variables]
@@ -219,9 +211,9 @@ def test_two_replicas_are_one(tmp_path):
 
 
 def test_what_cannot_work_is_refused():
-    merge = get_merge(merges.Merge(name="sum"))
+    merge = merging.get_merge(merges.Merge(name="sum"))
     with pytest.raises(ValueError, match="mask_schedule"):
-        TwoTaskTrainer(make_network(), LOSSES, merge, MaskSchedule())
+        TwoTaskTrainer(make_network(), LOSSES, merge, merging.MaskSchedule())
     inputs = keras.Input((64,))
     apart = {name: keras.layers.Dense(1)(inputs) for name in LOSSES}
     with pytest.raises(ValueError, match="no variable"):

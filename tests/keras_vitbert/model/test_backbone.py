@@ -64,13 +64,6 @@ def test_texts_may_be_shorter_than_the_longest(backbone, batch):
     close(backbone(short)["text_sequence"], expected["text_sequence"])
 
 
-def test_tokens_at_positions(backbone, batch, joint):
-    places = np.array([[0, 3], [9, 7], [14, 20], [21, 21]])
-    found = backbone(batch, image_positions=2, text_positions=places)
-    close(found["image_sequence"], joint["image_sequence"][:, :2])
-    close(found["text_sequence"], np.reshape(joint["text_sequence"], (-1, 8))[places])
-
-
 @pytest.mark.parametrize(
     ("rate", "of_attention", "dropped", "weights_dropped"),
     [(0.4, -1, 0.4, 0.4), (0.2, 0.6, 0.2, 0.6)],

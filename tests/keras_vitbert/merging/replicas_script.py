@@ -23,40 +23,32 @@ def make_network():
     return keras.Model(inputs, {name: keras.layers.Dense(3)(hidden) for name in ("sort", "size")})
 
 
-def train(name, replicas, examples):
+def train(replicas, examples):
     """The variables of each replica after a few steps on the same batches."""
     losses = {
         "sort": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         "size": keras.losses.mean_squared_error,
     }
     with make_strategy(replicas).scope():
-        merge = get_merge(merges.Merge(name=name))
+        merge = get_merge(merges.Merge(name="mask+gradvac"))
         trainer = TwoTaskTrainer(make_network(), losses, merge)
         optimizer = keras.optimizers.SGD(0.5, momentum=0.5, global_clipnorm=CLIP)
-        metrics = {"sort": ["accuracy"], "size": ["mae"]}
-        trainer.compile(optimizer, metrics=metrics, weighted_metrics=metrics)
+        trainer.compile(optimizer, weighted_metrics={"sort": ["accuracy"]})
 
     fitted = trainer.fit(*examples, BATCH, shuffle=False, verbose=0)
-    assert trainer.step == STEPS
-    assert not merge.mask or 2 * sum(merge.mask.cleared) == sum(merge.mask.sizes)
+    assert trainer.step == STEPS and 2 * sum(merge.mask.cleared) == sum(merge.mask.sizes)
     odd = tf.nest.map_structure(lambda value: value[1:], examples)
     tested = trainer.evaluate(*odd, BATCH, verbose=0, return_dict=True)
-    assert len(tested) == 3 + 2 * len(metrics)
     found = {
         "logs": [[value for name in tested for value in (*fitted.history[name], tested[name])]],
         "weights": replica_values(trainer.network.variables),
         "state": replica_values(merge.variables),
     }
-    return {f"{name} {replicas} {what}": value for what, value in found.items()}
+    return {f"{replicas} {what}": value for what, value in found.items()}
 
 
-def main(path, *names):
-    """Writes what is found.
-
-    Args:
-        path: str, of an `.npz`.
-        names: str, of merges.
-    """
+def main(path):
+    """Writes what is found into an `.npz`."""
     set_devices(2)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     rng = np.random.default_rng(0)
@@ -66,5 +58,4 @@ def main(path, *names):
         "size": rng.normal(size=(count, 3)).astype(np.float32),
     }
     examples = rng.normal(size=(count, FEATURES)).astype(np.float32), targets
-    found = [train(name, replicas, examples) for name in names for replicas in (1, 2)]
-    np.savez(path, **{key: value for row in found for key, value in row.items()})
+    np.savez(path, **train(1, examples), **train(2, examples))

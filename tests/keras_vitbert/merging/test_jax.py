@@ -1,4 +1,4 @@
-"""What is written in `keras.ops` gives the same on JAX: merges, masks, clip, schedules, checks.
+"""What is written in `keras.ops` gives the same on JAX: merges and masks.
 
 So do their random numbers.
 """

@@ -1,4 +1,4 @@
-"""Loads saved networks on Keras' JAX backend; saves their outputs and gradients.
+"""Loads saved networks on Keras' JAX backend; saves their outputs.
 
 KERAS_BACKEND=jax python jax_script.py FOLDER
 """
@@ -12,16 +12,9 @@ import numpy as np
 import keras_vitbert.model.pretraining_network  # noqa: F401  (registers what is loaded)
 from keras_vitbert.training.backends import jax as backend
 
-STATES = ("plain", "prepared")
 
-
-def backward_pass(network, batch):
-    """What a training step's backward pass does.
-
-    Returns:
-        (list of arrays, the gradients of a sum of all outputs; list of the widths of the values
-        between the layers that are kept for it).
-    """
+def kept_widths(network, batch):
+    """The widths of the values between the layers that a step keeps for its backward pass."""
     variables = network.trainable_variables
 
     def total(values):
@@ -32,7 +25,7 @@ def backward_pass(network, batch):
     values = [variable.value for variable in variables]
     kept = jax.eval_shape(lambda values: jax.vjp(total, values)[1], values)
     widths = [value.shape[-1] for value in jax.tree.leaves(kept) if len(value.shape) == 3]
-    return jax.jit(jax.grad(total))(values), widths
+    return jax.numpy.array(widths)
 
 
 def main(folder):
@@ -42,11 +35,9 @@ def main(folder):
         network = keras.saving.load_model(f"{folder}/{name}.keras")
         found = {**network(batch), **network.backbone(batch)}
         outputs |= {f"{name}_{key}": value for key, value in found.items()}
-    for state in STATES:  # of the last one
-        gradients, kept = backward_pass(network, batch)
-        outputs[f"{state}_kept"] = jax.numpy.array(kept)
-        outputs |= {f"{state}_gradient_{n}": g for n, g in enumerate(gradients)}
-        backend.prepare(network)
+    outputs["kept"] = kept_widths(network, batch)  # of the last one
+    backend.prepare(network)
+    outputs["kept_prepared"] = kept_widths(network, batch)
     assert all(isinstance(value, jax.Array) for value in outputs.values())
     np.savez(f"{folder}/outputs.npz", **outputs)
 

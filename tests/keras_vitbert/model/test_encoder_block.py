@@ -1,7 +1,6 @@
+import itertools
 import json
 
-import keras
-import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,57 +9,30 @@ from keras_vitbert import ViTBertBackbone
 from keras_vitbert.model.encoder_block import TransformerEncoder
 
 SIZES = {"intermediate_dim": 16, "num_heads": 2, "normalize_first": True}
-EXAMPLES = 400
 
 
-@pytest.fixture
-def x():
-    return np.random.default_rng(0).normal(size=(EXAMPLES, 3, 8)).astype(np.float32)
-
-
-def made(x, **options):
-    block = TransformerEncoder(**SIZES, **options)
-    block.build(x.shape)
-    return block
-
-
-def test_without_rates_it_is_the_block_of_keras_hub(x):
-    keras.utils.set_random_seed(0)
-    block = made(x)
-    other = keras_hub.layers.TransformerEncoder(**SIZES)
-    other.build(x.shape)
-    other.set_weights(block.get_weights())
-    paths = [[v.path.partition("/")[2] for v in layer.weights] for layer in (block, other)]
-    assert paths[0] == paths[1]
-    np.testing.assert_array_equal(block(x, training=True), other(x, training=True))
-
-
-def test_both_branches_draw_for_themselves(x):
+def test_both_branches_draw_for_themselves():
     """Four kinds of outcomes, the second branch after the first."""
-    block = made(x, stochastic_depth=0.5)
+    x = np.random.default_rng(0).normal(size=(400, 3, 8)).astype(np.float32)
+    block = TransformerEncoder(**SIZES, stochastic_depth=0.5)
+    block.build(x.shape)
     whole = np.asarray(block(x, training=True))
     outcomes = []
-    for with_attention in (False, True):
-        for with_mlp in (False, True):
-            wanted = x
-            if with_attention:
-                normed = block._self_attention_layer_norm(wanted)
-                wanted = wanted + 2 * block._self_attention_layer(normed, normed)
-            if with_mlp:
-                inner = block._feedforward_intermediate_dense(block._feedforward_layer_norm(wanted))
-                wanted = wanted + 2 * block._feedforward_output_dense(inner)
-            alike = np.isclose(whole, np.asarray(wanted), rtol=1e-4, atol=1e-5)
-            outcomes.append(np.all(alike, axis=(1, 2)))
+    for with_attention, with_mlp in itertools.product((0, 2), (0, 2)):
+        normed = block._self_attention_layer_norm(x)
+        wanted = x + with_attention * block._self_attention_layer(normed, normed)
+        inner = block._feedforward_intermediate_dense(block._feedforward_layer_norm(wanted))
+        wanted += with_mlp * block._feedforward_output_dense(inner)
+        alike = np.isclose(whole, wanted, rtol=1e-4, atol=1e-5)
+        outcomes.append(np.all(alike, axis=(1, 2)))
     np.testing.assert_array_equal(np.sum(outcomes, 0), 1)
     np.testing.assert_allclose(np.mean(outcomes, 1), 0.25, atol=0.08)
 
 
 def test_rates_rise_from_block_to_block():
     backbone = ViTBertBackbone(4, 1, 2, 2, None, 1, 3, 4, stochastic_depth=0.2)
-    assert [b.stochastic_depth for b in backbone.blocks] == pytest.approx([0.05, 0.1, 0.15, 0.2])
     other = ViTBertBackbone.from_config(json.loads(json.dumps(backbone.get_config())))
-    assert other.get_config() == backbone.get_config()
-    assert [v.path for v in other.weights] == [v.path for v in backbone.weights]
+    assert [b.stochastic_depth for b in other.blocks] == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
 ROWS, LENGTH = 3, 6
@@ -77,7 +49,6 @@ TEXTS = np.array([[1, 1, 2, 2, 3, 3], [1, 1, 1, 1, 2, 0], [1, 1, 1, 1, 1, 1]])  
         ([[0], [2], [4], [6], [10], [12]], {"attention_mask": TEXTS[:, :, None] == TEXTS[:, None]}),
         ([[0], [6]], {"attention_mask": TEXTS[:, None] > 0, "padding_mask": PADDING}),
     ],
-    ids=["first", "first with padding", "of each row", "of more texts than rows", "both masks"],
 )
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_some_positions_are_those_of_the_whole(positions, masks, norm_first):

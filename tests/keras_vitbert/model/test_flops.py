@@ -2,37 +2,12 @@
 
 import math
 
-import pytest
 import tensorflow as tf
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 from keras_vitbert.model.classifier import build_classifier
 from keras_vitbert.model.flops import TRAINING, classifier_flops, image_flops, text_flops
-from keras_vitbert.model.pretraining_network import build_network
-
-MODEL = {
-    "num_layers": 2,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 40,
-    "image_size": 12,
-    "patch_size": 4,
-    "num_classes": 7,
-    "vocabulary_size": 50,
-    "max_sequence_length": 24,
-    "dropout": 0.0,
-}
-BATCH, LENGTH, PREDICTIONS = 3, 20, 5
-IMAGES = {"images": tf.zeros((BATCH, 12, 12, 3))}
-TEXTS = {
-    name: tf.ones((BATCH, length), tf.int32)
-    for name, length in (
-        ("token_ids", LENGTH),
-        ("segment_ids", LENGTH),
-        ("padding_mask", LENGTH),
-        ("masked_positions", PREDICTIONS),
-    )
-}
+from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 
 
 def product(operation):
@@ -82,24 +57,19 @@ def training(network, inputs):
     return step
 
 
-@pytest.fixture(scope="module")
-def network():
-    return build_network(MODEL, dtype="float32")
+def test_of_pretraining(network, batch):
+    for inputs in (image_inputs(batch), text_inputs(batch)):
+        formula = 4 * text_flops(network.backbone, 7, 3)
+        pixels = 0
+        if "images" in inputs:
+            formula = 4 * image_flops(network.backbone, 3)
+            pixels = 2 * inputs["images"].size * 8  # need no gradient
+        assert count(lambda inputs=inputs: network(inputs)) == formula
+        assert count(training(network, inputs)) == TRAINING * formula - pixels
 
 
-@pytest.mark.parametrize("inputs", [IMAGES, TEXTS], ids=["images", "texts"])
-def test_of_pretraining(network, inputs):
-    if inputs is IMAGES:
-        formula = BATCH * image_flops(network.backbone, MODEL["num_classes"])
-        pixels = 2 * BATCH * 12 * 12 * 3 * MODEL["hidden_dim"]  # need no gradient
-    else:
-        formula, pixels = BATCH * text_flops(network.backbone, LENGTH, PREDICTIONS), 0
-    assert count(lambda: network(inputs)) == formula
-    assert count(training(network, inputs)) == TRAINING * formula - pixels
-
-
-def test_of_fine_tuning():
-    images = build_classifier(MODEL, "images", 4, dtype="float32")
-    assert count(lambda: images(IMAGES)) == BATCH * classifier_flops(images.backbone, 4)
-    texts = build_classifier(MODEL, "text", 4, dtype="float32")
-    assert count(lambda: texts(TEXTS)) == BATCH * classifier_flops(texts.backbone, 4, LENGTH)
+def test_of_fine_tuning(tiny, batch):
+    images = build_classifier(tiny, "images", 4)
+    assert count(lambda: images(batch)) == 4 * classifier_flops(images.backbone, 4)
+    texts = build_classifier(tiny, "text", 4)
+    assert count(lambda: texts(batch)) == 4 * classifier_flops(texts.backbone, 4, 7)

@@ -1,15 +1,9 @@
-"""Which weights both modalities share, and of which kind each is."""
+"""Which weights both modalities share."""
 
 import pytest
 import tensorflow as tf
 
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
-from keras_vitbert.model.shared_weights import KINDS, kind_of
-
-
-@pytest.fixture(scope="module")
-def batch(make_batch):
-    return make_batch(0)
 
 
 @pytest.mark.parametrize(("norm", "extra"), [("pre", "final_norm"), ("post", "embedding_norm")])
@@ -29,13 +23,3 @@ def test_shared_variables_are_those_that_both_losses_reach(make_network, batch, 
     assert sorted(both) == sorted(v.path for v in network.backbone.shared_variables)
     assert {path.split("/")[0] for path in both} == {"block_0", "block_1", extra}
     assert set(reached[image_inputs]) | set(reached[text_inputs]) == {v.path for v in variables}
-
-
-def test_every_weight_has_its_kind(network):
-    kinds = {v.path: kind_of(v.path) for v in network.backbone.shared_variables}
-    assert set(kinds.values()) == set(KINDS)
-    for kind in KINDS[:-1]:  # a kernel and a bias in each of two blocks
-        assert sum(found == kind for found in kinds.values()) == 4
-    assert sum(found == "norms" for found in kinds.values()) == 2 * 4 + 2
-    with pytest.raises(KeyError):
-        kind_of("text_embedding/x/kernel")

@@ -10,27 +10,19 @@ from keras_vitbert.model.transfer import interpolate_positions, transfer
 
 def by_scipy(positions, grid):
     """Bilinear between the centres of patches, in float64; the border is extended."""
-    positions = np.asarray(positions, np.float64)
     old = round((positions.shape[1] - 1) ** 0.5)
-    centres = (np.arange(grid) + 0.5) * old / grid - 0.5
-    rows, columns = np.meshgrid(centres, centres, indexing="ij")
-    patches = positions[0, 1:].reshape(old, old, -1)
-    channels = [
-        ndimage.map_coordinates(patches[..., c], [rows, columns], order=1, mode="nearest")
-        for c in range(patches.shape[-1])
-    ]
-    resized = np.stack(channels, axis=-1).reshape(1, grid * grid, -1)
-    return np.concatenate([positions[:, :1], resized], axis=1)
+    patches = np.float64(positions[0, 1:]).reshape(old, old, -1)
+    zoom = (grid / old, grid / old, 1)
+    resized = ndimage.zoom(patches, zoom, order=1, mode="nearest", grid_mode=True)
+    return np.concatenate([positions[:, :1], resized.reshape(1, grid * grid, -1)], axis=1)
 
 
 @pytest.mark.parametrize(("old", "new"), [(14, 24), (3, 2), (1, 4), (4, 4)])
 def test_positions_on_another_grid(old, new):
     positions = np.random.default_rng(0).normal(size=(1, old * old + 1, 5)).astype(np.float32)
     ours = np.asarray(interpolate_positions(positions, new))
-    assert ours.shape == (1, new * new + 1, 5)
     # Places up to 14 are rounded by 1e-6 in float32, and neighbours differ by up to 5.
     np.testing.assert_allclose(ours, by_scipy(positions, new), atol=5e-6)
-    np.testing.assert_array_equal(ours[:, 0], positions[:, 0])
 
 
 def values(layer):
@@ -60,8 +52,6 @@ def test_what_is_kept(tiny, make_network, randomize, source, kind):
         else:
             wanted = before[path] if path.startswith("head") else theirs[path]
         np.testing.assert_allclose(value, wanted, atol=1e-6, err_msg=path)
-    assert sum(path.startswith("block_") for path in after) > 20
-    assert any(path.startswith("head/") for path in after)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +59,9 @@ def test_what_is_kept(tiny, make_network, randomize, source, kind):
     [
         ({"num_layers": 1}, "images", "model.num_layers is 1, in the checkpoint 2"),
         ({"hidden_dim": 12}, "images", "shape"),
+        ({"norm": "post"}, "images", "model.norm"),
+        ({"image_mean": (0.1, 0.2, 0.3)}, "images", "model.image_mean"),
+        ({"num_segments": 3}, "text", "model.num_segments"),
         ({"vocabulary_size": 14}, "text", r"\(14, 8\).*\(13, 8\)"),
         ({"max_sequence_length": 9}, "text", "the checkpoint has positions for 7 tokens, not 9"),
     ],

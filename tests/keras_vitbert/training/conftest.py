@@ -7,7 +7,7 @@ from keras_vitbert.merging import Merge, Sum
 from keras_vitbert.training.distillation import Teachers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import SGD, build_optimizer
-from tests.keras_vitbert.training.joint_steps import NO_CLIP
+from tests.keras_vitbert.training.joint_steps import NO_CLIP, RATIO, TEMPERATURE
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,8 @@ def make_trainer(make_network):
 
     def make(merge=None, optimizer=None, clip_norm=NO_CLIP, network=None, **options):
         network = network or make_network(0, num_layers=1)
+        if "teachers" in options:
+            options = {"distillation_ratio": RATIO, "temperature": TEMPERATURE, **options}
         trainer = JointTrainer(network, merge or Merge(Sum()), clip_norm=clip_norm, **options)
         optimizer = optimizer or SGD(1.0)
         if isinstance(optimizer, dict):

@@ -27,36 +27,34 @@ def gelu(x):
     return x * 0.5 * (1.0 + erf(x / np.sqrt(2.0)))
 
 
+def gelu_tanh(x):
+    return x * 0.5 * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3)))
+
+
 def layer_norm(x, w):
     centred = x - x.mean(-1, keepdims=True)
     variance = (centred**2).mean(-1, keepdims=True)
     return centred / np.sqrt(variance + LAYER_NORM_EPSILON) * w["gamma"] + w["beta"]
 
 
-def image_embedding(images, w, patch_size):
+def image_embedding(images, w, patch_size, mean=0.5, std=0.5):
     """Eq. 1, patch by patch."""
     batch, height, width, _ = images.shape
-    tokens = [np.broadcast_to(w["class_token"][0], (batch, 1, w["class_token"].shape[-1]))]
+    tokens = [np.repeat(w["class_token"], batch, axis=0)]
     for top in range(0, height, patch_size):
         for left in range(0, width, patch_size):
             patch = images[:, top : top + patch_size, left : left + patch_size].astype(np.float64)
-            pixels = (patch - 0.5) / 0.5
-            tokens.append((pixels.reshape(batch, -1) @ w["patch_projection/kernel"])[:, None])
+            pixels = ((patch - mean) / std).reshape(batch, -1)
+            token = pixels @ w["patch_projection/kernel"] + w.get("patch_projection/bias", 0)
+            tokens.append(token[:, None])
     return np.concatenate(tokens, axis=1) + w["position_embedding"]
 
 
 def text_embedding(token_ids, segment_ids, w):
-    """Eq. 2, token by token."""
-    rows = [
-        [
-            w["word_embedding/embeddings"][word]
-            + w["position_embedding"][0, position]
-            + w["segment_embedding/embeddings"][segment]
-            for position, (word, segment) in enumerate(zip(words, segments, strict=True))
-        ]
-        for words, segments in zip(token_ids, segment_ids, strict=True)
-    ]
-    return np.array(rows)
+    """Eq. 2."""
+    words = w["word_embedding/embeddings"][token_ids]
+    segments = w["segment_embedding/embeddings"][segment_ids]
+    return words + segments + w["position_embedding"][:, : words.shape[1]]
 
 
 def attention(x, w, padding_mask=None):

@@ -8,13 +8,10 @@ from keras_vitbert.merging import GradientMask, Merge, Sum, Unit
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.training.optimizers import SGD
 from tests.keras_vitbert.training import reference
-from tests.keras_vitbert.training.joint_steps import (
-    step,
-    tensors,
-)
+from tests.keras_vitbert.training.joint_steps import step, tensors
 
 
-def expected_metrics(network, *batches, **distillation):
+def expected_metrics(network, *batches):
     """NumPy's, of the weights as they are, all batches taken together."""
     w = reference.weights_of(network)
     columns = {"image": [], "mlm": [], "nsp": []}
@@ -46,14 +43,10 @@ def test_metrics_of_training(make_trainer, make_batch):
 
 def test_evaluate_counts_every_example_once(make_trainer, make_batch):
     trainer = make_trainer(Merge(Unit(), GradientMask()))
-    padded = make_batch(1)
-    padded["image_weights"] = np.array([1, 1, 0, 1], np.float32)
-    padded["text_weights"] = np.array([1, 0, 0, 1], np.float32)
-    batches = [
-        {"image_weights": np.ones(4, np.float32), "text_weights": np.ones(4, np.float32)}
-        | make_batch(0),
-        padded,
-    ]
+    ones = {"image_weights": np.ones(4, np.float32), "text_weights": np.ones(4, np.float32)}
+    batches = [make_batch(0) | ones, make_batch(1) | ones]
+    batches[1]["image_weights"] = np.array([1, 1, 0, 1], np.float32)
+    batches[1]["text_weights"] = np.array([1, 0, 0, 1], np.float32)
     expected = expected_metrics(trainer.network, *batches)
     expected["loss"] = expected["image_loss"] + expected["mlm_loss"] + expected["nsp_loss"]
     assert not expected == pytest.approx(expected_metrics(trainer.network, *batches[:1]), rel=0.01)
@@ -67,20 +60,20 @@ def test_each_pass_of_a_step_drops_other_units(make_trainer, make_network, make_
     network = make_network(0, num_layers=1, dropout=0.5)
     trainer, batch = make_trainer(Merge(Sum(0.3)), SGD(0.0), network=network), make_batch(0)
 
-    def image_loss(place):
-        logits = trainer.forward(image_inputs(tensors(batch)), 0, place)["image_logits"]
-        labels, ones = batch["image_labels"], np.ones(len(batch["images"]))
-        return reference.task_values("image", labels, ones, logits)["image_loss"]
+    def losses(place):
+        logs, ones = {}, np.ones(4)
+        for task, inputs, labels in (
+            ("image", image_inputs, "image_labels"),
+            ("nsp", text_inputs, "next_sentence_labels"),
+        ):
+            logits = trainer.forward(inputs(tensors(batch)), 0, place)[f"{task}_logits"]
+            logs |= reference.task_values(task, batch[labels], ones, logits)
+        return logs
 
-    def nsp_loss(place):
-        logits = trainer.forward(text_inputs(tensors(batch)), 0, place)["nsp_logits"]
-        labels, ones = batch["next_sentence_labels"], np.ones(len(batch["token_ids"]))
-        return reference.task_values("nsp", labels, ones, logits)["nsp_loss"]
-
-    logs = step(trainer, batch)
-    assert logs["nsp_loss"] == pytest.approx(nsp_loss(0), rel=1e-5)
-    assert logs["image_loss"] == pytest.approx(image_loss(1), rel=1e-5)
-    assert abs(nsp_loss(0) - nsp_loss(1)) > 1e-3 and abs(image_loss(0) - image_loss(1)) > 1e-3
+    logs, (first, second) = step(trainer, batch), map(losses, range(2))
+    assert logs["nsp_loss"] == pytest.approx(first["nsp_loss"], rel=1e-5)
+    assert logs["image_loss"] == pytest.approx(second["image_loss"], rel=1e-5)
+    assert all(abs(first[task] - second[task]) > 1e-3 for task in ("nsp_loss", "image_loss"))
 
 
 def test_a_request_to_measure_takes_no_request_to_clear_away(make_trainer):

@@ -8,61 +8,45 @@ import pytest
 import tensorflow as tf
 
 from keras_vitbert.training.optimizers import WeightAverages, averaged
+from tests.keras_vitbert.training.joint_steps import step, weights
 from tests.keras_vitbert.training.reference import cross_entropy, log_softmax
 
 STEPS = 6
 
 
-def values(tuner):
-    return [np.asarray(v.value, np.float64) for v in tuner.network.trainable_variables]
-
-
-def run_step(tuner, batch):
-    return tuner.train_step({name: tf.constant(value) for name, value in batch.items()})
-
-
-def mean_loss(batch, logits):
-    return np.mean(cross_entropy(batch["labels"], logits))
-
-
 def gradients_of(tuner, batch):
     """The gradient of the plain mean of cross-entropies, by Keras' own loss."""
-    variables = [v.value for v in tuner.network.trainable_variables]
     with tf.GradientTape() as tape:
         logits = tuner.network(batch, training=True)
-        loss = keras.losses.sparse_categorical_crossentropy(
-            batch["labels"], logits, from_logits=True
-        )
-        loss = tf.reduce_mean(loss)
-    gradients = tape.gradient(loss, variables)
-    return [np.asarray(tf.convert_to_tensor(g), np.float64) for g in gradients]
+        losses = keras.losses.sparse_categorical_crossentropy
+        loss = tf.reduce_mean(losses(batch["labels"], logits, from_logits=True))
+    gradients = tape.gradient(loss, [v.value for v in tuner.network.trainable_variables])
+    return [np.float64(tf.convert_to_tensor(g)) for g in gradients]
 
 
-@pytest.mark.parametrize(
-    ("kind", "clip_norm"),
-    [("images", 0.1), ("text", 100.0)],
-)
+@pytest.mark.parametrize(("kind", "clip_norm"), [("images", 0.1), ("text", 100.0)])
 def test_momentum_cosine_and_global_clip(make_tuner, labelled_batches, kind, clip_norm):
     """The vision recipe: `m = 0.9 m - rate g`, `w = w + m`, on either modality."""
     tuner = make_tuner(kind, clip_norm, name="sgd", schedule="cosine", learning_rate=0.3, warmup=0)
     tuner.optimizer.weight_decay = None
-    momenta = [np.zeros_like(value) for value in values(tuner)]
-    for step, batch in enumerate(labelled_batches):
-        before = values(tuner)
+    momenta = [np.zeros_like(value) for value in weights(tuner)]
+    for number, batch in enumerate(labelled_batches):
+        before = weights(tuner)
         logits = np.asarray(tuner.network(batch))
-        gradients = gradients_of(tuner, batch)
-        logs = run_step(tuner, batch)
-        norm = math.sqrt(sum((g**2).sum() for g in gradients))
-        assert float(logs["gradient_norm"]) == pytest.approx(norm, rel=1e-4)
+        found = gradients_of(tuner, batch)
+        logs = step(tuner, batch)
+        norm = math.sqrt(sum((g**2).sum() for g in found))
+        assert logs["gradient_norm"] == pytest.approx(norm, rel=1e-4)
         assert (norm > clip_norm) == (clip_norm == 0.1)
-        if step == 0:
-            assert float(logs["loss"]) == pytest.approx(mean_loss(batch, logits), rel=1e-5)
+        if number == 0:
+            loss = cross_entropy(batch["labels"], logits).mean()
+            assert logs["loss"] == pytest.approx(loss, rel=1e-5)
             right = np.mean(logits.argmax(-1) == batch["labels"])
-            assert float(logs["accuracy"]) == pytest.approx(right)
-        rate = 0.3 * (1 + math.cos(math.pi * step / STEPS)) / 2
+            assert logs["accuracy"] == pytest.approx(right)
+        rate = 0.3 * (1 + math.cos(math.pi * number / STEPS)) / 2
         scale = min(1.0, clip_norm / norm)
-        momenta = [0.9 * m - rate * scale * g for m, g in zip(momenta, gradients, strict=True)]
-        for ours, old, momentum in zip(values(tuner), before, momenta, strict=True):
+        momenta = [0.9 * m - rate * scale * g for m, g in zip(momenta, found, strict=True)]
+        for ours, old, momentum in zip(weights(tuner), before, momenta, strict=True):
             np.testing.assert_allclose(ours, old + momentum, atol=2e-6)
 
 
@@ -71,10 +55,10 @@ def test_smoothing_and_mixed_labels_are_in_the_loss(make_tuner, labelled_batches
     batch["mix_weights"] = np.array([0.5, 0.6, 0.9, 1.0], np.float32)
     tuner = make_tuner("images", label_smoothing=0.1)
     logs_p = log_softmax(tuner.network(batch))
-    weights, eye = batch["mix_weights"][:, None], np.eye(3)
-    target = weights * eye[batch["labels"]] + (1 - weights) * eye[batch["mix_labels"]]
+    share, eye = batch["mix_weights"][:, None], np.eye(3)
+    target = share * eye[batch["labels"]] + (1 - share) * eye[batch["mix_labels"]]
     target = 0.9 * target + 0.1 / 3
-    loss = float(run_step(tuner, batch)["loss"])
+    loss = step(tuner, batch)["loss"]
     assert loss == pytest.approx(-(target * logs_p).sum(-1).mean(), rel=1e-5)
 
 
@@ -82,20 +66,17 @@ def test_the_average_of_weights_takes_their_place(make_tuner, labelled_batches):
     tuner = make_tuner("text", ema=0.7, warmup=0, learning_rate=0.01)
     wanted = None
     for batch in labelled_batches:
-        run_step(tuner, batch)
-        now = values(tuner)
-        wanted = (
-            now
-            if wanted is None
-            else [0.7 * old + 0.3 * new for old, new in zip(wanted, now, strict=True)]
-        )
+        step(tuner, batch)
+        now = weights(tuner)
+        pairs = zip(wanted or now, now, strict=True)
+        wanted = [0.7 * old + 0.3 * new for old, new in pairs]
 
     def assert_averaged():
-        for ours, average in zip(values(tuner), wanted, strict=True):
+        for ours, average in zip(weights(tuner), wanted, strict=True):
             np.testing.assert_allclose(ours, average, atol=1e-6)
 
     def assert_as_trained():
-        for ours, trained in zip(values(tuner), now, strict=True):
+        for ours, trained in zip(weights(tuner), now, strict=True):
             np.testing.assert_array_equal(ours, trained)
 
     with averaged(tuner):

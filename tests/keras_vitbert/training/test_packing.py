@@ -7,14 +7,7 @@ from keras_vitbert.configs import merges
 from keras_vitbert.merging import get_merge
 from keras_vitbert.model.pretraining_network import text_inputs
 from pipelines.text_stream import packed
-from tests.keras_vitbert.training.joint_steps import (
-    RATIO,
-    TEMPERATURE,
-    step,
-    tensors,
-    values,
-    weights,
-)
+from tests.keras_vitbert.training.joint_steps import step, tensors, values, weights
 from tests.marks import slow
 
 TEXTS = 12
@@ -32,18 +25,9 @@ def batch(make_batch):
     }
 
 
-def test_logits_are_those_of_a_row_each(network, batch):
-    expected = network(text_inputs(batch))
-    inputs = text_inputs(packed(tensors(batch)))
-    assert inputs["token_ids"].shape[0] < 0.8 * TEXTS
-    found = network(inputs)
-    for name in ("mlm_logits", "nsp_logits"):
-        assert found[name].shape == expected[name].shape
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=2e-6)
-
-
 def test_no_text_sees_another(network, batch):
     inputs = text_inputs(packed(tensors(batch)))
+    assert inputs["token_ids"].shape[0] < 0.8 * TEXTS
     changed = {**batch, "token_ids": batch["token_ids"].copy()}
     changed["token_ids"][5] = (changed["token_ids"][5] + 1) % network.backbone.vocabulary_size
     found, other = network(inputs), network(text_inputs(packed(tensors(changed))))
@@ -61,8 +45,6 @@ def test_a_step_moves_the_weights_as_without(make_trainer, batch, teachers, part
             get_merge(merges.Merge(name="mask")),
             clip_norm=0.5,
             teachers=teachers,
-            distillation_ratio=RATIO,
-            temperature=TEMPERATURE,
             accumulation=parts if is_packed else 1,
             remat=remat and is_packed,
         )
@@ -81,17 +63,12 @@ def test_a_step_moves_the_weights_as_without(make_trainer, batch, teachers, part
         np.testing.assert_array_equal(a, b)
 
 
-def test_dropout_has_a_place_for_every_text(make_trainer, make_network, batch):
+def test_dropout_has_a_place_for_every_text(make_trainer, make_network, batch, monkeypatch):
     """The rows of a step differ in number, those that dropout has numbers for do not."""
     trainer = make_trainer(network=make_network(0, num_layers=1, dropout=0.2))
-    given, seen = packed(tensors(batch)), []
-    keyed = trainer.dropout.keyed
-
-    def spy(*args):
-        seen.append(args[-1])
-        return keyed(*args)
-
-    trainer.dropout.keyed = spy
-    step(trainer, given)
-    assert given["token_ids"].shape[0] < TEXTS
+    seen, keyed = [], trainer.dropout.keyed
+    monkeypatch.setattr(
+        trainer.dropout, "keyed", lambda *args: seen.append(args[-1]) or keyed(*args)
+    )
+    step(trainer, packed(tensors(batch)))
     assert sorted(seen, key=str) == [TEXTS, None]  # of the texts, of the images

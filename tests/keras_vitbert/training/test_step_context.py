@@ -29,16 +29,13 @@ def test_it_is_computed_again_in_training_alone():
             Counted.calls += 1
             return x * x + shift
 
-    layer = Counted()
+    layer, x = Counted(), tf.constant([3.0])
     recompute([layer])
     recompute([layer])  # changes nothing more
-    x = tf.constant([3.0])
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x, shift=1.0, training=True)
-    assert (y.numpy(), Counted.calls) == (10.0, 1)
-    assert tape.gradient(y, x).numpy() == 6 and Counted.calls == 2
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x)
-    assert tape.gradient(y, x).numpy() == 6 and Counted.calls == 3
+    for training, calls in ((True, 2), (False, 1)):
+        Counted.calls = 0
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, shift=1.0, training=training)
+        assert (y.numpy(), Counted.calls) == (10, 1)
+        assert (tape.gradient(y, x).numpy(), Counted.calls) == (6, calls)

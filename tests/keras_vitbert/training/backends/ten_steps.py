@@ -6,6 +6,7 @@ of all devices that it finds, and with `TF_CONFIG` of all processes.
 """
 
 import json
+import pathlib
 import sys
 
 import keras
@@ -36,13 +37,9 @@ if keras.backend.backend() == "jax":
 
     from tpu import jax_strategy
 
-OPTIMIZER = {**ADAMW, "momentum": 0.9}
-DISTILLATION = {"distillation_ratio": 0.5, "temperature": 2.0}
 # What a case leaves out: `merge` and `optimizer` are sections of a config, `trainer` holds further
 # arguments of `JointTrainer`.
 CASE = {
-    "modalities": ["images", "text"],
-    "distillation": True,
     "merge": {"name": "mask"},
     "optimizer": {},
     "trainer": {},
@@ -51,10 +48,9 @@ CASE = {
 }
 
 
-def networks(case):
-    """The student of a case, and the network of both teachers."""
-    has = {name: name in (CASE | case)["modalities"] for name in CASE["modalities"]}
-    return build_network(MODEL, **has), build_network(MODEL)
+def networks():
+    """The student, and the network of both teachers."""
+    return build_network(MODEL), build_network(MODEL)
 
 
 def train(case, student_weights, teacher_weights):
@@ -75,17 +71,14 @@ def train(case, student_weights, teacher_weights):
         jax.config.update("jax_default_device", default)
     strategy = get_strategy(sharding=case["sharding"])
     with strategy.scope():
-        student, teacher = networks(case)
+        student, teacher = networks()
         student.set_weights(student_weights)
         teacher.set_weights(teacher_weights)
-        merge, options = get_merge(merges.Merge(**case["merge"]), seed=7), {"clip_norm": CLIP_NORM}
-        if case["distillation"]:
-            options |= {"teachers": Teachers(teacher, teacher), **DISTILLATION}
-        trainer = JointTrainer(student, merge, **options, **case["trainer"])
-        settings = OPTIMIZER | case["optimizer"]
-        optimizer = build_optimizer(
-            PretrainingOptimizer(**settings), STEPS + 1, student.trainable_variables
-        )
+        merge = get_merge(merges.Merge(**case["merge"]), seed=7)
+        options = {"clip_norm": CLIP_NORM, **case["trainer"]}
+        trainer = JointTrainer(student, merge, Teachers(teacher, teacher), 0.5, 2.0, **options)
+        settings = PretrainingOptimizer(**{**ADAMW, "momentum": 0.9, **case["optimizer"]})
+        optimizer = build_optimizer(settings, STEPS + 1, student.trainable_variables)
         trainer.compile(optimizer, steps_per_execution=case["steps_per_execution"])
     if divided:  # not yet: no device of an accelerator has ever held all weights
         made = [*trainer.variables, *optimizer.variables, *trainer.frozen_variables]
@@ -95,7 +88,7 @@ def train(case, student_weights, teacher_weights):
         every = tf.data.Dataset.from_tensor_slices(make_examples()).shard(*shard(context))
         return every.batch(share(GLOBAL_BATCH, context), drop_remainder=True)
 
-    schedule = _Logs()
+    schedule = Schedule()
     options = {"callbacks": [schedule], "shuffle": False, "verbose": 0}
     batches = strategy.distribute_datasets_from_function(examples)
     trainer.fit(batches, steps_per_epoch=STEPS, **options)
@@ -103,12 +96,11 @@ def train(case, student_weights, teacher_weights):
     if divided:
         for variable in [*student.trainable_variables, *optimizer.variables]:
             assert variable.value.is_fully_replicated == (len(variable.shape) < 2), variable.path
-    conflict = trainer.conflict
     states = {
         "weights": student.trainable_variables,
-        "masks": merge.mask.masks if conflict and merge.mask else [],
+        "masks": merge.mask.masks,
         "state": [*optimizer.variables, *trainer.anomaly_guard.variables],
-        "conflict": [conflict.numbers] if conflict else [],
+        "conflict": [trainer.conflict.numbers],
     }
     # Keras numbers optimisers, in the first part of their variables' paths.
     found = {
@@ -122,35 +114,15 @@ def train(case, student_weights, teacher_weights):
     return found | {f"logs/{name}": [one[name] for one in logs] for name in logs[0]}
 
 
-class _Logs(Schedule):
-    """Refreshes masks, and keeps the logs."""
-
-    def __init__(self):
-        super().__init__()
-        self.logs = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.logs.append({name: float(value) for name, value in logs.items()})
-
-
 def main(folder):
-    """Trains all cases of `FOLDER/cases.json` from the weights of `FOLDER/CASE.npz`.
-
-    What the first process finds is in `FOLDER/CASE.jax.npz`.
-    """
+    """Trains the case of `FOLDER/case.json`; what the first process finds is `FOLDER/found.npz`."""
     keras.utils.set_random_seed(0)  # of generators that nothing draws from
-    with open(f"{folder}/cases.json") as file:
-        cases = json.load(file)
-    for name, case in cases.items():
-        with np.load(f"{folder}/{name}.npz") as stored:
-            weights = [
-                [stored[key] for key in sorted(stored) if key.startswith(of)]
-                for of in ("student", "teacher")
-            ]
-        found = train(case, *weights)
-        if jax.process_index() == 0:
-            np.savez(f"{folder}/{name}.jax.npz", **found)
+    case = json.loads((folder / "case.json").read_text())
+    given = [list(np.load(folder / f"{name}.npz").values()) for name in ("student", "teacher")]
+    found = train(case, *given)
+    if jax.process_index() == 0:
+        np.savez(folder / "found.npz", **found)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(pathlib.Path(sys.argv[1]))

@@ -1,48 +1,61 @@
 """The same steps on both backends, up to rounding."""
 
+import json
+import os
+import subprocess
+import sys
+
+import keras
 import numpy as np
 import pytest
 
-from tests.keras_vitbert.training.backends.comparison import (
-    ALONE,
-    MANY_DEVICES,
-    MANY_PROCESSES,
-    SGD,
-    both,
-)
+from tests.keras_vitbert.jax_process import ENVIRONMENT, ROOT, environments
+from tests.keras_vitbert.training.backends import ten_steps
 from tests.marks import slow, thorough
 
-CHOSEN = {
-    "vitbert": ({}, ALONE),
-    "alone": (
-        {
-            "merge": {"name": "mask+famo"},  # computes losses again, after the update
-            "optimizer": SGD,
-            "trainer": {"accumulation": 2, "remat": True},
-            "steps_per_execution": 2,
-        },
-        ALONE,
-    ),
-    "devices": ({}, MANY_DEVICES),
-    "divided": ({"sharding": "fsdp"}, MANY_DEVICES),
+SGD = {"name": "sgd", "learning_rate": 0.1}
+ALL_AT_ONCE = {
+    "merge": {"name": "mask+famo"},  # computes losses again, after the update
+    "optimizer": SGD,
+    "trainer": {"accumulation": 2, "remat": True},
+    "steps_per_execution": 2,
+}
+# How JAX trains, its processes, and the devices of each.
+CASES = {
+    "alone": (ALL_AT_ONCE, 1, 1),
+    "devices": ({}, 1, 8),
+    "divided": ({"sharding": "fsdp"}, 1, 8),
     # A part has one example of each process.
-    "processes": ({"optimizer": SGD, "trainer": {"accumulation": 4}}, MANY_PROCESSES),
+    "processes": ({"optimizer": SGD, "trainer": {"accumulation": 4}}, 2, 1),
 }
 
 
-@pytest.fixture(scope="module")
-def known():
-    """What TensorFlow finds for a case."""
-    return {}
+def both(case, processes, devices, folder):
+    """What each backend finds from the same random weights, see `ten_steps.train`."""
+    rng = np.random.default_rng(3)
+    keras.utils.set_random_seed(0)
+    given = [
+        [w + rng.normal(0, 0.05, w.shape).astype(w.dtype) for w in network.get_weights()]
+        for network in ten_steps.networks()
+    ]
+    for name, weights in zip(("student", "teacher"), given, strict=True):
+        np.savez(folder / f"{name}.npz", *weights)
+    (folder / "case.json").write_text(json.dumps(case))
+    command = [sys.executable, "-m", ten_steps.__name__, str(folder)]
+    running = [
+        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ENVIRONMENT, **more})
+        for more in environments(processes, devices)
+    ]
+    found = ten_steps.train(case, *given)
+    assert [process.wait() for process in running] == [0] * processes
+    return found, dict(np.load(folder / "found.npz"))
 
 
 @pytest.mark.parametrize(
-    "name",
-    [slow(name) if name in ("devices", "divided") else thorough(name) for name in CHOSEN],
+    "name", [thorough("alone"), slow("devices"), slow("divided"), thorough("processes")]
 )
-def test_ten_steps(name, known, tmp_path):
-    case, shared = CHOSEN[name]
-    [(_, tensorflow, jax)] = both({name: case}, tmp_path, shared, known)
+def test_ten_steps(name, tmp_path):
+    tensorflow, jax = both(*CASES[name], tmp_path)
     assert tensorflow.keys() == jax.keys()
     cleared = 0
     for key, expected in tensorflow.items():

@@ -38,16 +38,6 @@ def test_headings_divide_chapters_and_are_no_text(heading):
     assert made[1][0] == " ".join(heading.split()).strip("_")
 
 
-def test_titles_after_headings_are_no_text():
-    for title, is_text in (
-        ("Of the Rain, and What Came of It.", False),
-        ("Call me Ishmael.", True),
-        ("It rained in Rainham.", True),
-    ):
-        made = chapters(f"CHAPTER 1\n\n{title}\n\n{wrapped(ONE)}\n\n{title}\n")
-        assert [text == title for text in made[0][1]][0] == is_text
-
-
 @pytest.mark.parametrize(
     "line",
     [

@@ -1,5 +1,4 @@
 import re
-import time
 
 import pytest
 
@@ -109,22 +108,6 @@ def test_no_markup_is_left_in_the_real_dump(real_documents):
     for document in real_documents.values():
         for paragraph in document.paragraphs:
             assert not leftover.search(paragraph), (document.title, paragraph)
-
-
-@pytest.mark.parametrize(
-    "markup",
-    ["{{a|", "[[a|", "<b>", '<ref name="', "<!--", "\n{|\n|-", ", ,"],
-)
-def test_the_time_is_linear_in_markup_that_is_never_closed(markup):
-    """Eight times the page takes some eight times the time, not 64; what is not is far from it."""
-
-    def seconds(count):
-        page = f"{PROSE}\n\n{markup * count}"
-        began = time.process_time()
-        assert passages(page)[:1] in ([PROSE], [])
-        return time.process_time() - began
-
-    assert min(seconds(4000), seconds(4000)) < 30 * max(seconds(500), 1e-2)
 
 
 def test_a_page_that_closes_nothing_is_no_prose():

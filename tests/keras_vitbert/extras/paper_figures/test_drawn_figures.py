@@ -5,13 +5,12 @@ import pytest
 from matplotlib.colors import to_hex
 
 from keras_vitbert.extras.paper_figures import figures
-from keras_vitbert.extras.paper_figures.examples import Answer, Example
 from keras_vitbert.extras.paper_figures.tradeoffs import points_of, tradeoff_figure
 from keras_vitbert.inspection.activations import by_preference, co_activation
 from keras_vitbert.inspection.values import MaskValues
 from keras_vitbert.model.shared_weights import KINDS
 from tests.keras_vitbert.extras.paper_figures.test_tradeoffs import run as run_of
-from tests.keras_vitbert.inspection.axes import by_label, cells_of, drawn, texts_of
+from tests.keras_vitbert.inspection.axes import by_label, cells_of, drawn
 
 
 def with_images(figure):
@@ -89,34 +88,3 @@ def test_bars_of_blocks_and_kinds():
             places = [bar.get_x() + bar.get_width() / 2 for bar in bars]
             assert np.abs(places - np.arange(len(bars))).max() < 0.5
         assert axes.get_lines()[0].get_ydata()[0] == pytest.approx(cleared[1].mean() / 100)
-
-
-# --- figure 6 ------------------------------------------------------------------------------------
-
-
-def test_a_page_holds_images_bars_and_words():
-    names = ["cat", "dog", "$x$", "a long name of a class, one of many", "犬"]
-    values = [0.5, 0.25, 0.1, 0.05, 0.001]
-    answers = [Answer(*pair, pair[0] == "cat") for pair in zip(names, values, strict=True)]
-    runs = ["a", "b", "a-long-name-of-a-run" * 4]
-    pictures = np.random.default_rng(4).integers(0, 255, (5, 6, 6, 3), np.uint8)
-    images = [
-        Example(number, ["cat"], dict.fromkeys(runs, [answers]), image=image)
-        for number, image in enumerate(pictures)
-    ]
-    words = [("so", 0), ("[MASK]", 1), *[("longer", 0)] * 60, ("word", 2)]
-    gaps = dict.fromkeys(runs, [answers, answers])
-    text = Example(7, ["cat", "other"], gaps, words=words, asked="word")
-    figure = drawn(figures.qualitative_figure, images, [text], runs)
-    panels = by_label(figure, "image ")
-    for example, shown in zip(images, with_images(figure), strict=True):
-        np.testing.assert_array_equal(cells_of(shown), example.image)
-        for run in runs:
-            axes = panels[f"image {example.number}, {run}"]
-            assert [bar.get_width() for bar in axes.patches] == values
-            colours = [bar.get_facecolor() for bar in axes.patches]
-            assert colours.count(colours[0]) == 1 and len(set(colours)) == 2
-            assert [text.get_text() for text in axes.texts][:2] == ["cat 50% ✓", "dog 25%"]
-    shown = texts_of(figure)
-    assert sum(line.startswith("cat 50% ✓") for line in shown) == (5 + 2) * len(runs)
-    assert any("[1\u00a0MASK]" in line for line in shown)

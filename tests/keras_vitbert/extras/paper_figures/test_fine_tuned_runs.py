@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_vitbert.configs.fine_tuning import get_config
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.extras.paper_figures.examples import examples_of, predicted
+from keras_vitbert.extras.paper_figures.examples import examples_of
 from keras_vitbert.extras.paper_figures.runs import FineTunedRun
 from keras_vitbert.extras.paper_figures.writing import _examples, draw_figures
 from keras_vitbert.runs.identity import Identity, experiment_dict
@@ -81,15 +81,6 @@ def test_texts_and_what_is_said_of_them(tuned):
     shown = texts_of(drawn(_examples, {"run": run}, 6))
     assert shown.count("true class") == 3 and "true word" not in shown
     assert "Examples of dev, and answers" in shown
-
-
-def test_more_classes_than_are_written():
-    """Of more than 20 classes the five likeliest are in the file."""
-    ranked = {f"top_{n}": f"class {n}" for n in range(1, 6)}
-    ranked |= {f"probability_{n}": f"{0.5 / n}" for n in range(1, 6)}
-    answers = predicted({"label": "class 3", **ranked})
-    assert [answer.name for answer in answers] == [f"class {n}" for n in range(1, 6)]
-    assert [answer.is_true for answer in answers] == [False, False, True, False, False]
 
 
 def test_runs_of_other_examples_are_refused(tuned, tmp_path):

@@ -3,9 +3,8 @@
     python -m tests.golden [--only=PART] [--write]
 
 It prints each difference from golden.json by its dotted path, and exits with 1 if there is one.
-`--write` records instead. Parts: sample, resumed, own_data, vitbert_small, and slices, which
-runs only if it is named, because the TPU's compiler takes minutes. Floats are compared exactly, so
-records hold for one type of machine and the installed versions.
+`--write` records instead. Parts: sample, resumed, own_data and vitbert_small. Floats are
+compared exactly, so records hold for one type of machine and the installed versions.
 """
 
 import argparse
@@ -44,14 +43,6 @@ FORMS = {
     "text_jsonl": "--train=texts.jsonl --validation=csv/test.csv",
 }
 STEPS = {"class_folders": 12, "image_parquet": 6, "text_csv": 6, "pairs_tsv": 6}  # of those trained
-# Two rows of docs/slices.json, and a small one.
-SLICES = (
-    "--tpu=v4-8 --config=sample --programs=train",
-    "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch_size=4096 "
-    "--config.text_batch_size=512 --variant=vitbert",
-    "--tpu=v3-128 --config=paper:base --programs=train --config.image_batch_size=4096 "
-    "--config.text_batch_size=512 --variant=vitbert --backend=jax",
-)
 
 
 def start(folder, line):
@@ -252,17 +243,7 @@ def vitbert_small(folder):
     )
 
 
-def slices(folder):
-    found = {}
-    for line in SLICES:
-        run(folder, f"keras_vitbert.aot {line} --json=outcome.json")
-        outcome = json.loads((folder / "outcome.json").read_text())["programs"]["train"]
-        kept = ("fits", "peak", "operations", "bytes", "collectives")
-        found[line] = {name: outcome[name] for name in kept}
-    return found
-
-
-PARTS = (sample, resumed, own_data, vitbert_small, slices)
+PARTS = (sample, resumed, own_data, vitbert_small)
 
 
 def flat(value, path=""):
@@ -283,7 +264,7 @@ def main():
     differences = 0
     for part in PARTS:
         name = part.__name__
-        if name not in (arguments.only or names[:-1]):
+        if name not in (arguments.only or names):
             continue
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:

@@ -51,8 +51,7 @@ class PreTrainingNetwork(BackboneNetwork):
     segment B is random.
 
     Where rows hold several texts (`pipelines.text_stream.packed`), `text_starts` `(texts,)` says
-    where each begins, counted over all rows; logits and `masked_positions` are then by text, not by
-    row.
+    where each begins, counted over all rows; logits and `masked_positions` are then by text.
     """
 
     def __init__(

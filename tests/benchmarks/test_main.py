@@ -1,7 +1,6 @@
-"""`python -m benchmarks`, with jobs that take no time, and as a whole at tiny sizes."""
+"""`python -m benchmarks`, with jobs that take no time."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -35,13 +34,3 @@ def test_a_job_that_is_killed_has_a_row(monkeypatch):
     monkeypatch.setattr(benchmarks.subprocess, "run", lambda command, **_: killed)
     [row] = benchmarks.measured("images", quick=True)
     assert row == Row("images", failed="killed by signal 9; no output")
-
-
-@pytest.mark.thorough
-def test_a_quick_run_of_everything():
-    command = [sys.executable, "-m", "benchmarks", "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(table) >= 2 + len(benchmarks.JOBS)
-    assert not re.search(r"\| failed +\|", done.stdout), done.stdout

@@ -44,6 +44,13 @@ def examples_of(folder, kind, split):
         }
 
 
+def text_inputs_of(example):
+    """What a network takes, from the fields of a stored example."""
+    names = {"token_ids": "input_ids", "segment_ids": "segment_ids"}
+    names |= {"padding_mask": "input_mask", "masked_positions": "masked_lm_positions"}
+    return {ours: np.array([example[name]]) for ours, name in names.items()}
+
+
 def validate(network, folder):
     """Cross-entropies and accuracies on the validation examples, by NumPy, one by one."""
     found = collections.defaultdict(list)
@@ -62,9 +69,7 @@ def validate(network, folder):
             add("image", logits["image_logits"][0], int(example["image_labels"]))
     if network.backbone.vocabulary_size is not None:
         for example in examples_of(folder, "text", "validation"):
-            names = {"token_ids": "input_ids", "segment_ids": "segment_ids"}
-            names |= {"padding_mask": "input_mask", "masked_positions": "masked_lm_positions"}
-            logits = network({ours: np.array([example[name]]) for ours, name in names.items()})
+            logits = network(text_inputs_of(example))
             add("nsp", logits["nsp_logits"][0], example["next_sentence_labels"][0])
             for index, weight in enumerate(example["masked_lm_weights"]):
                 if weight:

@@ -24,11 +24,8 @@ def guess_masked_words(
 ) -> list[dict[str, Any]]:
     """The longest masked word that a model guesses right, and the first that it does not.
 
-    Of the whole words that are masked in the first validation batches. All workers call it.
-
-    Returns:
-        At most two dicts: `text`, the words around, with `[MASK]` in the place of the word;
-        `answer`, the word; `guesses`, the likeliest tokens first.
+    Of the first validation batches; all workers call it. Dicts of `text`, with `[MASK]` in the
+    place of the word, `answer`, and `guesses`, the likeliest tokens first.
     """
     network, strategy = trainer.network, trainer.distribute_strategy
 

@@ -5,23 +5,15 @@ import numpy as np
 from keras_vitbert import load
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 from tests.keras_vitbert.tiny_runs import VOCABULARY, summary_of
-from tests.keras_vitbert.whole_runs import examples_of
-
-INPUTS = {
-    "token_ids": "input_ids",
-    "segment_ids": "segment_ids",
-    "padding_mask": "input_mask",
-    "masked_positions": "masked_lm_positions",
-}
+from tests.keras_vitbert.whole_runs import examples_of, text_inputs_of
 
 
 def test_the_longest_right_word_and_the_first_wrong_one_are_shown(finished, sources):
     folder = finished("joint")
     network, words = load(str(folder)).network, []
     for example in examples_of(sources, "text", "validation"):
-        inputs = {name: np.array([example[stored]]) for name, stored in INPUTS.items()}
         fields = (example[f"masked_lm_{name}"] for name in ("positions", "ids", "weights"))
-        logits = np.array(network(inputs)["mlm_logits"])[0]
+        logits = np.array(network(text_inputs_of(example))["mlm_logits"])[0]
         for place, answer, weight, scores in zip(*fields, logits, strict=True):
             if weight and VOCABULARY[example["input_ids"][place]] == MASK:
                 best = np.argsort(-scores, kind="stable")[:3]

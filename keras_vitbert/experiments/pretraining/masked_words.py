@@ -69,7 +69,7 @@ def _around(tokens: list[str], place: int) -> str:
     """The words on both sides of a masked token, within its segment."""
     before, after = tokens[max(place - _AROUND, 0) : place], tokens[place + 1 :][:_AROUND]
     marks = {PAD, CLS, SEP}
-    while marks.intersection(before):
+    while marks.intersection(before) or before[:1] and before[0].startswith("##"):
         before = before[1:]
     after = after[: next((k for k, token in enumerate(after) if token in marks), len(after))]
     others = [_OTHER_MASK if token == MASK else token for token in (*before, MASK, *after)]

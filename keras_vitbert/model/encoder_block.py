@@ -19,8 +19,7 @@ def gelu(x: Tensor) -> Tensor:
     """GELU, `x P(X <= x)` for a normal `X` (Hendrycks and Gimpel 2016), rounded once.
 
     The derivative is computed along with it, in float32 too, and only the derivative is kept for
-    the backward pass. Where operations are not fused, this takes fewer passes over memory than
-    TensorFlow's GELU.
+    the backward pass. Unfused, this takes fewer passes over memory than TensorFlow's GELU.
     """
     wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
     below = 0.5 * ops.erfc(wide * -math.sqrt(0.5))

@@ -1,7 +1,7 @@
 """The documentation site: `docs/mkdocs_hooks.py` adds the config reference."""
 
-import importlib.util
 import re
+import runpy
 
 from keras_vitbert.configs.fine_tuning import ImageTask, TextTask
 from keras_vitbert.configs.pretraining import Pretraining
@@ -10,10 +10,8 @@ from tests.documents.markdown import ROOT
 
 
 def test_the_reference_has_every_config_field():
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "mkdocs_hooks.py")
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    tables = hooks.config_reference().split("\n## ")[1:]
+    hooks = runpy.run_path(str(ROOT / "docs" / "mkdocs_hooks.py"))
+    tables = hooks["config_reference"]().split("\n## ")[1:]
     configs = (Pretraining(), ImageTask(task="cifar10"), TextTask(task="sst2"))
     for table, config in zip(tables, configs, strict=True):
         listed = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)

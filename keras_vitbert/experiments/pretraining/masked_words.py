@@ -17,6 +17,7 @@ _BATCHES = 20
 _AROUND = 10  # tokens shown on either side
 _GUESSES = 3
 _OTHER_MASK = "___"
+_FIELDS = ("token_ids", "masked_positions", "masked_ids", "masked_weights")
 
 
 def guess_masked_words(
@@ -31,18 +32,19 @@ def guess_masked_words(
 
     def guess(batch: dict) -> dict[str, Tensor]:
         logits = network(text_inputs(batch), training=False)["mlm_logits"]
-        names = ("token_ids", "masked_positions", "masked_ids", "masked_weights")
-        # A network may have room for more tokens than the vocabulary has.
         _, guesses = ops.top_k(logits[..., : len(vocabulary)], _GUESSES)
-        return {**{name: batch[name] for name in names}, "guesses": guesses}
+        return {**{name: batch[name] for name in _FIELDS}, "guesses": guesses}
 
+    # A network may have room for more tokens than the vocabulary has, and texts may use them.
+    size = network.backbone.vocabulary_size or 0
+    names = [*vocabulary, *(f"[{token}]" for token in range(len(vocabulary), size))]
     on_batch = on_whole_batches(guess, network, strategy)
     batches = strategy.distribute_datasets_from_function(stream.validation)
     count = min(_BATCHES, stream.validation_batches)
     words = [
         word
         for batch in itertools.islice(batches, count)
-        for word in _whole_words(on_batch(batch), vocabulary)
+        for word in _whole_words(on_batch(batch), names)
     ]
     right = [word for word in words if word["guesses"][0] == word["answer"]]
     wrong = [word for word in words if word["guesses"][0] != word["answer"]]
@@ -51,12 +53,13 @@ def guess_masked_words(
 
 def _whole_words(batch: dict[str, np.ndarray], vocabulary: list[str]) -> Iterable[dict[str, Any]]:
     """The masked words that are one token, in the order of the texts."""
-    rows = zip(*(batch[name] for name in sorted(batch)), strict=True)
-    for guesses, ids, positions, weights, token_ids in rows:
+    rows = zip(*(batch[name] for name in (*_FIELDS, "guesses")), strict=True)
+    for token_ids, positions, ids, weights, guesses in rows:
         tokens = [vocabulary[token] for token in token_ids]
         for place, answer, weight, likeliest in zip(positions, ids, weights, guesses, strict=True):
             word = vocabulary[answer]
-            is_whole = word.isalnum() and not tokens[place + 1].startswith("##")
+            follows = "".join(tokens[place + 1 : place + 2])  # nothing, in a text without a [SEP]
+            is_whole = word.isalnum() and not follows.startswith("##")
             if weight and is_whole and tokens[place] == MASK:
                 yield {
                     "text": _around(tokens, place),
@@ -66,12 +69,14 @@ def _whole_words(batch: dict[str, np.ndarray], vocabulary: list[str]) -> Iterabl
 
 
 def _around(tokens: list[str], place: int) -> str:
-    """The words on both sides of a masked token, within its segment."""
-    before, after = tokens[max(place - _AROUND, 0) : place], tokens[place + 1 :][:_AROUND]
-    marks = {PAD, CLS, SEP}
-    while marks.intersection(before) or before[:1] and before[0].startswith("##"):
+    """A masked token and the words on both sides of it, within its segment."""
+    before = _beside(reversed(tokens[:place]))[::-1]
+    while before and before[0].startswith("##"):  # the rest of a word that begins outside
         before = before[1:]
-    after = after[: next((k for k, token in enumerate(after) if token in marks), len(after))]
-    others = [_OTHER_MASK if token == MASK else token for token in (*before, MASK, *after)]
-    others[len(before)] = MASK
-    return " ".join(others).replace(" ##", "")
+    return " ".join([*before, MASK, *_beside(tokens[place + 1 :])]).replace(" ##", "")
+
+
+def _beside(tokens: Iterable[str]) -> list[str]:
+    """The first tokens, until the segment ends."""
+    inside = itertools.takewhile(lambda token: token not in (CLS, SEP, PAD), tokens)
+    return [_OTHER_MASK if token == MASK else token for token in itertools.islice(inside, _AROUND)]

@@ -151,7 +151,7 @@ def describe(summary: dict[str, Any], folder: str) -> str:
         if measure in validation and measure in _SENTENCES:
             percent = (round(100 * scores) for scores in (validation[measure], baseline[base]))
             lines.append(f"  {_SENTENCES[measure].format(*percent)}")
-    for word in summary["masked_words"]:
+    for word in summary.get("masked_words", ()):  # runs of before have none
         guesses = " / ".join(word["guesses"])
         lines += [f"  {word['text']}", f"    answer: {word['answer']}; guesses: {guesses}"]
     if summary["bad_records"]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_vitbert import load
+from keras_vitbert.experiments.pretraining.report import describe
 from pipelines.text.wordpiece import CLS, MASK, PAD, SEP
 from tests.keras_vitbert.tiny_runs import VOCABULARY, summary_of
 from tests.keras_vitbert.whole_runs import examples_of, text_inputs_of
@@ -24,3 +25,9 @@ def test_the_longest_right_word_and_the_first_wrong_one_are_shown(finished, sour
     assert [(w["answer"], w["guesses"]) for w in shown] == right[:1] + wrong[:1]
     assert wrong and all(word["text"].count(MASK) == 1 for word in shown)
     assert not any(mark in word["text"] for word in shown for mark in (CLS, SEP, PAD))
+
+
+def test_a_finished_run_of_before_is_described_without_them(finished):
+    summary = summary_of(finished("joint"))
+    del summary["masked_words"]
+    assert "next-sentence accuracy" in describe(summary, "folder")

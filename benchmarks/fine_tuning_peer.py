@@ -111,12 +111,12 @@ class _Ours:
         values |= {"steps_per_execution": 1}
         config = fine_tuning.get_config("texts", "text").with_values(values)
         strategy = tf.distribute.get_strategy()
-        self._trainer, _ = build_fine_tuner(config, pretrained, 2, 0, strategy)
+        self._trainer, _ = build_fine_tuner(config, pretrained, [2], 0, strategy)
         self.parameters = self._trainer.network.count_params()
 
     def round(self):
         """Trains for a round; returns examples a second."""
-        stream = TaskStream(self._texts, 0, self._steps, self._batch).training(0, None)
+        stream = TaskStream([self._texts], [self._batch], 0, self._steps).training(0, None)
         clock = _Clock()
         self._trainer.fit(
             stream, steps_per_epoch=self._steps, callbacks=[clock], verbose=0, shuffle=False

@@ -21,9 +21,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.configs.devices import Devices
-from keras_vitbert.configs.fine_tuning import FineTuning, get_config
+from keras_vitbert.configs.fine_tuning import FineTuning, dotted
 from keras_vitbert.configs.pretraining import Pretraining
-from keras_vitbert.experiments.fine_tuning.tasks import find_task
+from keras_vitbert.experiments.fine_tuning.tasks import find_config, find_task
 from keras_vitbert.experiments.flags import (
     PRETRAINING_HELP,
     choose_pretraining,
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     from keras_vitbert.extras.ahead_of_time import programs
 
     if isinstance(config, FineTuning):
-        num_classes = values.num_classes or find_task(config.task).num_classes
+        num_classes = _classes(values, config)
         pretrained = open_pretrained(RANDOM, values.architecture)
         build = functools.partial(programs.fine_tuning_programs, config, pretrained, num_classes)
     else:
@@ -145,8 +145,7 @@ def _only(values: FlagValues) -> tuple[str, ...]:
 def _choose_config(values: FlagValues) -> Pretraining | FineTuning:
     if not values.task:
         return choose_pretraining(values)
-    task = find_task(values.task)
-    return get_config(task.name, task.kind)
+    return find_config(values.task)
 
 
 def _pretraining(config: Pretraining, variant: str, devices: Devices) -> Pretraining:
@@ -154,10 +153,17 @@ def _pretraining(config: Pretraining, variant: str, devices: Devices) -> Pretrai
     return config.for_devices(devices)
 
 
+def _classes(values: FlagValues, config: FineTuning) -> list[int]:
+    """The number of classes of each task; 0 where it is not known."""
+    names = [settings.task for settings in config.tasks.values()]
+    return [values.num_classes or find_task(name).num_classes for name in names]
+
+
 def _fine_tuning(values: FlagValues, config: FineTuning, devices: Devices) -> FineTuning:
-    if not (values.num_classes or find_task(config.task).num_classes):
+    if not all(_classes(values, config)):
         raise ValueError(f"--num_classes: must be given, as those of {config.task} are your own")
-    if fields := {"image_size", "batch"}.intersection(config.open_fields()):
+    sizes = {dotted(section, name) for section in config.tasks for name in ("image_size", "batch")}
+    if fields := sizes.intersection(config.open_fields()):
         raise ValueError(f"{', '.join(sorted(fields))}: must be given, as your images decide them")
     config.check_batch(devices.replicas)
     steps = config.steps or _STEPS_OF_EPOCHS

@@ -3,11 +3,13 @@
     python -m keras_vitbert.finetune --checkpoint=DIR|rand --data_dir=DIR | --train=FILE
                                      [--test=FILE] [--sweep] [--seeds=5]
                                      [--config.KEY=VALUE ...]
+    python -m keras_vitbert.finetune --checkpoint=DIR|rand --images=PLACE --texts=PLACE
     python -m keras_vitbert.finetune --checkpoint=DIR|rand --task=cifar10|...|rte [--data_dir=DIR]
     python -m keras_vitbert.finetune --evaluate_only --checkpoint=FINE_TUNED_DIR --data_dir=DIR
 
-Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag, file or data,
-3 diverged, 75 stopped by a signal after a checkpoint.
+With --images and --texts, or two tasks such as --task=cifar10,sst2, it trains one encoder with a
+head for each. Run again, it resumes where it was stopped. Exit status: 0 done, 2 bad flag, file or
+data, 3 diverged, 75 stopped by a signal after a checkpoint.
 """
 
 from __future__ import annotations
@@ -45,6 +47,12 @@ def define_flags(values: FlagValues) -> None:
     define(
         values,
         *INPUT_FLAGS,
+        (
+            "images",
+            "",
+            "your own images, as --data_dir; with --texts, one model for both",
+        ),
+        ("texts", "", "your own texts, likewise"),
         ("output_dir", "", "the run's folder (default: runs/CHECKPOINT-TASK)"),
         ("predictions", "", "a CSV file to write the prediction for each example to"),
         ("sweep", False, "pick the learning rate from --config.grid, on held-out examples"),
@@ -64,6 +72,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         from keras_vitbert.experiments.experiment import evaluate_run, open_run
 
     inputs = {**inputs_of(values), "predictions": values.predictions}
+    inputs |= {"images": values.images, "texts": values.texts}
     if values.evaluate_only:
         options = devices_of(values) | {"deterministic": values.deterministic}
         return evaluate_run(config, **options, **inputs)
@@ -80,13 +89,17 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 def _label(values: FlagValues, task: str) -> str:
-    """The name of the run's folder: the checkpoint's, then that of the task or the user's data."""
-    name = task
-    if task in (IMAGES, TEXTS):
-        path = os.path.abspath(values.data_dir or values.train)
-        stem = os.path.splitext(os.path.basename(path))[0]
-        name = stem if stem not in own_data.USUAL_NAMES else os.path.basename(os.path.dirname(path))
-    return f"{os.path.basename(os.path.normpath(values.checkpoint))}-{name}"
+    """The name of the run's folder: the checkpoint's, then those of the tasks or of own data."""
+    own = {IMAGES: values.images, TEXTS: values.texts}
+    names = []
+    for name in task.split(","):
+        if name in own:
+            path = os.path.abspath(own[name] or values.data_dir or values.train)
+            stem = os.path.splitext(os.path.basename(path))[0]
+            is_usual = stem in own_data.USUAL_NAMES
+            name = os.path.basename(os.path.dirname(path)) if is_usual else stem
+        names.append(name)
+    return "-".join([os.path.basename(os.path.normpath(values.checkpoint)), *names])
 
 
 if __name__ == "__main__":

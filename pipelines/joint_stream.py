@@ -70,7 +70,7 @@ class JointStream:
                 deterministic=True,
             )
         # `repeat` shows that the stream is endless: replicas need not consult each other each step.
-        return _joined(streams).repeat()
+        return joined(streams).repeat()
 
     def batch_records(self, step: int) -> dict[str, list[str]]:
         """The records of a step's batch, of `images` and `texts` if they are present."""
@@ -92,7 +92,7 @@ class JointStream:
             )
             for name, _, source, batch, _ in self._modalities
         ]
-        return _joined(streams)
+        return joined(streams)
 
     @property
     def validation_batches(self) -> int:
@@ -113,7 +113,7 @@ class JointStream:
         return self.image_batch_size if self.images is not None else 0
 
 
-def _joined(streams: list[tf.data.Dataset]) -> tf.data.Dataset:
+def joined(streams: list[tf.data.Dataset]) -> tf.data.Dataset:
     """One dataset of merged dicts."""
 
     def merged(*batches: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -11,14 +11,14 @@ The commands are flags to this.
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from keras_vitbert.configs.fine_tuning import FineTuning, get_config
+from keras_vitbert.configs.fine_tuning import FineTuning
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.measuring import evaluate_saved, run_probe
 from keras_vitbert.experiments.fine_tuning.search import FineTuningRun, open_fine_tuning
-from keras_vitbert.experiments.fine_tuning.tasks import TASKS
+from keras_vitbert.experiments.fine_tuning.tasks import TASKS, find_config
 from keras_vitbert.experiments.pretraining.run import PretrainingRun, open_pretraining
 from keras_vitbert.runs.machine import Machine, open_machine
 
@@ -31,14 +31,14 @@ def experiment(name: str, **values: Any) -> Pretraining | FineTuning:
     Args:
         name: a config of pre-training (`sample`, `small`, `paper`, `quick`, `paper:SIZE`,
             `FILE.py`), or a task of fine-tuning (`cifar10`, ..., `rte`; `images` or `texts` for
-            your own data).
+            your own data), or two at once, on images and on texts: `images,texts`.
         values: of fields, `steps=100`; those of sections by `**{"optimizer.learning_rate": 1e-3}`.
 
     Raises:
         ValueError: there is no such experiment or field, or a value is bad.
     """
-    if name in TASKS:
-        return get_config(name, TASKS[name].kind).with_values(values)
+    if name.partition(",")[0] in TASKS:
+        return find_config(name).with_values(values)
     return load_config(name).with_values(values)
 
 

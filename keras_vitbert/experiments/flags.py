@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from keras_vitbert.configs.fine_tuning import FineTuning, get_config
+from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS, FineTuning
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.optimizers import OPTIONS
 from keras_vitbert.configs.pretraining import Pretraining
@@ -59,7 +59,12 @@ INPUT_FLAGS = (
         "a run of pretrain or finetune, a preset, a BERT or ViT of another project; or rand, "
         "for random weights",
     ),
-    ("task", "", f"one of {', '.join(tasks.TASKS)}; for your own data it is detected"),
+    (
+        "task",
+        "",
+        f"one of {', '.join(tasks.TASKS)}, or one on images and one on texts, comma-separated; for "
+        "your own data it is detected",
+    ),
     (
         "data_dir",
         "",
@@ -126,16 +131,20 @@ def _choose_fine_tuning(values: FlagValues) -> FineTuning:
     name = values.task
     if not name and values.checkpoint and getattr(values, "evaluate_only", False):
         name = _recorded_task(values.checkpoint)
-    task = tasks.choose_task(name, values.data_dir, _files(values))
-    return get_config(task.name, task.kind)
+    own = {kind: getattr(values, kind, "") for kind in (IMAGES, TEXTS)}
+    if own := {kind: place for kind, place in own.items() if place}:
+        others = ("task", "data_dir", "train", "validation", "test")
+        refuse_given(values, others, f"beside --{next(iter(own))}")
+        name = ",".join(own)
+    return tasks.find_config(name or tasks.choose_task(values.data_dir, _files(values)))
 
 
 def _list_fine_tuning(values: FlagValues) -> dict[str, FineTuning]:
     """The configs that `--help` lists, by heading: of the task, else of each kind."""
     if values.task:
         return {"": _choose_fine_tuning(values)}
-    kinds = {task.kind: task for task in tasks.TASKS.values()}
-    return {f"of {kind}: ": get_config(task.name, kind) for kind, task in kinds.items()}
+    kinds = {"images": IMAGES, "text": TEXTS, "both": f"{IMAGES},{TEXTS}"}
+    return {f"of {kind}: ": tasks.find_config(task) for kind, task in kinds.items()}
 
 
 def config_name(values: FlagValues) -> str:
@@ -193,7 +202,10 @@ def _recorded_task(folder: str) -> str:
     """The task of a local run of fine-tuning; empty if that cannot be read."""
     try:
         with open(os.path.join(folder, "config.json"), "rb") as file:
-            return str(json.load(file)["experiment"]["task"])
+            experiment = json.load(file)["experiment"]
+            if experiment["kind"] == "both":
+                return f"{experiment['image']['task']},{experiment['text']['task']}"
+            return str(experiment["task"])
     except (OSError, ValueError, KeyError, TypeError):  # reported when the run is opened
         return ""
 

@@ -1,4 +1,4 @@
-"""The network for fine-tuning: the backbone with one modality, and a new head."""
+"""The networks for fine-tuning: the backbone, and a new head for each modality's classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,7 @@ from keras_vitbert.model.pretraining_network import BackboneNetwork, image_input
 from keras_vitbert.model.tensors import Tensor, Tensors
 
 TEXT_INPUTS = ("token_ids", "segment_ids", "padding_mask")
+MODALITIES = ("text", "image")  # in the order of their passes
 
 
 @keras.saving.register_keras_serializable(package="keras_vitbert")
@@ -22,12 +23,13 @@ class Classifier(BackboneNetwork):
         backbone: with one modality.
         num_classes: `C`.
         head_kind: one of `keras_vitbert.model.heads.CLASS_HEADS`.
+        modality: `text` or `image`, of a backbone with both; None for its only one.
 
     Call it on a dict with the backbone's inputs; `images` are integers in 0 to 255 or floats in
     [0, 1]. It returns logits `(batch, num_classes)` in float32.
 
     Raises:
-        ValueError: the backbone has both modalities.
+        ValueError: the backbone has both modalities, and none is given.
     """
 
     def __init__(
@@ -35,32 +37,37 @@ class Classifier(BackboneNetwork):
         backbone: ViTBertBackbone,
         num_classes: int,
         head_kind: str | dict = "paper",
+        modality: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(backbone, num_classes, **kwargs)
-        if backbone.image_size is not None and backbone.vocabulary_size is not None:
+        takes = {
+            "text": backbone.vocabulary_size is not None,
+            "image": backbone.image_size is not None,
+        }
+        if modality is None and all(takes.values()):
             raise ValueError("the backbone takes images and text; build it with one of them")
+        self.modality = modality or ("image" if takes["image"] else "text")
         self.head_kind = head_kind
-        self.head = class_head(head_kind, num_classes, backbone, "head")
+        name = f"{modality}_head" if modality else "head"
+        self.head = class_head(head_kind, num_classes, backbone, name)
         self.built = True
-
-    @property
-    def kind(self) -> str:
-        """What is classified: `images` or `text`."""
-        return "text" if self.backbone.image_size is None else "images"
 
     @property
     def embedding(self) -> ImageEmbedding | TextEmbedding:
         """The layer that turns the inputs into tokens."""
-        return self.backbone.image_embedding or self.backbone.text_embedding
+        return getattr(self.backbone, f"{self.modality}_embedding")
+
+    def inputs_of(self, batch: Tensors) -> Tensors:
+        """The inputs among a batch's tensors; images as floats in [0, 1]."""
+        if self.modality == "image":
+            return image_inputs(batch)
+        return {name: batch[name] for name in TEXT_INPUTS}
 
     def features(self, inputs: Tensors) -> Tensor:
         """What the head reads: `(batch, tokens, D)`, the class token first; two tokens for DeiT."""
-        if self.kind == "images":
-            outputs = self.backbone(image_inputs(inputs), image_positions=self.head.tokens)
-            return outputs["image_sequence"]
-        texts = {name: inputs[name] for name in TEXT_INPUTS}
-        return self.backbone(texts, text_positions=self.head.tokens)["text_sequence"]
+        positions = {f"{self.modality}_positions": self.head.tokens}
+        return self.backbone(self.inputs_of(inputs), **positions)[f"{self.modality}_sequence"]
 
     def call(self, inputs: Tensors) -> Tensor:
         return self.head.of_sequence(self.features(inputs))
@@ -77,19 +84,75 @@ class Classifier(BackboneNetwork):
         self.backbone.enable_lora(rank)
 
 
+@keras.saving.register_keras_serializable(package="keras_vitbert")
+class JointClassifier(BackboneNetwork):
+    """A backbone with a `Classifier` of texts and one of images.
+
+    Args:
+        backbone: with both modalities.
+        num_classes: by modality, `text` and `image`.
+        head_kind: likewise.
+
+    Attributes:
+        classifiers: of texts and of images, in the order of `MODALITIES`.
+
+    Call it on a dict with the backbone's inputs for one modality or both; it returns a dict of
+    `text_logits` and `image_logits`, see `Classifier`.
+    """
+
+    def __init__(
+        self,
+        backbone: ViTBertBackbone,
+        num_classes: Mapping[str, int],
+        head_kind: Mapping[str, str | dict],
+        **kwargs: Any,
+    ):
+        super().__init__(backbone, dict(num_classes), **kwargs)
+        self.head_kind = dict(head_kind)
+        self.classifiers = [
+            Classifier(backbone, num_classes[name], head_kind[name], name, name=name)
+            for name in MODALITIES
+        ]
+        self.built = True
+
+    def call(self, inputs: Tensors) -> Tensors:
+        takes = {"text": "token_ids" in inputs, "image": "images" in inputs}
+        return {f"{c.modality}_logits": c(inputs) for c in self.classifiers if takes[c.modality]}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "head_kind": self.head_kind}
+
+    def enable_lora(self, rank: int) -> None:
+        """See `Classifier.enable_lora`."""
+        self.backbone.enable_lora(rank)
+
+
+def classifiers_of(network: Classifier | JointClassifier) -> list[Classifier]:
+    """A network's classifiers, each of one modality, in the order of `MODALITIES`."""
+    return [network] if isinstance(network, Classifier) else list(network.classifiers)
+
+
 def build_classifier(
     model: Mapping[str, Any],
-    kind: str,
-    num_classes: int,
+    num_classes: Mapping[str, int],
+    head_kind: Mapping[str, str | dict] | None = None,
     dtype: Any = None,
-    head_kind: str | dict = "paper",
-) -> Classifier:
-    """A `Classifier` of `images` or `text` with random weights.
+) -> Classifier | JointClassifier:
+    """A classifier with random weights.
 
-    `model` holds `ViTBertBackbone`'s arguments; the other modality's are ignored.
+    Args:
+        model: `ViTBertBackbone`'s arguments; those of other modalities are ignored.
+        num_classes: by modality, `text`, `image` or both.
+        head_kind: by modality; the paper's by default.
+        dtype: a Keras dtype policy.
     """
     others = ("num_classes", "image_head", "text_head")
     arguments = {name: value for name, value in model.items() if name not in others}
-    arguments["vocabulary_size" if kind == "images" else "image_size"] = None
+    arguments |= {} if "image" in num_classes else {"image_size": None}
+    arguments |= {} if "text" in num_classes else {"vocabulary_size": None}
     backbone = ViTBertBackbone(**arguments, dtype=dtype, name="backbone")
-    return Classifier(backbone, num_classes, head_kind, name="classifier")
+    kinds = {name: (head_kind or {}).get(name, "paper") for name in num_classes}
+    if len(num_classes) > 1:
+        return JointClassifier(backbone, num_classes, kinds, name="classifier")
+    [(name, count)] = num_classes.items()
+    return Classifier(backbone, count, kinds[name], name="classifier")

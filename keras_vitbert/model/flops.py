@@ -46,12 +46,10 @@ def text_flops(backbone: "ViTBertBackbone", length: int, predictions: int) -> fl
     return encoder_flops(backbone, length, 1 + predictions) + heads
 
 
-def classifier_flops(
-    backbone: "ViTBertBackbone", num_classes: int, length: float = 0, head: str | dict = "paper"
+def classified_text_flops(
+    backbone: "ViTBertBackbone", num_classes: int, length: float, head: str | dict = "paper"
 ) -> float:
-    """The operations of a `Classifier` for one image, or for one text of `length` tokens."""
-    if backbone.image_size is not None:
-        return image_flops(backbone, num_classes, head)
+    """The operations of a `Classifier` for one text of `length` tokens."""
     return encoder_flops(backbone, length, 1) + head_flops(backbone, num_classes, head)
 
 

@@ -15,7 +15,7 @@ from keras_vitbert.model.tensors import Tensor, Tensors, ops
 class BackboneNetwork(keras.Model):
     """What the networks on a backbone share: how Keras saves them."""
 
-    def __init__(self, backbone: ViTBertBackbone, num_classes: int | None = None, **kwargs: Any):
+    def __init__(self, backbone: ViTBertBackbone, num_classes: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.backbone = backbone
         self.num_classes = num_classes

@@ -17,7 +17,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from keras_vitbert.configs.fine_tuning import ImageTask, TextTask
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask, JointTasks, TextTask
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.configs.run import Experiment
 from keras_vitbert.configs.sections import flatten
@@ -50,7 +50,7 @@ FREE_OF_FINE_TUNING = (
     *_FREE,
     "evaluation_",
     "grid",
-    "metric",
+    *("metric", "image.metric", "text.metric"),
     "optimizer.learning_rate",  # a trial is named by this and its seed
     "seed",
 )
@@ -58,16 +58,16 @@ FREE_OF_FINE_TUNING = (
 
 def experiment_dict(config: Experiment) -> dict[str, Any]:
     """A run's settings as `config.json` holds them: nested, for a fine-tuning with its kind."""
-    kind = {"kind": config.kind} if isinstance(config, ImageTask | TextTask) else {}
+    kind = {"kind": config.kind} if isinstance(config, FineTuning) else {}
     return json.loads(json.dumps({**kind, **config.to_dict()}))
 
 
 def config_of(record: Mapping[str, Any]) -> Any:
-    """The `Pretraining`, `ImageTask` or `TextTask` in the content of a `config.json`."""
+    """The `Pretraining` or `FineTuning` in the content of a `config.json`."""
     settings = dict(record["experiment"])
-    kind = settings.pop("kind", None)
-    recipe = {None: Pretraining, "images": ImageTask}.get(kind, TextTask)
-    return recipe.from_dict(settings)
+    kind = settings.pop("kind", "")
+    recipes = {"": Pretraining, "images": ImageTask, "text": TextTask, "both": JointTasks}
+    return recipes[kind].from_dict(settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Identity:
     experiment: dict[str, Any]  # of `experiment_dict`
     inputs: dict[str, str]  # digests by name, without those of the vocabulary and the classes
     vocabulary: list[str] | None = None  # its tokens; None for a run without text
-    classes: list[str] | None = None  # their names
+    classes: Mapping[str, list[str]] | None = None  # their names, by `classes` or another name
     free: tuple[str, ...] = FREE_OF_PRETRAINING  # prefixes of the settings that may differ
     accepted: Collection[str] = ()  # names of settings and inputs that may differ all the same
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # for later readers
@@ -89,10 +89,10 @@ class Identity:
         folder.make()
         began, now = folder.record(), self._record()
         changes = self.changes(folder) if began else []
-        for name, names in (("vocabulary.txt", self.vocabulary), ("classes.txt", self.classes)):
-            text = "\n".join(names or []) + "\n"
-            if names and folder.read(name) != text:
-                folder.write(name, text)
+        for name, names in self._named().items():
+            text = "\n".join(names) + "\n"
+            if folder.read(f"{name}.txt") != text:
+                folder.write(f"{name}.txt", text)
         record = {**now, **(began or {}), **{key: now[key] for key in self.about}}
         if began:
             _tell_what_computes(folder, began, now)
@@ -139,10 +139,14 @@ class Identity:
         settings = flatten(record["experiment"])
         return {name: x for name, x in settings.items() if not name.startswith(self.free)}
 
+    def _named(self) -> dict[str, list[str]]:
+        """The lists of names that have a file and a digest of their own."""
+        named = {"vocabulary": self.vocabulary or [], **(self.classes or {})}
+        return {name: names for name, names in named.items() if names}
+
     def _record(self) -> dict[str, Any]:
         """The content of `config.json`."""
-        named = {"vocabulary": self.vocabulary, "classes": self.classes}
-        digests = {name: names_digest(names) for name, names in named.items() if names}
+        digests = {name: names_digest(names) for name, names in self._named().items()}
         record = {
             "format": FORMAT,
             "experiment": self.experiment,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_vitbert.configs.fine_tuning import ImageSettings, TaskSettings
 from keras_vitbert.configs.pretraining import Pretraining
 from pipelines.cores import available_cores
 from tpu.devices import device_type, gpus
 
 if TYPE_CHECKING:
-    from keras_vitbert.configs.fine_tuning import ImageTask
     from keras_vitbert.runs.run import Run
 
 _CLASSES_SHOWN = 6
@@ -58,16 +58,38 @@ def _pretraining_rows(run: Any) -> list[tuple[str, str]]:
 
 
 def _fine_tuning_rows(run: Any) -> list[tuple[str, str]]:
-    config, data = run.config, run.data
-    model, is_images = run.pretrained.fine_tuned_model(config), config.kind == "images"
+    config, rows, steps, batches = run.config, [], 0, []
+    model = run.pretrained.fine_tuned_model(config)
+    for section, settings in config.tasks.items():
+        data, kind = run.data[section], "images" if settings.kind == "images" else "texts"
+        rows += _data_rows(data, settings, kind, model["max_sequence_length"])
+        count = data.train.count
+        steps = config.steps_for(count)
+        of_kind = f" {kind}" if section else ""
+        batches.append(f"{settings.batch}{of_kind}: {passes(steps, settings.batch, count)} passes")
+    rows.append(("model", _initial_model(run, model)))
+    rates = f"{len(config.grid)} rates" if run.sweep else f"rate {config.optimizer.learning_rate:g}"
+    seeds = f", {run.seeds} seeds" if run.seeds > 1 else ""
+    training = f"{steps:,} steps of {' and '.join(batches)}"
+    rows.append(("training", f"{training}; {config.optimizer.name}, {rates}{seeds}"))
+    chosen = {field: config.value(field) for field in run.chosen}
+    if run.sweep:
+        chosen.pop("optimizer.learning_rate", None)
+    if chosen:
+        rows.append(("chosen", " ".join(f"{name}={_flag(x)}" for name, x in chosen.items())))
+    return rows
+
+
+def _data_rows(data: Any, settings: TaskSettings, kind: str, longest: int) -> list[tuple[str, str]]:
+    """The data of a task."""
     splits = {"train": data.train, **data.tests}
     counts = ", ".join(f"{name} {split.count:,}" for name, split in splits.items())
     picked = f"; {data.picked_on} picks the rate of a sweep" if data.picked_on else ""
-    rows = [("data", f"{'images' if is_images else 'texts'}: {counts}{picked}")]
-    if is_images:
-        rows.append(("images", _views(config)))
+    rows = [("data", f"{kind}: {counts}{picked}")]
+    if isinstance(settings, ImageSettings):
+        rows.append(("images", _views(settings)))
     else:
-        labelled, longest = data.train.rows, model["max_sequence_length"]
+        labelled = data.train.rows
         if labelled is not None and labelled.sentence_columns:
             names = " and ".join(labelled.sentence_columns)
             rows.append(("columns", f"texts {names}; classes {labelled.label_column}"))
@@ -79,25 +101,13 @@ def _fine_tuning_rows(run: Any) -> list[tuple[str, str]]:
         least, most = f"{int(sizes.min()):,}", f"{int(sizes.max()):,}"
         each = f"; {least if least == most else f'{least} to {most}'} training examples each"
     rows.append(("classes", f"{_classes(data.classes)}{each}"))
-    rows.append(("model", _initial_model(run, model)))
-    steps, count = config.steps_for(data.train.count), data.train.count
-    rates = f"{len(config.grid)} rates" if run.sweep else f"rate {config.optimizer.learning_rate:g}"
-    seeds = f", {run.seeds} seeds" if run.seeds > 1 else ""
-    times = passes(steps, config.batch, count)
-    training = f"{steps:,} steps of {config.batch}: {times} passes"
-    rows.append(("training", f"{training}; {config.optimizer.name}, {rates}{seeds}"))
-    chosen = {field: config.value(field) for field in run.chosen}
-    if run.sweep:
-        chosen.pop("optimizer.learning_rate", None)
-    if chosen:
-        rows.append(("chosen", " ".join(f"{name}={_flag(x)}" for name, x in chosen.items())))
     return rows
 
 
-def _views(config: ImageTask) -> str:
-    views = config.images
+def _views(settings: ImageSettings) -> str:
+    views = settings.images
     smallest = views.crop_area[0]
-    words = [f"{config.image_size} pixels"]
+    words = [f"{settings.image_size} pixels"]
     words.append(f"crops of at least {smallest:.0%} of the area" if smallest < 1 else "not cropped")
     words += ["mirrored at random"] if views.flip else []
     return ", ".join([*words, *(layer["class_name"] for layer in views.augmentations)])
@@ -110,7 +120,7 @@ def _initial_model(run: Any, model: dict[str, Any]) -> str:
     elif pretrained.step:
         name += f", step {pretrained.step:,}"
     text = f"{name}: {model['num_layers']} blocks of width {model['hidden_dim']}"
-    knows = run.config.kind == "images" or pretrained.has_read
+    knows = pretrained.has_read or "text" not in run.config.modalities
     return text if knows else f"{text}; it was not trained on text"
 
 

@@ -365,7 +365,9 @@ def build_task(trained: TrainedModel, kind: str) -> Any:
     head, length = trained.heads[HEADS[kind]], backbone.max_sequence_length
     if kind == "image_classifier":
         converter = ViTBertImageConverter((backbone.image_size,) * 2, trained.central_crop)
-        preprocessor = ViTBertImageClassifierPreprocessor(converter, class_names=trained.classes)
+        preprocessor = ViTBertImageClassifierPreprocessor(
+            converter, class_names=trained.classes_of("image")
+        )
         task = ViTBertImageClassifier(backbone, head.num_classes, preprocessor, head.kind)
     else:
         tokenizer = ViTBertTokenizer(trained.vocabulary, trained.lower_case)
@@ -374,7 +376,7 @@ def build_task(trained: TrainedModel, kind: str) -> Any:
             task = ViTBertMaskedLM(backbone, preprocessor, head.kind)
         else:
             preprocessor = ViTBertTextClassifierPreprocessor(
-                tokenizer, length, class_names=trained.classes
+                tokenizer, length, class_names=trained.classes_of("text")
             )
             task = ViTBertTextClassifier(backbone, head.num_classes, preprocessor, head.kind)
     (task.mlm_head if kind == "masked_lm" else task.head).set_weights(head.get_weights())

@@ -6,8 +6,15 @@ from typing import Any
 import keras
 
 from keras_vitbert.configs.devices import Devices
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings, classes_file
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.classifier import build_classifier
+from keras_vitbert.model.classifier import (
+    Classifier,
+    JointClassifier,
+    build_classifier,
+    classifiers_of,
+)
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.identity import config_of
@@ -64,8 +71,8 @@ def open_source(source: finding.Source, dtype: str | None = "float32") -> Traine
 def _open_run(source: finding.Source, dtype: str) -> TrainedModel:
     """The model of a run of either command, from its latest checkpoint."""
     folder, record = RunFolder(source.path), source.config
-    config, summary, classes = config_of(record), folder.summary() or {}, _classes(folder)
-    central_crop = CENTRAL_CROP
+    config, summary, central_crop = config_of(record), folder.summary() or {}, CENTRAL_CROP
+    names = {name: _names(folder, name) for name in ("classes", "text_classes")}
     if source.kind == finding.RUN:
         check_sums(folder.path)  # if the run is a shared one
         place, variant = folder.checkpoints, config.variant_spec
@@ -73,14 +80,13 @@ def _open_run(source: finding.Source, dtype: str) -> TrainedModel:
         network = build_network(sizes, images=variant.images, text=variant.text, dtype=dtype)
         heads = {"image": network.image_head, "mlm": network.mlm_head}
         central_crop = config.data.images.central_crop
-    elif summary and classes is not None:
-        place = os.path.join(folder.path, summary["model"], "checkpoints")
-        kind, name = config.kind, config.task
-        network = build_classifier(record["model"], kind, len(classes), dtype, config.head)
-        if config.lora_rank:
-            network.enable_lora(config.lora_rank)
-        heads = {"image" if kind == "images" else "text": network.head}
-        central_crop = config.images.central_crop if kind == "images" else central_crop
+    elif summary and names["classes"] is not None:
+        place, name = os.path.join(folder.path, summary["model"], "checkpoints"), config.task
+        network = _fine_tuned(config, record["model"], names, dtype)
+        heads = {classifier.modality: classifier.head for classifier in classifiers_of(network)}
+        for settings in config.tasks.values():
+            if isinstance(settings, ImageSettings):
+                central_crop = settings.images.central_crop
     else:
         raise ValueError(f"{folder.path}: holds no finished run of keras_vitbert.finetune")
     checkpoint, step = checkpoints.latest(place)
@@ -91,21 +97,40 @@ def _open_run(source: finding.Source, dtype: str) -> TrainedModel:
     vocabulary, lower_case = None, True
     if {"mlm", "text"} & heads.keys():
         vocabulary = vocabulary_of(folder.path, record)
-        lower_case = is_lower(record["experiment"]["data"]["case"], vocabulary)
-    known = record["inputs"].get("classes")
-    if known and names_digest(classes or []) != known:
-        raise ValueError(
-            f"{folder.path}/classes.txt: does not name the classes that the run was trained with"
-        )
+        settings = flatten(record["experiment"])
+        case = settings.get("data.case") or settings["text.data.case"]
+        lower_case = is_lower(case, vocabulary)
+    for name_of_file, classes in names.items():
+        known = record["inputs"].get(name_of_file)
+        if known and names_digest(classes or []) != known:
+            raise ValueError(
+                f"{folder.path}/{name_of_file}.txt: does not name the classes that the run was "
+                "trained with"
+            )
     if summary.get("steps", step) != step:
         say(f"{checkpoint}: is an older checkpoint, the run ended at step {summary['steps']}")
     return TrainedModel(
-        *(folder.path, name, network.backbone, heads, classes, vocabulary, lower_case),
+        *(folder.path, name, network.backbone, heads, names["classes"], vocabulary, lower_case),
         *(central_crop, record, summary),
         network=network,
         step=step,
         checkpoint=checkpoint,
+        text_classes=names["text_classes"],
     )
+
+
+def _fine_tuned(
+    config: FineTuning, model: dict[str, Any], names: dict[str, Any], dtype: str
+) -> Classifier | JointClassifier:
+    """The network of a fine-tuning, by the names of its classes."""
+    counts, heads = {}, {}
+    for section, settings in config.tasks.items():
+        counts[settings.modality] = len(names[classes_file(section)])
+        heads[settings.modality] = settings.head
+    network = build_classifier(model, counts, heads, dtype)
+    if config.lora_rank:
+        network.enable_lora(config.lora_rank)
+    return network
 
 
 def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
@@ -117,8 +142,8 @@ def vocabulary_of(path: str, record: dict[str, Any]) -> list[str]:
     return vocabulary
 
 
-def _classes(folder: RunFolder) -> list[str] | None:
-    text = folder.read("classes.txt")
+def _names(folder: RunFolder, name: str) -> list[str] | None:
+    text = folder.read(f"{name}.txt")
     return None if text is None else text.splitlines()
 
 

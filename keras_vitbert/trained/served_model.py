@@ -113,7 +113,7 @@ class ServedModel(tf.Module):
 
     def _classes(self, modality: str, encode: Callable, examples: tf.Tensor) -> Tensors:
         """The probabilities of all classes, and the names of the likeliest."""
-        head, classes = self._trained.heads[modality], self._trained.classes
+        head, classes = self._trained.heads[modality], self._trained.classes_of(modality)
         sequence, _ = encode(examples, head.tokens)
         labels = tf.constant(classes or [str(number) for number in range(head.num_classes)])
         probabilities = tf.nn.softmax(head.of_sequence(sequence, training=False))

@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs import checkpoints
+from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.architectures import ARCHITECTURES
 from keras_vitbert.trained.hub import HEADS
@@ -205,17 +206,22 @@ def _model(trained: TrainedModel, kind: str) -> Iterator[tuple[str, str]]:
         count = len(trained.vocabulary) if trained.vocabulary else backbone.vocabulary_size
         length = backbone.max_sequence_length
         yield "text", f"WordPiece, {count:,} tokens, {case}; {length} tokens at most"
-    if (kind.endswith("classifier") or kind == "run") and trained.classes:
-        names = ", ".join(trained.classes[:20])
-        more = ", ..." if len(trained.classes) > 20 else ""
-        yield "classes", f"{len(trained.classes)}: {names}{more}"
+    for head in ("image", "text"):
+        classes = trained.classes_of(head)
+        if classes and head in trained.heads and kind in ("run", f"{head}_classifier"):
+            names = ", ".join(classes[:20])
+            more = ", ..." if len(classes) > 20 else ""
+            name = f"{head} classes" if trained.text_classes else "classes"
+            yield name, f"{len(classes)}: {names}{more}"
 
 
 def _training(record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     config, shown = record["experiment"], _SHOWN
     settings = flatten(config)
-    if "task" in config:
-        rows = {"task": f"`{config['task']}`", "began with": f"`{_base(record['checkpoint'])}`"}
+    if "kind" in config:
+        task = config_of(record).task
+        rows = {"task": f"`{task}`", "began with": f"`{_base(record['checkpoint'])}`"}
+        shown += _SHOWN_OF_BOTH_MODALITIES if "tasks" in summary else ()
         # The trial of the median seed, with the learning rate that was picked.
         settings |= {
             "optimizer.learning_rate": summary["learning_rate"],
@@ -233,7 +239,8 @@ def _training(record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     counts = (f"{count:,} {name}" for name, count in record["records"].items())
     rows["training examples"] = ", ".join(counts)
     for key, value in settings.items():
-        is_shown = key in shown or key.startswith(_SHOWN_SECTIONS)
+        name = key.removeprefix("image.").removeprefix("text.")  # sections of two tasks
+        is_shown = name in shown or key.startswith(_SHOWN_SECTIONS)
         if is_shown and (value or key == "seed"):
             rows[f"`{key}`"] = value
     return _table("Training", ["", ""], rows.items())
@@ -254,13 +261,15 @@ def _results(summary: Mapping[str, Any]) -> str:
             "of masked tokens, the more common answer."
         )
     else:
-        header = [summary["metric"], "median", "minimum", "maximum", "most common class"]
+        header = ["metric", "median", "minimum", "maximum", "most common class"]
         rows = []
-        for split, measures in summary["splits"].items():
-            value = measures[summary["metric"]]
-            numbers = [*(value[name] for name in header[1:4]), measures["majority_accuracy"]]
-            cells = (f"{number:.4f}" for number in numbers)
-            rows.append((f"{split}, {measures['examples']:,} examples", *cells))
+        for section, task in summary.get("tasks", {"": summary}).items():
+            for split, measures in task["splits"].items():
+                value = measures[task["metric"]]
+                numbers = [*(value[name] for name in header[1:4]), measures["majority_accuracy"]]
+                cells = (f"{number:.4f}" for number in numbers)
+                name = f"{task['metric']} on {section} {split}".replace("  ", " ")
+                rows.append((f"{name}, {measures['examples']:,} examples", *cells))
         note = f"Over {len(summary['seeds'])} seed(s); the model is that of the median."
     return f"{_table('Measured', header, rows)}\n\n{note}"
 

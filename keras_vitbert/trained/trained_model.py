@@ -25,8 +25,9 @@ class TrainedModel:
     """A trained model, and what its use requires; see `keras_vitbert.load`.
 
     The `network` is the Keras model as it was trained. It takes images as integers in 0 to 255 or
-    floats in [0, 1]. It is the `PreTrainingNetwork` of a run of `pretrain`, the `Classifier` of one
-    of `finetune` (with separate LoRA updates), or the task or backbone of a preset. For an imported
+    floats in [0, 1]. It is the `PreTrainingNetwork` of a run of `pretrain`, the `Classifier` or
+    `JointClassifier` of one of `finetune` (with separate LoRA updates), or the task or backbone of
+    a preset. For an imported
     model it is a `Classifier` if that classifies texts, else a `PreTrainingNetwork`.
     """
 
@@ -36,7 +37,8 @@ class TrainedModel:
     # `image` and `text` on the class token of that modality, `mlm` on masked tokens: layers of
     # `keras_vitbert.model.heads`
     heads: dict[str, Any]
-    classes: list[str] | None = None  # their names in order
+    # The names of classes in order; of two tasks, those of images, see `classes_of`
+    classes: list[str] | None = None
     vocabulary: list[str] | None = None
     lower_case: bool = True  # of the vocabulary
     central_crop: float = CENTRAL_CROP  # the fraction of an image's shorter side that is used
@@ -46,6 +48,11 @@ class TrainedModel:
     network: Any = None
     step: int = 0  # of the checkpoint
     checkpoint: str = ""  # its folder
+    text_classes: list[str] | None = None  # where both images and texts are classified
+
+    def classes_of(self, head: str) -> list[str] | None:
+        """The names of the classes of a head, `image` or `text`, in order, if they are known."""
+        return self.text_classes if head == "text" and "image" in self.heads else self.classes
 
     @property
     def has_lora(self) -> bool:

@@ -113,12 +113,12 @@ class BaseTrainer(backend.Fitting):
         if self.on_cpu:
             self.on_cpu, self.dropout.generator = False, "philox16"
 
-    def augment(self, batch: Tensors, numbers: str) -> Tensors:
-        """A batch after the image layers; `numbers` names the image numbers in it."""
+    def augment(self, batch: Tensors) -> Tensors:
+        """A batch after the image layers."""
         if self.image_layers is None:
             return batch
         with keras.name_scope("augmentation"):
-            return {**batch, "images": self.image_layers(batch["images"], batch[numbers])}
+            return {**batch, "images": self.image_layers(batch["images"], batch["image_numbers"])}
 
     def sum_micro_batches(
         self, function: Callable[[Tensors, Tensor], tuple], batch: Tensors
@@ -150,15 +150,22 @@ class BaseTrainer(backend.Fitting):
         )
         return gradients, losses, sums
 
-    def forward(self, inputs: Tensors, step: Tensor, place: int = 0, part: Tensor = 0) -> Any:
-        """Calls the network in training mode, inside a replica.
+    def forward(
+        self,
+        network: Callable[..., Tensors],
+        inputs: Tensors,
+        step: Tensor,
+        place: int = 0,
+        part: Tensor = 0,
+    ) -> Tensors:
+        """Calls a network in training mode, inside a replica.
 
         `place` distinguishes the forward passes of a step, `part` is the number of the micro-batch.
         """
         texts = inputs["text_starts"].shape[0] if "text_starts" in inputs else None
         keyed = self.dropout.keyed(step, place, part, self.accumulation, texts)
         with keyed, cpu_layers.for_cpu(self.on_cpu and not self.jit_compile):
-            return self.network(inputs, training=True)
+            return network(inputs, training=True)
 
     def update(
         self, gradients: list[Tensor], loss: Tensor, measured: Sums

@@ -1,72 +1,57 @@
-"""The fine-tuning step: one loss, one sum over the replicas, one clip, one update."""
+"""The trainer of fine-tuning: classes of images, of texts, or of both."""
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
-import keras
-
-from keras_vitbert.model.classifier import Classifier
-from keras_vitbert.model.tensors import Tensor, Tensors, ops
-from keras_vitbert.training.backends import backend
-from keras_vitbert.training.base_trainer import BaseTrainer
+from keras_vitbert.merging import Merge
+from keras_vitbert.model.classifier import Classifier, JointClassifier, classifiers_of
+from keras_vitbert.model.tensors import Tensor, Tensors
 from keras_vitbert.training.losses import cross_entropy, smoothed_cross_entropy
+from keras_vitbert.training.multi_task_trainer import Head, Modality, MultiTaskTrainer
 
 
-class FineTuner(BaseTrainer):
-    """Trains a `Classifier`, for `compile` and `fit`; further arguments are `BaseTrainer`'s.
+class FineTuner(MultiTaskTrainer):
+    """Trains one classifier or two, for `compile` and `fit`.
+
+    Further arguments are those of `BaseTrainer`.
 
     Args:
-        clip_norm: the global norm that the summed gradient is clipped to.
-        label_smoothing: in [0, 1), the weight of the uniform distribution in the labels.
+        label_smoothing: in [0, 1), the weight of the uniform distribution in the labels; of a
+            `JointClassifier` by modality, `text` and `image`.
+        merge: of the gradients of a `JointClassifier`.
 
-    Batches are dicts of the classifier's inputs and `labels` `(batch,)`; mixed images also have
-    `mix_labels` and `mix_weights`, see `pipelines.images.image_views.mix`; with image layers,
-    training takes `numbers` `(batch, 2)`.
+    Batches are dicts, see `MultiTaskTrainer`, of the classifiers' inputs and `text_labels` or
+    `image_labels` `(batch,)`.
     """
 
     def __init__(
         self,
-        network: Classifier,
-        clip_norm: float = 1.0,
-        label_smoothing: float = 0.0,
-        **kwargs: Any,
+        network: Classifier | JointClassifier,
+        label_smoothing: float | Mapping[str, float] = 0.0,
+        merge: Merge | None = None,
+        **options: Any,
     ):
-        super().__init__(network, clip_norm=clip_norm, **kwargs)
-        self.label_smoothing = label_smoothing
-        self.means = {name: keras.metrics.Mean(name) for name in ("loss", "accuracy")}
+        modalities, classifiers = [], classifiers_of(network)
+        for place, classifier in enumerate(classifiers):
+            name = classifier.modality
+            smoothing = label_smoothing
+            if isinstance(smoothing, Mapping):
+                smoothing = smoothing[name]
+            loss = functools.partial(_loss, smoothing)
+            metrics = f"{name}_" if len(classifiers) > 1 else ""
+            head = Head(name, f"{name}_labels", loss, metrics)
+            call = functools.partial(_named_logits, classifier)
+            modalities.append(Modality(name, place, classifier.inputs_of, call, (head,)))
+        super().__init__(network, modalities, merge, **options)
 
-    def train_step(self, batch: Tensors) -> Tensors:
-        step = ops.convert_to_tensor(self.optimizer.iterations.value)
-        variables = self.network.trainable_variables
-        batch = self.augment(batch, "numbers")
-        shares = self.distribute_strategy.num_replicas_in_sync * self.accumulation
 
-        def gradients_of(batch: Tensors, part: Tensor) -> tuple:
-            def mean_loss() -> tuple[Tensor, tuple[Tensor, Tensor]]:
-                logits = self.forward(batch, step, part=part)
-                losses = self._example_losses(batch, logits)
-                # A share of the mean over all, so that summed gradients are those of one batch.
-                return ops.mean(losses) / shares, (logits, losses)
+def _loss(smoothing: float, labels: Tensor, logits: Tensor, teacher: Tensor | None) -> Tensor:
+    """The cross-entropy of each example; there are no teachers."""
+    if smoothing:
+        return smoothed_cross_entropy(labels, logits, smoothing)
+    return cross_entropy(labels, logits)
 
-            gradients, loss, (logits, losses) = backend.gradients(mean_loss, variables)
-            right = ops.equal(ops.argmax(logits, axis=-1), batch["labels"])
-            ones = ops.ones_like(losses)
-            measured = {"loss": (losses, ones), "accuracy": (ops.cast(right, "float32"), ones)}
-            return [gradients], [loss], measured
 
-        [gradients], [loss], measured = self.sum_micro_batches(gradients_of, batch)
-        *gradients, loss = backend.all_reduce([*gradients, loss])
-        _, logs = self.update(gradients, loss, measured)
-        return {**self.get_metrics_result(), **logs}
-
-    def _example_losses(self, batch: Tensors, logits: Tensor) -> Tensor:
-        """Cross-entropy of each example, `(batch,)`; for a mixed image, of its two labels."""
-
-        def losses(labels: Tensor) -> Tensor:
-            if self.label_smoothing:
-                return smoothed_cross_entropy(labels, logits, self.label_smoothing)
-            return cross_entropy(labels, logits)
-
-        if "mix_labels" not in batch:
-            return losses(batch["labels"])
-        weights = batch["mix_weights"]
-        return weights * losses(batch["labels"]) + (1 - weights) * losses(batch["mix_labels"])
+def _named_logits(classifier: Classifier, inputs: Tensors, training: bool) -> Tensors:
+    return {f"{classifier.modality}_logits": classifier(inputs, training=training)}

@@ -1,7 +1,7 @@
 """How much the two tasks' gradients agree on the shared encoder, per block and overall.
 
 This is measured in probing steps, from gradients that are summed over all replicas; see
-`keras_vitbert.training.joint_trainer.JointTrainer.request_gradient_stats`.
+`keras_vitbert.training.multi_task_trainer.MultiTaskTrainer.request_gradient_stats`.
 """
 
 from collections.abc import Sequence

@@ -242,14 +242,11 @@ class LabelledImages:
     ) -> tf.data.Dataset:
         """Endless dataset of batches from a step on, `batch` images over all replicas.
 
-        Every image comes once per epoch, in an order that depends on (seed, epoch) alone. Names are
-        those of `ImageViews.training` without `image_`.
+        Every image comes once per epoch, in an order that depends on (seed, epoch) alone. For the
+        names see `ImageViews.training`.
         """
-        stream = self.views.training(
+        return self.views.training(
             self.store, seed, step * batch, share(batch, context), shard(context)
-        )
-        return host_stream(
-            stream.map(lambda b: {name.removeprefix("image_"): b[name] for name in b})
         )
 
     def evaluation(

@@ -143,6 +143,17 @@ class LabelledTexts:
         """Each text once, or a host's share of them, as from `batches`."""
         return self.batches(self.evaluation_plan(batch), context=context)
 
+    def training(
+        self, plan: np.ndarray, first_step: int = 0, context: Context = None
+    ) -> tf.data.Dataset:
+        """The batches of a plan for training: their inputs, and their labels as `text_labels`."""
+
+        def renamed(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            inputs = {name: batch[name] for name in ("token_ids", "segment_ids", "padding_mask")}
+            return {**inputs, "text_labels": batch["labels"]}
+
+        return self.batches(plan, first_step, context).map(renamed)
+
     def batches(
         self, plan: np.ndarray, first_step: int = 0, context: Context = None
     ) -> tf.data.Dataset:

@@ -55,14 +55,18 @@ def find_splits(
     """Finds the place of each split of a user's own data, `train` first; none in TFDS' own folder.
 
     `files` of `train`, `validation` or `test` replace what `data_dir` holds: one folder of images
-    per class, a table, or a saved data set. With `anything` a table of any name, and a folder of
-    images without splits, count as training examples; in TFDS' folder they are something else.
+    per class, a table, or a saved data set; `data_dir` may be a table, too. With `anything` a table
+    of any name, and a folder of images without splits, count as training examples; in TFDS' folder
+    they are something else.
     """
     files = files or {}
     for path in (data_dir, *files.values()):
         if path and not _exists(path):
             raise ValueError(f"{path}: no such file or folder")
-    places = _in_folder(data_dir, anything) if data_dir else {}
+    places = {}
+    if data_dir:
+        is_folder = _is_folder(data_dir)
+        places = _in_folder(data_dir, anything) if is_folder else {TRAIN: _of_one_split(data_dir)}
     places |= {split: _of_one_split(path) for split, path in files.items()}
     if anything and not places:
         nothing = "no data are given: neither data_dir nor train"

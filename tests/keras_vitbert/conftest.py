@@ -97,12 +97,12 @@ def make_batch(tiny):
 def labelled_batches(make_batch):
     """Three batches with labels, as `FineTuner` takes them; leave them as they are."""
     batches = [make_batch(seed) for seed in range(3)]
-    return [{**batch, "labels": batch["image_labels"]} for batch in batches]
+    return [{**batch, "text_labels": batch["image_labels"]} for batch in batches]
 
 
 @pytest.fixture(scope="session")
 def make_tuner(tiny, randomize):
-    """`make_tuner(kind, clip_norm, label_smoothing, lora_rank, **optimizer) -> FineTuner`.
+    """`make_tuner(modality, clip_norm, label_smoothing, lora_rank, **optimizer) -> FineTuner`.
 
     Its schedule is one of six steps.
     """
@@ -111,12 +111,14 @@ def make_tuner(tiny, randomize):
     from keras_vitbert.model.classifier import build_classifier
     from keras_vitbert.training.fine_tuner import FineTuner
 
-    def make(kind="text", clip_norm=1.0, label_smoothing=0.0, lora_rank=0, **optimizer):
-        network = randomize(build_classifier(tiny, kind, 3), seed=4)
+    def make(modality="text", clip_norm=1.0, label_smoothing=0.0, lora_rank=0, **optimizer):
+        network = randomize(build_classifier(tiny, {modality: 3}), seed=4)
         if lora_rank:
             network.enable_lora(lora_rank)
-        config = fine_tuning.get_config("", kind).optimizer.with_values(optimizer)
-        tuner = FineTuner(network, clip_norm, label_smoothing)
+        config = fine_tuning.get_config(
+            "", "images" if modality == "image" else "text"
+        ).optimizer.with_values(optimizer)
+        tuner = FineTuner(network, label_smoothing, clip_norm=clip_norm)
         tuner.compile(build_optimizer(config, 6, network))
         return tuner
 

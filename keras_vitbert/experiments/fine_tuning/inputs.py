@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS, FineTuning, dotted
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained, open_pretrained
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData, open_task
 from keras_vitbert.experiments.fine_tuning.tasks import find_task
@@ -20,6 +20,8 @@ class Inputs:
     architecture: str = ""  # of `rand`, see `open_pretrained`
     vocabulary: str = ""  # a file, for text if the checkpoint has none
     data_dir: str = ""  # own data, or TFDS' data folder
+    images: str = ""  # own images, where texts are another task
+    texts: str = ""  # own texts, likewise
     files: dict[str, str] = dataclasses.field(default_factory=dict)  # paths by split
     download: bool = False  # whether TFDS may fetch missing data
     skip_damaged: int = 0  # rows of tables that may be left out
@@ -33,30 +35,44 @@ class Inputs:
     def paths(self, task: str) -> list[str]:
         """Everything that is read, for outputs that must not be one of them."""
         named = [self.checkpoint, self.architecture, self.vocabulary, *self.files.values()]
-        if find_task(task).tfds:
-            return [*named, self.data_dir]
-        for place in own_data.find_splits(self.data_dir, self.files).values():
-            # Those of records are patterns; a folder of tables holds other files, too.
-            named += [self.data_dir] if place.form == own_data.RECORDS else place.paths
+        for name in task.split(","):
+            if find_task(name).tfds:
+                named.append(self.data_dir)
+                continue
+            data_dir = self._place(name)
+            for place in own_data.find_splits(data_dir, self.files).values():
+                # Those of records are patterns; a folder of tables holds other files, too.
+                named += [data_dir] if place.form == own_data.RECORDS else place.paths
         return named
+
+    def _place(self, task: str) -> str:
+        """Where the data of a task are."""
+        return {IMAGES: self.images, TEXTS: self.texts}.get(task) or self.data_dir
 
     def open_checkpoint(self, config: FineTuning) -> tuple[Pretrained, FineTuning]:
         """Opens the checkpoint; the config gets the case of its texts."""
         with doing(f"opening {self.checkpoint}"):
             opened = open_pretrained(
-                self.checkpoint, self.architecture, self.vocabulary, config.kind
+                self.checkpoint, self.architecture, self.vocabulary, config.modalities
             )
-        if config.kind == "text":
-            where, asked = self.vocabulary or self.checkpoint, config.value("data.case")
-            case = case_of(where, opened.vocabulary or [], asked, opened.case)
-            config = config.with_values({"data.case": case})
+        for section, settings in config.tasks.items():
+            if settings.kind == "text":
+                where, asked = self.vocabulary or self.checkpoint, settings.value("data.case")
+                case = case_of(where, opened.vocabulary or [], asked, opened.case)
+                config = config.with_values({dotted(section, "data.case"): case})
         return opened, config
 
     def open_data(
-        self, config: FineTuning, vocabulary: list[str] | None, max_length: int, **options: Any
+        self,
+        config: FineTuning,
+        section: str,
+        vocabulary: list[str] | None,
+        max_length: int,
+        **options: Any,
     ) -> TaskData:
-        """Opens the data; `options` are further arguments of `open_task`."""
-        task, names = find_task(config.task), ("data_dir", "files", "download", "skip_damaged")
-        options |= {name: getattr(self, name) for name in names}
+        """Opens the data of a task; `options` are further arguments of `open_task`."""
+        task = find_task(config.tasks[section].task)
+        options |= {name: getattr(self, name) for name in ("files", "download", "skip_damaged")}
+        options |= {"data_dir": self._place(task.name), "section": section}
         with doing("opening the data"):
             return open_task(task, config, vocabulary, max_length, **options)

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, dotted
 from keras_vitbert.experiments.fine_tuning.evaluation import MEASURES, Evaluator, Split
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
-from keras_vitbert.experiments.fine_tuning.predictions import prediction_rows
+from keras_vitbert.experiments.fine_tuning.predictions import of_section, prediction_rows
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData
 from keras_vitbert.inspection.probes import NEAREST, RIDGE, Features, probe
+from keras_vitbert.model.classifier import classifiers_of
 from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.runs.machine import Machine
@@ -41,32 +42,43 @@ def evaluate_saved(
     Returns:
         The measures by split, see `evaluation.Predictions.measures`.
     """
-    if predictions:
-        check_output_file(predictions, inputs.paths(config.task))
+    for section in config.tasks if predictions else ():
+        check_output_file(of_section(predictions, section), inputs.paths(config.task))
     with machine.workers.watched():
-        trained, data = _open_saved(config, machine.strategy, inputs)
+        trained, opened = _open_saved(config, machine.strategy, inputs)
         network: Any = trained.network
-        evaluator = Evaluator(network, machine.strategy, config.evaluation_batch)
-        with reading_images(data.tests.values()):
-            answers = evaluator.predict_all(data.tests)
-        losses = {name: split.losses for name, split in answers.items()}
-        require_finite(losses, f"{inputs.checkpoint}, losses")
-    results = {name: split.measures() for name, split in answers.items()}
-    for split, measures in results.items():
-        names = (*MEASURES, "majority_accuracy")
-        shown = "  ".join(f"{name} {measures[name]:.4f}" for name in names)
-        print(f"{config.task}, {split}, {measures['examples']} examples: {shown}")
-    if predictions and machine.workers.is_chief:
-        rows = prediction_rows(answers, data.tests, data.classes)
-        write_atomically(predictions, csv_text(rows))
+        classifiers = {classifier.modality: classifier for classifier in classifiers_of(network)}
+        every = {}
+        for section, data in opened.items():
+            classifier = classifiers[config.tasks[section].modality]
+            evaluator = Evaluator(classifier, machine.strategy, config.evaluation_batch)
+            with reading_images(data.tests.values()):
+                every[section] = answers = evaluator.predict_all(data.tests)
+            losses = {name: split.losses for name, split in answers.items()}
+            require_finite(losses, f"{inputs.checkpoint}, losses")
+    results = {}
+    for section, answers in every.items():
+        for split, split_answers in answers.items():
+            name, measures = dotted(section, split), split_answers.measures()
+            results[name] = measures
+            names = (*MEASURES, "majority_accuracy")
+            shown = "  ".join(f"{name} {measures[name]:.4f}" for name in names)
+            task = config.tasks[section].task
+            print(f"{task}, {split}, {measures['examples']} examples: {shown}")
+        if predictions and machine.workers.is_chief:
+            data = opened[section]
+            rows = prediction_rows(answers, data.tests, data.classes)
+            write_atomically(of_section(predictions, section), csv_text(rows))
     return results
 
 
-def _open_saved(config: FineTuning, strategy: Any, inputs: Inputs) -> tuple[TrainedModel, TaskData]:
-    """The model of a run, and the data in the form that it was trained on."""
+def _open_saved(
+    config: FineTuning, strategy: Any, inputs: Inputs
+) -> tuple[TrainedModel, dict[str, TaskData]]:
+    """The model of a run, and the data in the form that it was trained on, by section."""
     path, task = inputs.checkpoint, config.task
     source = find(path)
-    own_task = source.config["experiment"]["task"] if source.kind == FINE_TUNED else ""
+    own_task = config_of(source.config).task if source.kind == FINE_TUNED else ""
     if own_task != task:
         of = f" of task {own_task}" if own_task else ""
         raise ValueError(f"{path}: is {source.kind}{of}, no fine-tuning of task {task}")
@@ -74,24 +86,32 @@ def _open_saved(config: FineTuning, strategy: Any, inputs: Inputs) -> tuple[Trai
         trained = open_source(source, dtype=None)
     # Not the run's number of examples: all by default.
     values = {field: config.value(field) for field in ("evaluation_batch", "test_examples")}
-    columns = vars(config.value("data"))
-    values |= {f"data.{name}": value for name, value in columns.items() if value}
-    if config.kind == "text":
-        case, asked = case_name(trained.lower_case), config.value("data.case")
-        values["data.case"] = case_of(path, trained.vocabulary or [], asked, case)
-    data = inputs.open_data(
-        config_of(trained.record).with_values(values),
-        trained.vocabulary,
-        trained.record["model"]["max_sequence_length"],
-        classes=trained.classes,
-        columns=trained.record.get("columns"),
-    )
-    if data.classes != (known := trained.classes or []):
-        raise ValueError(
-            f"{path}: was trained on the classes {', '.join(known[:10])}, the data have "
-            f"{', '.join(data.classes[:10])}"
+    for section, settings in config.tasks.items():
+        columns = vars(settings.value("data"))
+        values |= {
+            dotted(section, f"data.{name}"): value for name, value in columns.items() if value
+        }
+        if settings.kind == "text":
+            case, asked = case_name(trained.lower_case), settings.value("data.case")
+            case = case_of(path, trained.vocabulary or [], asked, case)
+            values[dotted(section, "data.case")] = case
+    opened, own = {}, config_of(trained.record).with_values(values)
+    for section, settings in config.tasks.items():
+        known = trained.classes_of(settings.modality) or []
+        opened[section] = data = inputs.open_data(
+            own,
+            section,
+            trained.vocabulary,
+            trained.record["model"]["max_sequence_length"],
+            classes=known,
+            columns=trained.record.get("columns"),
         )
-    return trained, data
+        if data.classes != known:
+            raise ValueError(
+                f"{path}: was trained on the classes {', '.join(known[:10])}, the data have "
+                f"{', '.join(data.classes[:10])}"
+            )
+    return trained, opened
 
 
 class FeatureReader(Evaluator):
@@ -127,10 +147,14 @@ def run_probe(
     pretrained, config = inputs.open_checkpoint(config.for_devices(machine.devices))
     if config.kind == "images" and "image_size" not in given:
         config = config.with_values({"image_size": pretrained.model["image_size"]})
-    data = inputs.open_data(config, pretrained.vocabulary, pretrained.max_length(config))
+    if config.kind == "both":
+        raise ValueError(f"task {config.task}: probe one task at a time")
+    [settings] = config.tasks.values()
+    length = pretrained.max_length(settings)
+    data = inputs.open_data(config, "", pretrained.vocabulary, length)
     keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
     with machine.strategy.scope():
-        classifier, _ = pretrained.classifier(config, len(data.classes))
+        classifier: Any = pretrained.classifier(config, [len(data.classes)])[0]
     reader = FeatureReader(classifier, machine.strategy, config.evaluation_batch)
     with reading_images([data.train, *data.tests.values()]):
         splits = probe_splits(reader, data.train, data.tests, shots, draws, config.seed)

@@ -15,6 +15,7 @@ The rows of a split are in the natural order of their files and lines: `9.jpg` p
 Bytes of a file's name that are not UTF-8 are escaped: `caf\xe9.jpg`.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,18 @@ from keras_vitbert.runs.run_folder import RunFolder
 from pipelines.files import natural
 from pipelines.text_tables import markdown_table
 
-FILE = "predictions.csv"
 _MOST_ROWS = 200  # classes of a table
+
+
+def predictions_file(section: str = "") -> str:
+    """The name of a trial's file for the task in a section of its config."""
+    return f"{section}_predictions.csv" if section else "predictions.csv"
+
+
+def of_section(path: str, section: str) -> str:
+    """The user's file for one of two tasks: NAME-image.csv or NAME-text.csv."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}-{section}{suffix}" if section else path
 
 
 def prediction_rows(
@@ -67,19 +78,21 @@ def prediction_rows(
 
 def write_pages(
     folder: RunFolder,
+    section: str,
     name: str,
     predictions: Predictions,
     classes: list[str],
     step: int,
     is_first: bool = True,
 ) -> None:
-    """Writes the last evaluation of a split for TensorBoard.
+    """Writes the last evaluation of a split, of the task in a section, for TensorBoard.
 
     The curve of the first split, which is also evaluated during training, ends here.
     """
     confusion, measures = predictions.confusion, predictions.measures()
+    prefix = f"{section}_" if section else ""
     tags = {
-        tensorboard_tag(measure) if is_first else f"{measure}/{name}": value
+        tensorboard_tag(f"{prefix}{measure}") if is_first else f"{measure}/{name}": value
         for measure, value in logged(measures).items()
     }
     folder.log_scalars("validation", step, tags)

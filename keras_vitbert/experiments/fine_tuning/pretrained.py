@@ -3,15 +3,22 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings, TaskSettings, dotted
 from keras_vitbert.configs.loading import CONFIGS, load_config
 from keras_vitbert.configs.model import RATES
+from keras_vitbert.configs.sections import flatten
 from keras_vitbert.model.backbone import ViTBertBackbone
-from keras_vitbert.model.classifier import Classifier, build_classifier
+from keras_vitbert.model.classifier import (
+    Classifier,
+    JointClassifier,
+    build_classifier,
+    classifiers_of,
+)
 from keras_vitbert.model.transfer import transfer
 from keras_vitbert.runs.provenance import model_digest
 from keras_vitbert.trained.finding import RUN, find
@@ -46,55 +53,76 @@ class Pretrained:
         """Whether the weights were trained on text."""
         return self.backbone is not None and self.backbone.vocabulary_size is not None
 
-    def classifier(self, config: FineTuning, num_classes: int) -> tuple[Classifier, dict[str, str]]:
-        """A classifier with these weights; by `encoder`, `embedding`, `head`, what was done."""
-        kind, model = config.kind, self.fine_tuned_model(config)
-        classifier = build_classifier(model, kind, num_classes, config.dtype, config.head)
-        done = {"encoder": "fresh", "embedding": "fresh", "head": "fresh"}
+    def classifier(
+        self, config: FineTuning, num_classes: Sequence[int]
+    ) -> tuple[Classifier | JointClassifier, dict[str, str]]:
+        """A classifier of the config's tasks with these weights.
+
+        Also returns what was done, by `encoder`, and by task `embedding` and `head`.
+        """
+        tasks = {settings.modality: settings for settings in config.tasks.values()}
+        counts = dict(zip(tasks, num_classes, strict=True))
+        heads = {name: settings.head for name, settings in tasks.items()}
+        network = build_classifier(self.fine_tuned_model(config), counts, heads, config.dtype)
+        done, copied = {"encoder": "fresh"}, {}
         if self.backbone is not None:
-            copied = transfer(self.backbone, classifier.backbone)
-            modality = "image" if kind == "images" else "text"
-            done |= {"encoder": copied["encoder"], "embedding": copied[f"{modality}_embedding"]}
-        if config.head == "bert" and self.pooler is not None:
-            classifier.head.hidden.set_weights(self.pooler.get_weights())
-            done["head"] = "pooler kept, rest fresh"
+            copied = transfer(self.backbone, network.backbone)
+            done["encoder"] = copied["encoder"]
         if config.lora_rank:
-            classifier.enable_lora(config.lora_rank)
-            # A fresh embedding has no pre-trained weights to keep.
-            classifier.embedding.trainable = done["embedding"] == "fresh"
-        return classifier, done
+            network.enable_lora(config.lora_rank)
+        classifiers = {classifier.modality: classifier for classifier in classifiers_of(network)}
+        for section, settings in config.tasks.items():
+            classifier = classifiers[settings.modality]
+            embedding = copied.get(f"{settings.modality}_embedding", "fresh")
+            head = "fresh"
+            if settings.head == "bert" and self.pooler is not None:
+                classifier.head.hidden.set_weights(self.pooler.get_weights())
+                head = "pooler kept, rest fresh"
+            done |= {dotted(section, "embedding"): embedding, dotted(section, "head"): head}
+            if config.lora_rank:
+                # A fresh embedding has no pre-trained weights to keep.
+                classifier.embedding.trainable = embedding == "fresh"
+        return network, done
 
     def fine_tuned_model(self, config: FineTuning) -> dict[str, Any]:
         """The `model` section as a fine-tuning config changes it; refuses what does not fit."""
         model = {**self.model, **{name: getattr(config, name) for name in RATES}}
-        if isinstance(config, ImageTask):
-            patch = model["patch_size"]
-            if config.image_size % patch:
-                raise ValueError(
-                    f"image_size={config.image_size}: must be a multiple of the checkpoint's patch "
-                    f"of {patch} pixels"
-                )
-            if config.head == "deit" and model.get("prefix_tokens") != 2:
-                raise ValueError(f"head=deit: needs DeiT's second token, which {self.name} lacks")
-            return {**model, "image_size": config.image_size}
-        longest, asked = model["max_sequence_length"], config.value("max_length")
+        for settings in config.tasks.values():
+            if isinstance(settings, ImageSettings):
+                size, patch = settings.image_size, model["patch_size"]
+                if size % patch:
+                    raise ValueError(
+                        f"image_size={size}: must be a multiple of the checkpoint's patch of "
+                        f"{patch} pixels"
+                    )
+                if settings.head == "deit" and model.get("prefix_tokens") != 2:
+                    raise ValueError(
+                        f"head=deit: needs DeiT's second token, which {self.name} lacks"
+                    )
+                model["image_size"] = size
+            else:
+                model["max_sequence_length"] = self.max_length(settings)
+        return model
+
+    def max_length(self, settings: TaskSettings) -> int:
+        """Tokens of a text; 0 for images."""
+        if settings.kind == "images":
+            return 0
+        longest, asked = self.model["max_sequence_length"], settings.value("max_length")
         if self.has_read and asked > longest:
             raise ValueError(
                 f"max_length={asked}: the checkpoint has positions for {longest} tokens"
             )
-        return {**model, "max_sequence_length": asked or longest}
-
-    def max_length(self, config: FineTuning) -> int:
-        """Tokens of a text; 0 for images."""
-        if config.kind == "images":
-            return 0
-        return self.fine_tuned_model(config)["max_sequence_length"]
+        return asked or longest
 
 
 def open_pretrained(
-    checkpoint: str, architecture: str = "", vocabulary: str = "", kind: str = "images"
+    checkpoint: str,
+    architecture: str = "",
+    vocabulary: str = "",
+    modalities: Sequence[str] = ("image",),
 ) -> Pretrained:
-    """Opens what `keras_vitbert.load` takes, or `rand`, for a task of `images` or `text`.
+    """Opens what `keras_vitbert.load` takes, or `rand`, for tasks on `image`, `text` or both.
 
     The architecture of `rand` is that of another checkpoint, or of a config of pre-training;
     `paper` if empty. `vocabulary` is a file; the checkpoint's own if empty.
@@ -109,11 +137,12 @@ def open_pretrained(
         )
     else:
         opened = _open_trained(checkpoint)
-    if kind == "images":
+    if "image" in modalities:
         size = opened.model["image_size"] or _PATCHES * opened.model["patch_size"]
-        model = {**opened.model, "image_size": size}
-        return dataclasses.replace(opened, model=model, vocabulary=None)
-    return _with_vocabulary(opened, vocabulary)
+        opened = dataclasses.replace(opened, model={**opened.model, "image_size": size})
+    if "text" in modalities:
+        return _with_vocabulary(opened, vocabulary)
+    return dataclasses.replace(opened, vocabulary=None)
 
 
 def _open_trained(path: str) -> Pretrained:
@@ -124,7 +153,8 @@ def _open_trained(path: str) -> Pretrained:
     else:
         config = trained.backbone.get_config()
         model = {name: value for name, value in config.items() if name not in _NOT_OF_A_MODEL}
-    case = trained.record["experiment"]["data"].get("case", AUTO) if trained.record else ""
+    settings = flatten(trained.record["experiment"]) if trained.record else {"data.case": ""}
+    case = settings.get("data.case", settings.get("text.data.case", AUTO))
     return Pretrained(
         name=source.label,
         architecture="",

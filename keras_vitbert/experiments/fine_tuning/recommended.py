@@ -5,13 +5,14 @@ values chosen for them are recorded, and a resumed run keeps them.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_vitbert.configs.devices import batch_unit
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, TextSettings
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs.damaged_records import reading_images
 from pipelines.images.image_records import ImageRecordFiles
@@ -32,6 +33,10 @@ _TEXT_RATE = 0.06
 # passes made models surer, and one of three more often right; see docs/results.md.
 _TEXTS_READ = 12_000
 _TEXT_PASSES = 3, 20  # at least, as for BERT; at most
+# Of both at once, between the two.
+_JOINT_RATE = 0.09
+_LEAST_BATCH = 8  # of the task with fewer examples
+_UPDATES = 100  # of masks would fit into a run: the paper's share of its steps
 _LOOKED_AT = 64  # images
 _POINTS = 20  # points of a curve: at least for training, at most for evaluation
 _LONGEST_EPOCH = 100  # steps
@@ -75,51 +80,80 @@ class Chosen:
         self._model, self._replicas = model, replicas
 
     def choose_for_images(self, store: ListedImages | ImageRecordFiles) -> FineTuning:
-        """The config for the training images in a store."""
-        config, model, pictures = self.config, self._model, look_at(store)
+        """The config for the training images in a store; of both tasks, their views alone."""
+        model, pictures = self._model, look_at(store)
         side = int(np.median(pictures.sizes.min(axis=1)))  # the shorter one
-        unit = batch_unit(self._replicas, config.accumulation, config.in_pairs)
-        power = 1 << max(store.count.bit_length() - 1, 0)
-        batch = max(min(_BATCH, power) // unit, 1) * unit
         # The checkpoint's size, or a larger multiple of its patch if the images are larger.
         patch, own = model["patch_size"], model["image_size"]
         larger = -(-min(side, round(own * _FINER)) // patch) * patch
-        return self._fill(
-            {
-                "batch": batch,
-                "steps": int(
-                    np.clip(round(_PASSES * store.count / (config.batch or batch)), *_STEPS)
-                ),
-                "image_size": max(own, larger),
-                "images.crop_area": (0.8, 1.0) if side < SMALL else (0.08, 1.0),
-                "optimizer.learning_rate": _RATE / model["hidden_dim"],
-            }
-        )
+        views = {
+            "image_size": max(own, larger),
+            "images.crop_area": (0.8, 1.0) if side < SMALL else (0.08, 1.0),
+        }
+        if self.config.kind == "both":
+            return self._fill({f"image.{field}": value for field, value in views.items()})
+        batch, steps = self._for_images(store.count, self.config.value("batch"))
+        return self._fill({**views, "batch": batch, "steps": steps}, _RATE)
 
     def choose_for_texts(self, count: int) -> FineTuning:
         """The config for so many training texts."""
-        passes = float(np.clip(round(_TEXTS_READ / count), *_TEXT_PASSES))
-        rate = _TEXT_RATE / self._model["hidden_dim"]
-        config = self._fill({"epochs": passes, "optimizer.learning_rate": rate})
+        config = self._fill({"epochs": _passes(count)}, _TEXT_RATE)
         if config.steps and "epochs" in self.fields:  # then it has no effect
             self.fields.remove("epochs")
         return config
 
-    def _fill(self, values: dict[str, Any]) -> FineTuning:
-        rate = "optimizer.learning_rate"
-        values[rate] = float(f"{values[rate]:.1e}")
-        self.config = self.config.with_values({f: values[f] for f in self.config.open_fields()})
+    def choose_for_both(self, images: int, texts: int) -> FineTuning:
+        """The config for so many training images and texts.
+
+        A step takes what makes each task see as many examples as alone, in the steps of the one
+        that takes more.
+        """
+        config: Any = self.config
+        batch, steps = self._for_images(images, config.image.batch)
+        of_text = config.text.batch or TextSettings.batch
+        wanted = {"image": batch * steps, "text": round(_passes(texts) * texts)}
+        most = {"image": batch, "text": of_text}
+        steps = config.steps or max(steps, round(wanted["text"] / of_text))
+        values: dict[str, Any] = {"steps": steps}
+        for section, examples in wanted.items():
+            unit = batch_unit(self._replicas, config.accumulation, config.tasks[section].in_pairs)
+            size = min(max(-(-examples // steps), _LEAST_BATCH), most[section])
+            values[f"{section}.batch"] = -(-size // unit) * unit
+        values["merge.image_loss_ratio"] = 0.5
+        values["merge.mask_update_interval"] = max(steps // _UPDATES, 1)
+        return self._fill(values, _JOINT_RATE)
+
+    def _for_images(self, count: int, batch: int) -> tuple[int, int]:
+        """A batch, chosen if it is 0, and steps, for so many training images."""
+        tasks = self.config.tasks.values()
+        in_pairs = any(settings.in_pairs for settings in tasks)
+        unit = batch_unit(self._replicas, self.config.accumulation, in_pairs)
+        power = 1 << max(count.bit_length() - 1, 0)
+        batch = batch or max(min(_BATCH, power) // unit, 1) * unit
+        return batch, int(np.clip(round(_PASSES * count / batch), *_STEPS))
+
+    def _fill(self, values: dict[str, Any], rate: float | None = None) -> FineTuning:
+        """Fills in those that are open; `rate` is the learning rate times the width."""
+        if rate is not None:
+            values["optimizer.learning_rate"] = float(f"{rate / self._model['hidden_dim']:.1e}")
+        is_open = set(self.config.open_fields())
+        self.config = self.config.with_values({f: x for f, x in values.items() if f in is_open})
         return self.config
 
 
+def _passes(count: int) -> float:
+    """How often so many training texts are read."""
+    return float(np.clip(round(_TEXTS_READ / count), *_TEXT_PASSES))
+
+
 def with_intervals(
-    config: FineTuning, count: int, evaluated: int, most_executed: int = 1
+    config: FineTuning, count: int, evaluated: Sequence[int], most_executed: int = 1
 ) -> FineTuning:
     """A config with the numbers of steps that follow from the data.
 
     A `steps_per_epoch` of 0 gives a curve of `_POINTS` points or more. An `evaluation_interval` of
     -1 evaluates as often as the share `_OF_EVALUATION` of the work allows, or never. `count` is of
-    the training examples, `evaluated` of those that are evaluated during training.
+    the training examples, `evaluated` of those that are evaluated during training, by task.
     """
     steps, interval = config.steps_for(count), config.evaluation_interval
     epoch = config.steps_per_epoch
@@ -132,8 +166,10 @@ def with_intervals(
     if interval < 0:
         # A training step costs as much as evaluating its examples three times; the last batch of an
         # evaluation is padded.
-        each = -(-evaluated // config.evaluation_batch) * config.evaluation_batch
-        points = min(int(_OF_EVALUATION * 3 * steps * config.batch / each), _POINTS)
+        padded = [-(-count // config.evaluation_batch) for count in evaluated]
+        batch = sum(settings.batch for settings in config.tasks.values())
+        each = sum(padded) * config.evaluation_batch
+        points = min(int(_OF_EVALUATION * 3 * steps * batch / each), _POINTS)
         interval = epoch * -(-(steps // epoch) // points) if points else 0
     values = {"steps": steps, "steps_per_epoch": epoch, "evaluation_interval": interval}
     return config.with_values(values).with_executions(most_executed)

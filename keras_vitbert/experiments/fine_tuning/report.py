@@ -8,12 +8,13 @@ below it has not paid off, however far it is above the majority class.
 import math
 import os
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_vitbert.configs.fine_tuning import FineTuning, dotted
 from keras_vitbert.experiments.fine_tuning.evaluation import MEASURES, Split
 from keras_vitbert.experiments.fine_tuning.task_data import cut
 from keras_vitbert.experiments.fine_tuning.trials import Trial
@@ -30,24 +31,20 @@ _BATCH = 256
 
 
 def summarize(run: Any, swept: list[dict], reported: list[dict]) -> dict[str, Any]:
-    """The results of a `FineTuningRun`, from those of `run_trial` of each rate and of each seed."""
-    config, data = run.config, run.data
-    splits = {}
-    for split in data.tests:
-        measures = [trial["splits"][split] for trial in reported]
-        splits[split] = {name: measures[0][name] for name in ("examples", "majority_accuracy")}
-        for name in MEASURES:
-            values = [of_seed[name] for of_seed in measures]
-            splits[split][name] = {
-                "median": statistics.median(values),
-                "minimum": min(values),
-                "maximum": max(values),
-                "values": values,
-            }
-    first = next(iter(data.tests))
-    spread = splits[first][config.metric]
+    """The results of a `FineTuningRun`, from those of `run_trial` of each rate and of each seed.
+
+    Those of a single task are entries of the summary, those of two are in `tasks`.
+    """
+    config = run.config
+    tasks = {section: _summarize_task(run, section, reported) for section in run.data}
+    values = [
+        _value(trial, config, {s: task["split"] for s, task in tasks.items()}) for trial in reported
+    ]
     # The run's model is that of the median; for an even number of seeds, of the lower median.
-    middle = spread["values"].index(statistics.median_low(spread["values"]))
+    middle = values.index(statistics.median_low(values))
+    for section, task in tasks.items():
+        names = task["splits"]
+        task["classes"] = {n: reported[middle]["classes"][dotted(section, n)] for n in names}
     rate, seeds = reported[0]["learning_rate"], [trial["seed"] for trial in reported]
     folders = [os.path.join("trials", Trial("seed", rate, seed).name) for seed in seeds]
     every = [*swept, *reported]
@@ -57,31 +54,71 @@ def summarize(run: Any, swept: list[dict], reported: list[dict]) -> dict[str, An
         "checkpoint_step": run.pretrained.step,
         "checkpoint_origin": run.pretrained.origin,
         "transfer": reported[0]["transfer"],
-        "metric": config.metric,
-        "split": first,
-        "value": spread["median"],
-        "minimum": spread["minimum"],
-        "maximum": spread["maximum"],
         "seeds": seeds,
-        "splits": splits,
-        "classes": reported[middle]["classes"],  # of the run's model
+        **(tasks[""] if "" in tasks else {"tasks": tasks, **_spread("value", values)}),
         "steps": reported[0]["steps"],
-        "batch": config.batch,
-        "training_examples": data.train.count,
         "parameters": reported[0]["parameters"],
         "trained_parameters": reported[0]["trained_parameters"],
         "trials": folders,
         "model": folders[middle],
         "learning_rate": rate,
-        "sweep": {f"{t['learning_rate']:g}": value_of(t, config.metric) for t in swept},
+        "sweep": {f"{t['learning_rate']:g}": value_of(t, config) for t in swept},
         "seconds": round(sum(trial["seconds"] for trial in every), 1),
         "time": summed([trial["time"] for trial in every]),
     }
 
 
-def value_of(trial: dict[str, Any], metric: str) -> float | None:
-    """What a trial of a sweep is picked by; None if it diverged."""
-    return None if trial["diverged"] else trial["splits"]["selection"][metric]
+def _summarize_task(run: Any, section: str, reported: list[dict]) -> dict[str, Any]:
+    """The results of the task in a section of the config."""
+    settings, data, splits = run.config.tasks[section], run.data[section], {}
+    for split in data.tests:
+        measures = [trial["splits"][dotted(section, split)] for trial in reported]
+        splits[split] = {name: measures[0][name] for name in ("examples", "majority_accuracy")}
+        for name in MEASURES:
+            values = [of_seed[name] for of_seed in measures]
+            splits[split][name] = {**_spread("median", values), "values": values}
+    first = next(iter(data.tests))
+    values = splits[first][settings.metric]["values"]
+    return {
+        "metric": settings.metric,
+        "split": first,
+        **_spread("value", values),
+        "splits": splits,
+        "batch": settings.batch,
+        "training_examples": data.train.count,
+    }
+
+
+def _spread(median: str, values: list[float]) -> dict[str, float]:
+    """The median, by a name, the minimum and the maximum of the seeds' values."""
+    return {median: statistics.median(values), "minimum": min(values), "maximum": max(values)}
+
+
+def _value(trial: dict[str, Any], config: FineTuning, splits: Mapping[str, str]) -> float:
+    """What a trial is compared by: the metric, measured on a split of each task by its section.
+
+    Of two tasks, the mean of the shares that the metrics take of what is left to 1 by the most
+    common class, whose F1 and MCC count as 0.
+    """
+    values, shares = [], []
+    for section, split in splits.items():
+        metric, measures = config.tasks[section].metric, trial["splits"][dotted(section, split)]
+        least = measures["majority_accuracy"] if metric == "accuracy" else 0.0
+        values.append(measures[metric])
+        shares.append((measures[metric] - least) / (1 - least) if least < 1 else 0.0)
+    return values[0] if len(values) == 1 else statistics.mean(shares)
+
+
+def value_of(trial: dict[str, Any], config: FineTuning) -> float | None:
+    """What a trial of a sweep is picked by, see `_value`; None if it diverged."""
+    if trial["diverged"]:
+        return None
+    return _value(trial, config, dict.fromkeys(config.tasks, "selection"))
+
+
+def of_task(summary: dict[str, Any], section: str) -> dict[str, Any]:
+    """The part of a summary that the task in a section of the config has to itself."""
+    return summary["tasks"][section] if section else summary
 
 
 def results_csv(output_dir: str) -> str:
@@ -102,7 +139,7 @@ def results_csv(output_dir: str) -> str:
 
 def table(summary: dict[str, Any], folder: str) -> str:
     """The content of `summary.json` as text, and where the run's files are."""
-    count, metric = len(summary["seeds"]), summary["metric"]
+    count = len(summary["seeds"])
     lines = [
         f"{summary['task']} from {summary['checkpoint']}: {summary['steps']} steps, learning rate "
         f"{summary['learning_rate']:g} ({summary['learning_rate_picked_on']})"
@@ -110,17 +147,19 @@ def table(summary: dict[str, Any], folder: str) -> str:
     for rate, value in summary["sweep"].items():
         lines.append(f"  rate {rate:<8}" + ("diverged" if value is None else f"{value:.4f}"))
     lines.append(f"  {'split':<24}{'examples':>9}  {'metric':<9}{'median':>8}{'min':>8}{'max':>8}")
-    for split, measures in summary["splits"].items():
-        for name in dict.fromkeys((metric, *MEASURES)):
-            three = measures[name]
-            lines.append(
-                f"  {split:<24}{measures['examples']:>9}  {name:<9}{three['median']:>8.4f}"
-                f"{three['minimum']:>8.4f}{three['maximum']:>8.4f}"
-            )
-        begin = f"  {split:<24}{'':>9}  "
-        lines.append(f"{begin}{'majority':<9}{measures['majority_accuracy']:>8.4f}")
-        if split == summary["split"] and "linear" in summary:
-            lines += [begin + line for line in _linear(summary)]
+    for section, task in summary.get("tasks", {"": summary}).items():
+        for split, measures in task["splits"].items():
+            begin = f"  {dotted(section, split):<24}"
+            for name in dict.fromkeys((task["metric"], *MEASURES)):
+                three = measures[name]
+                lines.append(
+                    f"{begin}{measures['examples']:>9}  {name:<9}{three['median']:>8.4f}"
+                    f"{three['minimum']:>8.4f}{three['maximum']:>8.4f}"
+                )
+            begin += f"{'':>9}  "
+            lines.append(f"{begin}{'majority':<9}{measures['majority_accuracy']:>8.4f}")
+            if split == task["split"] and "linear" in task:
+                lines += [begin + line for line in _linear(task)]
     lines += [f"  over {count} seed{'s' if count > 1 else ''}", f"  {shares_line(summary['time'])}"]
     lines += accepted_lines(summary)
     lines.append(f"  details: {folder}/summary.json; tensorboard --logdir {folder}")

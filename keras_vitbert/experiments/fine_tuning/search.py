@@ -1,8 +1,9 @@
-"""Fine-tunes on one task: a sweep over learning rates, runs over seeds, and a summary of them.
+"""Fine-tunes on one task or two: a sweep over learning rates, runs over seeds, and a summary.
 
 A run's folder holds
 
-config.json, classes.txt, vocabulary.txt   what it was made with
+config.json, classes.txt, vocabulary.txt   what it was made with; where there are two tasks,
+                                           classes.txt is of images, text_classes.txt of texts
 trials/       one folder per trial, see `keras_vitbert.experiments.fine_tuning.trials`
 results.csv   a line for each split of each finished trial
 summary.json  the report of the last command that finished
@@ -17,16 +18,20 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
+from keras_vitbert.configs.fine_tuning import FineTuning, classes_file, dotted
 from keras_vitbert.experiments.fine_tuning import report
-from keras_vitbert.experiments.fine_tuning.evaluation import Split
 from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 from keras_vitbert.experiments.fine_tuning.measuring import evaluate_saved
-from keras_vitbert.experiments.fine_tuning.predictions import FILE
+from keras_vitbert.experiments.fine_tuning.predictions import of_section, predictions_file
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.recommended import Chosen
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData
-from keras_vitbert.experiments.fine_tuning.trials import Trial, run_trial
+from keras_vitbert.experiments.fine_tuning.trials import (
+    Examples,
+    Trial,
+    image_layers_of,
+    run_trial,
+)
 from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.identity import FREE_OF_FINE_TUNING, Identity, experiment_dict
@@ -37,7 +42,6 @@ from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.runs.run_lock import held
 from keras_vitbert.training.example_dropout import drops, generator_of
-from keras_vitbert.training.image_layers import image_layers
 from pipelines.command_line import Diverged, say
 from pipelines.files import check_output_file, check_writable, reading, write_atomically
 from pipelines.status import counted, doing, duration
@@ -50,7 +54,7 @@ class FineTuningRun(Run):
     """A fine-tuning: trials over learning rates and seeds."""
 
     config: FineTuning
-    data: TaskData
+    data: dict[str, TaskData]  # by the section of the config that holds the task's settings
     inputs: Inputs
     pretrained: Pretrained
     # Whether the learning rate is picked from `config.grid`: on the data's `selection`, which may
@@ -86,7 +90,8 @@ class FineTuningRun(Run):
             summary = _fine_tune(self, dry_run)
         if summary:
             if self.predictions and self.workers.is_chief:
-                collect(self.predictions, self.folder.path, summary)
+                for section in self.data:
+                    collect(self.predictions, self.folder.path, summary, section)
             print(report.table(summary, self.folder.path))
         return summary
 
@@ -112,20 +117,26 @@ def open_fine_tuning(
     """
     inputs = Inputs.pop_from(named)
     run_folder = RunFolder(folder, machine.workers.is_chief and writes)
-    if predictions:
-        check_output_file(predictions, inputs.paths(config.task), folder)
+    for section in config.tasks if predictions else ():
+        check_output_file(of_section(predictions, section), inputs.paths(config.task), folder)
     config = config.for_devices(machine.devices)
     record = run_folder.record()
     with machine.workers.watched():
         pretrained, config = inputs.open_checkpoint(config)
         recorded = record and record["experiment"]
         chosen = Chosen(config, pretrained.model, recorded, machine.replicas)
-        length = pretrained.max_length(config)
-        data = inputs.open_data(
-            config, pretrained.vocabulary, length, choose=chosen.choose_for_images
-        )
+        data = {}
+        for section, settings in config.tasks.items():
+            length = pretrained.max_length(settings)
+            choose = chosen.choose_for_images if settings.kind == "images" else None
+            data[section] = inputs.open_data(
+                config, section, pretrained.vocabulary, length, choose=choose
+            )
+        counts = [of_task.train.count for of_task in data.values()]
         if config.kind == "text":
-            chosen.choose_for_texts(data.train.count)
+            chosen.choose_for_texts(*counts)
+        elif config.kind == "both":
+            chosen.choose_for_both(*counts)
     return FineTuningRun(
         config=chosen.config,
         folder=run_folder,
@@ -140,26 +151,32 @@ def open_fine_tuning(
 
 
 def _fine_tune(run: FineTuningRun, dry_run: bool) -> dict[str, Any]:
-    config, folder, data = run.config, run.folder, run.data
+    config, folder = run.config, run.folder
     # Refuse bad settings first: the run's folder would record them.
     config.check_batch(run.replicas)
-    if isinstance(config, ImageTask) and isinstance(data.train, LabelledImages):
-        require_batch(data.train, config.batch, config.task)
-        layers = image_layers(
-            config.augmentations, config.image_size, config.seed, "images.augmentations"
-        )
-        if layers is not None:
-            layers.check()
-    rest = selection = None
-    if run.sweep:
+    if layers := image_layers_of(config, config.seed):
+        layers.check()
+    reported = {
+        section: Examples(data.train, data.tests, data.classes)
+        for section, data in run.data.items()
+    }
+    swept = {}
+    for section, data in run.data.items() if run.sweep else ():
         rest, selection = data.split_for_sweep(config.validation_fraction)
-    for split in (data.train, rest):
-        if split is not None:  # its steps must divide into executions
-            config.with_values({"steps": config.steps_for(split.count)})
-    identity, is_new = _identity(run), folder.record() is None
-    if is_new and config.kind == "images":
-        for split in [*data.tests.values(), *([selection] if run.sweep else [])]:
+        swept[section] = Examples(rest, {"selection": selection}, data.classes)
+    is_new, evaluated = folder.record() is None, []
+    for examples in [*reported.values(), *swept.values()]:
+        # Its steps must divide into executions.
+        config.with_values({"steps": config.steps_for(examples.train.count)})
+        evaluated += examples.tests.values()
+    for section, data in run.data.items():
+        if isinstance(data.train, LabelledImages):
+            settings = config.tasks[section]
+            require_batch(data.train, settings.batch, settings.task)
+    for split in evaluated if is_new else ():
+        if isinstance(split, LabelledImages):
             _read_through(split, config.evaluation_batch)
+    identity = _identity(run)
     if dry_run:
         if not is_new:
             identity.changes(folder)
@@ -171,43 +188,49 @@ def _fine_tune(run: FineTuningRun, dry_run: bool) -> dict[str, Any]:
     with held(folder.path, run.workers.is_chief):
         identity.begin(folder)
         print(overview(run))
-        return _run_trials(run, rest, selection)
+        return _run_trials(run, swept, reported)
 
 
-def _run_trials(run: FineTuningRun, rest: Split | None, selection: Split | None) -> dict[str, Any]:
-    """Runs all trials, first those of a sweep if there is a `selection`, and summarises them."""
-    config, folder, data = run.config, run.folder, run.data
-    count = run.seeds + (len(config.grid) if selection is not None else 0)
+def _run_trials(
+    run: FineTuningRun, of_sweep: dict[str, Examples], of_report: dict[str, Examples]
+) -> dict[str, Any]:
+    """Runs all trials, first those of a sweep if it has examples, and summarises them."""
+    config, folder = run.config, run.folder
+    count = run.seeds + (len(config.grid) if of_sweep else 0)
     done = []  # seconds of each trial
 
-    def train_one(trial: Trial, train: Split, tests: dict[str, Split]) -> dict[str, Any]:
+    def train_one(trial: Trial, examples: dict[str, Examples]) -> dict[str, Any]:
         about = f"rate {trial.learning_rate:g}, seed {trial.seed}"
         label = f"trial {len(done) + 1} of {count} ({about})"
         later = (count - len(done) - 1) * statistics.mean(done or [0.0])
         say(f"{config.task}: {label}" + (f", then {duration(later)} left" if later else ""))
-        result = run_trial(run, trial, train, tests, label, later)
+        result = run_trial(run, trial, examples, label, later)
         done.append(result["seconds"])
         return result
 
     swept, rate, picked_on = [], config.optimizer.learning_rate, run.rate_from
-    if rest is not None and selection is not None:
+    if of_sweep:
         for candidate in config.grid:
-            trial = Trial("sweep", candidate, config.seed)
-            swept.append(train_one(trial, rest, {"selection": selection}))
-        rate = _best(swept, config.metric)
-        picked_on = f"{selection.count} of the {data.train.count} training examples"
-        if data.picked_on:
-            picked_on = f"{data.picked_on} split"
+            swept.append(train_one(Trial("sweep", candidate, config.seed), of_sweep))
+        rate = _best(swept, config)
+        picked_on = ", ".join(
+            f"{data.picked_on} split"
+            if data.picked_on
+            else f"{of_sweep[section].first.count} of the {data.train.count} training examples"
+            for section, data in run.data.items()
+        )
     reported = [
-        train_one(Trial("seed", rate, config.seed + number), data.train, data.tests)
+        train_one(Trial("seed", rate, config.seed + number), of_report)
         for number in range(run.seeds)
     ]
     summary = report.summarize(run, swept, reported) | {"learning_rate_picked_on": picked_on}
     if run.workers.is_chief:
-        if config.is_own:
-            test = data.tests[summary["split"]]
-            with doing("fitting a linear model for comparison"), reading_images([data.train, test]):
-                summary["linear"] = report.linear_baseline(data.train, test)
+        for section, settings in config.tasks.items():
+            if settings.is_own:
+                train, test = of_report[section].train, of_report[section].first
+                with doing("fitting a linear model for comparison"), reading_images([train, test]):
+                    linear = report.linear_baseline(train, test)
+                report.of_task(summary, section)["linear"] = linear
         folder.write("results.csv", report.results_csv(folder.path))
         folder.finish(summary)
     run.workers.wait()
@@ -223,25 +246,30 @@ def _read_through(images: LabelledImages, batch: int) -> None:
 
 def _identity(run: FineTuningRun) -> Identity:
     """What the run is made from."""
-    pretrained, data = run.pretrained, run.data
-    splits = {"train": data.train, **data.tests}
-    if data.selection is not None:
-        splits["selection"] = data.selection
-    about = {
+    pretrained, splits, classes = run.pretrained, {}, {}
+    about: dict[str, Any] = {}
+    for section, data in run.data.items():
+        own = {"train": data.train, **data.tests}
+        if data.selection is not None:
+            own["selection"] = data.selection
+        splits |= {dotted(section, name): split for name, split in own.items()}
+        classes[classes_file(section)] = data.classes
+        rows = getattr(data.train, "rows", None)
+        if rows is not None and rows.sentence_columns:
+            names = list(rows.sentence_columns)
+            about["columns"] = {"sentences": names, "label": rows.label_column}
+    about |= {
         "checkpoint": pretrained.name,
         "checkpoint_origin": pretrained.origin,
         "model": pretrained.fine_tuned_model(run.config),
         "records": {name: split.count for name, split in splits.items()},
     }
-    rows = getattr(data.train, "rows", None)
-    if rows is not None and rows.sentence_columns:
-        about["columns"] = {"sentences": list(rows.sentence_columns), "label": rows.label_column}
     digests = {name: data_digest(split) for name, split in splits.items()}
     return Identity(
         experiment_dict(run.config),
         {"checkpoint": pretrained.sha256, **digests},
         vocabulary=pretrained.vocabulary,
-        classes=data.classes,
+        classes=classes,
         free=FREE_OF_FINE_TUNING,
         accepted=run.accepted,
         about=about,
@@ -250,10 +278,10 @@ def _identity(run: FineTuningRun) -> Identity:
     )
 
 
-def _best(trials: list[dict[str, Any]], metric: str) -> float:
+def _best(trials: list[dict[str, Any]], config: FineTuning) -> float:
     """The learning rate of the best trial; the smallest of equally good ones."""
     values = [
-        (report.value_of(trial, metric), -trial["learning_rate"])
+        (report.value_of(trial, config), -trial["learning_rate"])
         for trial in trials
         if not trial["diverged"]
     ]
@@ -262,11 +290,12 @@ def _best(trials: list[dict[str, Any]], metric: str) -> float:
     return -max(values)[1]
 
 
-def collect(path: str, output_dir: str, summary: dict[str, Any]) -> None:
+def collect(path: str, output_dir: str, summary: dict[str, Any], section: str = "") -> None:
     """Writes the predictions of the reported trials into one CSV file, with a column `seed`."""
+    name, path = predictions_file(section), of_section(path, section)
     rows = []
     for trial, seed in zip(summary["trials"], summary["seeds"], strict=True):
-        with reading(os.path.join(output_dir, trial, FILE)) as (file, _):
+        with reading(os.path.join(output_dir, trial, name)) as (file, _):
             own = file.read().decode()
         rows += [{"seed": seed, **row} for row in csv_reader(own, csv.DictReader)]
     write_atomically(path, csv_text(rows))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings, TaskSettings
 from keras_vitbert.experiments.fine_tuning.evaluation import Split
 from keras_vitbert.experiments.fine_tuning.tasks import Task
 from pipelines.command_line import say
@@ -56,8 +56,9 @@ def open_task(
     classes: list[str] | None = None,
     columns: dict | None = None,
     choose: Callable | None = None,
+    section: str = "",
 ) -> TaskData:
-    """Opens the splits of a task.
+    """Opens the splits of a task, whose settings are in a section of the config.
 
     A user's own data, in `data_dir` or in `files`, take precedence; for TFDS, `data_dir` is its
     data folder. See `pipelines.tasks.own_data`.
@@ -70,14 +71,17 @@ def open_task(
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if places and classes is None and "train" not in places:
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
+    if places and own_data.kind_of(places) != task.kind:
+        place = next(iter(places.values()))
+        raise ValueError(f"{place}: holds no {task.kind}, which task {task.name} takes")
     stores: dict[str, ListedImages | ImageRecordFiles] = {}
     rows: dict[str, LabelledRows] = {}
     if places:
         if task.kind == "images":
-            stores, classes = _own_images(places, config, classes, skip_damaged)
-            config = config if choose is None else choose(next(iter(stores.values())))
+            settings = config.tasks[section]
+            stores, classes = _own_images(places, settings, classes, skip_damaged)
         else:
-            rows = _own_texts(places, config, skip_damaged, files or (), columns)
+            rows = _own_texts(places, config.tasks[section], skip_damaged, files or (), columns)
     else:
         builder = tfds_data.open_builder(task.tfds, data_dir, download)
         classes = tfds_data.class_names(builder)
@@ -86,13 +90,15 @@ def open_task(
             stores = {split: tfds_data.read_images(builder, split) for split in names}
         else:
             rows = {split: tfds_data.read_rows(builder, split, task.columns) for split in names}
-    splits: dict[str, Split] = {}
-    if stores:
-        views = ImageViews.from_config(config.value("image_size"), config.value("images"))
+    if stores and choose is not None:
+        config = choose(next(iter(stores.values())))
+    settings, splits = config.tasks[section], {}
+    if isinstance(settings, ImageSettings):
+        views = ImageViews.from_config(settings.image_size, settings.images)
         splits |= {split: LabelledImages(store, views) for split, store in stores.items()}
     for split, part in rows.items():
         labels, classes = numbered(part.labels, classes, part.source)
-        splits[split] = _encode(part, labels, vocabulary or [], config, max_length)
+        splits[split] = _encode(part, labels, vocabulary or [], settings, max_length)
     if not classes or len(classes) < 2:
         raise ValueError(f"{places['train']}: all training examples are of class {classes}")
     train: Any = splits.pop("train", None)  # None where a trained model is only evaluated
@@ -116,7 +122,7 @@ def open_task(
 
 def _own_images(
     places: dict[str, own_data.Place],
-    config: FineTuning,
+    settings: TaskSettings,
     classes: list[str] | None,
     skip_damaged: int,
 ) -> tuple[dict[str, ListedImages | ImageRecordFiles], list[str]]:
@@ -133,7 +139,7 @@ def _own_images(
         elif place.form == own_data.FOLDERS:
             stores[split], classes = ListedImages.find(place.paths[0], classes)
         else:
-            columns = config.value("data.image_column"), config.value("data.label_column")
+            columns = settings.value("data.image_column"), settings.value("data.label_column")
             stores[split], classes, left_out = read_images(
                 place.tables(), *columns, classes, skip_damaged
             )
@@ -143,7 +149,7 @@ def _own_images(
 
 def _own_texts(
     places: dict[str, own_data.Place],
-    config: FineTuning,
+    settings: TaskSettings,
     skip_damaged: int,
     asked_for: Collection[str],
     columns: dict | None,
@@ -152,7 +158,7 @@ def _own_texts(
 
     Splits that are `asked_for` must have labels.
     """
-    given = tuple(filter(None, config.value("data.sentence_columns").split(",")))
+    given = tuple(filter(None, settings.value("data.sentence_columns").split(",")))
     known, rows = columns or {"sentences": (), "label": ""}, {}
     for split, place in places.items():
         tables = place.tables()
@@ -161,7 +167,7 @@ def _own_texts(
             say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
             continue
         sentences = given or (known["sentences"] if there.issuperset(known["sentences"]) else ())
-        label = config.value("data.label_column") or (
+        label = settings.value("data.label_column") or (
             known["label"] if known["label"] in there else ""
         )
         rows[split] = read = read_rows(tables, sentences, label, skip_damaged)
@@ -180,12 +186,12 @@ def _encode(
     rows: LabelledRows,
     labels: list[int],
     vocabulary: list[str],
-    config: FineTuning,
+    settings: TaskSettings,
     max_length: int,
 ) -> LabelledTexts:
     """Texts as token ids."""
-    boundaries = [n for n in config.value("bucket_boundaries") if n < max_length] + [max_length]
-    lower = is_lower(config.value("data.case"), vocabulary)
+    boundaries = [n for n in settings.value("bucket_boundaries") if n < max_length] + [max_length]
+    lower = is_lower(settings.value("data.case"), vocabulary)
     texts = LabelledTexts.encode(rows.first, rows.second, labels, vocabulary, boundaries, lower)
     return dataclasses.replace(texts, rows=rows)
 

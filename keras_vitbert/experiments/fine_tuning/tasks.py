@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS
+from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS, FineTuning, get_config
 from pipelines.command_line import meant
 from pipelines.tasks import own_data
 
@@ -48,11 +48,19 @@ def find_task(name: str) -> Task:
     return TASKS[name]
 
 
-def choose_task(name: str, data_dir: str, files: dict[str, str]) -> Task:
-    """A task by name; without one, that of own data in a folder or in files by split."""
-    if name:
-        return find_task(name)
+def find_config(names: str) -> FineTuning:
+    """The config of a task by name, or of one on images and one on texts, comma-separated."""
+    tasks = sorted(map(find_task, names.split(",")), key=lambda task: task.kind)
+    if len(tasks) == 1:
+        return get_config(tasks[0].name, tasks[0].kind)
+    if [task.kind for task in tasks] != ["images", "text"]:
+        raise ValueError(f"task {names}: must be one task, or one on images and one on texts")
+    return get_config(",".join(task.name for task in tasks), "both")
+
+
+def choose_task(data_dir: str, files: dict[str, str]) -> str:
+    """The task of own data in a folder or in files by split."""
     if not data_dir and not files:
         raise ValueError(f"no data and no task: must be own data, or one of {', '.join(TASKS)}")
     places = own_data.find_splits(data_dir, files)
-    return TASKS[IMAGES if own_data.kind_of(places) == "images" else TEXTS]
+    return IMAGES if own_data.kind_of(places) == "images" else TEXTS

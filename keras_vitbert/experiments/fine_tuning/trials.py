@@ -10,12 +10,14 @@ import hashlib
 import math
 import os
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings, JointTasks, dotted
 from keras_vitbert.configs.optimizers import FineTuningOptimizer
 from keras_vitbert.experiments.fine_tuning.evaluation import (
     Evaluator,
@@ -23,12 +25,18 @@ from keras_vitbert.experiments.fine_tuning.evaluation import (
     class_measures,
     logged,
 )
-from keras_vitbert.experiments.fine_tuning.predictions import FILE, prediction_rows, write_pages
+from keras_vitbert.experiments.fine_tuning.predictions import (
+    prediction_rows,
+    predictions_file,
+    write_pages,
+)
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.recommended import with_intervals
+from keras_vitbert.inspection.callbacks import MaskPictures
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.model.classifier import Classifier
-from keras_vitbert.model.flops import TRAINING, classifier_flops
+from keras_vitbert.merging import MaskSchedule, get_merge
+from keras_vitbert.model.classifier import Classifier, JointClassifier, classifiers_of
+from keras_vitbert.model.flops import TRAINING, classified_text_flops, image_flops
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.loop import fit
@@ -36,7 +44,7 @@ from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.training.fine_tuner import FineTuner
-from keras_vitbert.training.image_layers import image_layers
+from keras_vitbert.training.image_layers import ImageLayers, image_layers
 from keras_vitbert.training.optimizers import (
     WarmupCosineDecay,
     WarmupPolynomialDecay,
@@ -46,8 +54,10 @@ from keras_vitbert.training.optimizers import (
 )
 from pipelines.command_line import Diverged, say
 from pipelines.files import printable
+from pipelines.joint_stream import joined
 from pipelines.status import doing, times
 from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.labelled_texts import LabelledTexts
 from pipelines.text_tables import csv_text
 
 
@@ -65,23 +75,39 @@ class Trial:
         return f"{self.purpose}-rate-{self.learning_rate!r}-seed-{self.seed}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """The examples of a task in a trial."""
+
+    train: Split
+    tests: dict[str, Split]  # what is reported, by split
+    classes: list[str]
+
+    @property
+    def first(self) -> Split:
+        """The split that gives the result."""
+        return next(iter(self.tests.values()))
+
+
 def build_fine_tuner(
-    config: FineTuning, pretrained: Pretrained, num_classes: int, seed: int, strategy: Any
+    config: FineTuning,
+    pretrained: Pretrained,
+    num_classes: Sequence[int],
+    seed: int,
+    strategy: Any,
 ) -> tuple[FineTuner, dict[str, str]]:
     """Builds and compiles a trainer; also returns what `Pretrained.classifier` did."""
     keras.utils.set_random_seed(seed)
-    layers = None
-    if config.kind == "images":
-        size = config.value("image_size")
-        layers = image_layers(config.augmentations, size, seed, "images.augmentations")
+    tasks = config.tasks.values()
     with strategy.scope():
         classifier, transferred = pretrained.classifier(config, num_classes)
         trainer = FineTuner(
             classifier,
-            config.optimizer.clip_norm,
-            config.label_smoothing,
+            {settings.modality: settings.label_smoothing for settings in tasks},
+            get_merge(config.merge, seed) if isinstance(config, JointTasks) else None,
+            clip_norm=config.optimizer.clip_norm,
             seed=seed,
-            image_layers=layers,
+            image_layers=image_layers_of(config, seed),
             accumulation=config.accumulation,
             remat=config.remat,
         )
@@ -93,8 +119,17 @@ def build_fine_tuner(
     return trainer, transferred
 
 
+def image_layers_of(config: FineTuning, seed: int) -> ImageLayers | None:
+    """The layers that the training step applies to images."""
+    for section, settings in config.tasks.items():
+        if isinstance(settings, ImageSettings):
+            size, field = settings.image_size, dotted(section, "images.augmentations")
+            return image_layers(config.augmentations, size, seed, field)
+    return None
+
+
 def build_optimizer(
-    config: FineTuningOptimizer, steps: int, network: Classifier
+    config: FineTuningOptimizer, steps: int, network: Classifier | JointClassifier
 ) -> keras.optimizers.Optimizer:
     """Builds the optimiser of the trainable variables, with its schedule over all steps."""
     warmup_steps = min(round(config.warmup * steps), steps - 1)
@@ -110,14 +145,15 @@ def build_optimizer(
     return optimizer
 
 
-def layer_depths(network: Classifier) -> list[int]:
+def layer_depths(network: Classifier | JointClassifier) -> list[int]:
     """The depth of each trainable variable, for its layer decay (Clark et al. 2020, ELECTRA).
 
     It is 0 for the embedding and its norm, 1 for the first block and so on, one more than the last
     block for the final norm and the head.
     """
     backbone = network.backbone
-    depths = {id(variable): 0 for variable in network.embedding.trainable_variables}
+    embeddings = [classifier.embedding for classifier in classifiers_of(network)]
+    depths = {id(variable): 0 for layer in embeddings for variable in layer.trainable_variables}
     if backbone.embedding_norm is not None:
         depths |= {id(variable): 0 for variable in backbone.embedding_norm.variables}
     for depth, block in enumerate(backbone.blocks, 1):
@@ -128,74 +164,94 @@ def layer_depths(network: Classifier) -> list[int]:
 
 
 class TaskStream:
-    """The training examples of a trial, for `keras_vitbert.runs.loop.fit`."""
+    """The training examples of a trial, for `keras_vitbert.runs.loop.fit`.
 
-    def __init__(self, split: Split, seed: int, steps: int, batch: int):
-        self._split, self._seed, self._batch = split, seed, batch
+    A step takes one batch of each split; there is at most one of images and one of texts.
+    """
+
+    def __init__(self, splits: Sequence[Split], batches: Sequence[int], seed: int, steps: int):
+        self._seed = seed
+        self._images: list[tuple[LabelledImages, int]] = []
+        self._texts: list[tuple[LabelledTexts, np.ndarray]] = []
         self.images_per_step = self.tokens_per_step = 0
-        if isinstance(split, LabelledImages):
-            self.images_per_step = batch
-        else:
-            self._plan = split.training_plan(seed, steps, batch)
-            self.tokens_per_step = round(split.batch_lengths(self._plan).mean() * batch)
+        for split, batch in zip(splits, batches, strict=True):
+            if isinstance(split, LabelledImages):
+                self._images.append((split, batch))
+                self.images_per_step = batch
+            else:
+                plan = split.training_plan(seed, steps, batch)
+                self._texts.append((split, plan))
+                self.tokens_per_step = round(split.batch_lengths(plan).mean() * batch)
 
     def training(self, step: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
         """The endless batches from a step on."""
-        if isinstance(self._split, LabelledImages):
-            stream = self._split.training(self._seed, step, self._batch, context)
-        else:
-            stream = self._split.batches(self._plan, step, context)
+        streams = [
+            images.training(self._seed, step, batch, context) for images, batch in self._images
+        ]
+        streams += [texts.training(plan, step, context) for texts, plan in self._texts]
         # A dataset that may end has no fixed shapes on replicas: its last batch may be smaller.
-        return stream.repeat()
+        return joined(streams).repeat()
 
     def batch_records(self, step: int) -> dict[str, list[str]]:
-        """The examples of a step's batch: names of `images`, or indices of `texts`."""
-        if isinstance(self._split, LabelledImages):
-            names = self._split.store.names(self._seed, step * self._batch, self._batch)
-            return {"images": [printable(name) for name in names]}
-        return {"texts": [str(index) for index in self._plan[step]]}
+        """The examples of a step's batch: names of `images`, indices of `texts`."""
+        records = {}
+        for images, batch in self._images:
+            names = images.store.names(self._seed, step * batch, batch)
+            records["images"] = [printable(name) for name in names]
+        for _, plan in self._texts:
+            records["texts"] = [str(index) for index in plan[step]]
+        return records
 
 
 def run_trial(
     run: Any,
     trial: Trial,
-    train: Split,
-    tests: dict[str, Split],
+    examples: dict[str, Examples],
     label: str = "",
     later: float = 0.0,
 ) -> dict[str, Any]:
     """Trains and evaluates, or reads the result of a finished trial.
 
-    The first of the splits `tests` is evaluated during training, too. A diverged trial of a sweep
-    is a result, not an error. `later` are the seconds that the trials after it take.
+    The examples are of the config's tasks, by their sections. The first of a task's splits `tests`
+    is evaluated during training, too. A diverged trial of a sweep is a result, not an error.
+    `later` are the seconds that the trials after it take.
 
     Returns:
         The content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
         `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, by a split's name
-        its `Predictions.measures`, and `classes`, by a split's name its `class_measures`.
+        its `Predictions.measures`, and `classes`, by a split's name its `class_measures`. Of two
+        tasks, the names of splits begin with the section.
     """
     workers = run.workers
     folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
     known = folder.result()
-    if known and (known["diverged"] or tests.keys() <= known["splits"].keys()):
+    wanted = {dotted(section, split) for section in examples for split in examples[section].tests}
+    if known and (known["diverged"] or wanted <= known["splits"].keys()):
         return known
     began = time.time() - float(folder.read("seconds.txt") or 0)  # until it was stopped
     before, own_began = times(), time.monotonic()
     if workers.is_chief:
         tf.io.gfile.makedirs(folder.checkpoints)
-    first = next(iter(tests.values()))
     config = run.config.with_values({"optimizer.learning_rate": trial.learning_rate})
     most = run.machine.devices.most_executed
-    config = with_intervals(config, train.count, first.count, most)
+    counts = [of_task.train.count for of_task in examples.values()]
+    evaluated = [of_task.first.count for of_task in examples.values()]
+    config = with_intervals(config, counts[0], evaluated, most)
     with doing("building the model"):
         trainer, transferred = build_fine_tuner(
-            config, run.pretrained, len(run.data.classes), trial.seed, run.strategy
+            config,
+            run.pretrained,
+            [len(of_task.classes) for of_task in examples.values()],
+            trial.seed,
+            run.strategy,
         )
     network = trainer.network
-    say(
-        f"{label}: {network.count_params():,} parameters, {config.steps} steps "
-        f"({passes(config.steps, config.batch, train.count)} passes over {train.count:,} examples)"
+    batches = [config.tasks[section].batch for section in examples]
+    over = ", ".join(
+        f"{passes(config.steps, batch, count)} passes over {count:,} examples"
+        for batch, count in zip(batches, counts, strict=True)
     )
+    say(f"{label}: {network.count_params():,} parameters, {config.steps} steps ({over})")
     result = {
         **dataclasses.asdict(trial),
         "steps": config.steps,
@@ -205,29 +261,38 @@ def run_trial(
         "diverged": False,
         "splits": {},
     }
-    evaluator = Evaluator(network, run.strategy, config.evaluation_batch)
-    stream = TaskStream(train, trial.seed, config.steps, config.batch)
+    classifiers = {classifier.modality: classifier for classifier in classifiers_of(network)}
+    tasks = [
+        _Evaluated(
+            section,
+            of_task,
+            Evaluator(
+                classifiers[config.tasks[section].modality], run.strategy, config.evaluation_batch
+            ),
+        )
+        for section, of_task in examples.items()
+    ]
+    splits = [of_task.train for of_task in examples.values()]
+    stream = TaskStream(splits, batches, trial.seed, config.steps)
     about = {"task": config.task, "checkpoint": run.pretrained.name, "purpose": trial.purpose}
     before_log = [
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
         WeightAverages(config.steps),
-        _Evaluation(trainer, evaluator, first, config),
+        *_mask_callbacks(config, folder),
+        _Evaluation(trainer, tasks, config),
     ]
     flops = None
-    if not config.lora_rank:  # all weights are trained; texts have the mean length of all batches
-        length = stream.tokens_per_step / config.batch
-        classes: Any = network.num_classes
-        flops = classifier_flops(network.backbone, classes, length, network.head_kind)
-        flops *= TRAINING * config.batch
+    if not config.lora_rank:  # all weights are trained
+        flops = TRAINING * _step_flops(config, classifiers, stream)
     try:
-        with reading_images([train, *tests.values()]):
+        with reading_images([*splits, *(split for task in tasks for split in task.tests.values())]):
             own = dataclasses.replace(run, config=config, folder=folder)
             result["resumed_from_step"] = fit(own, trainer, stream, before_log, label, flops, later)
             result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
             if result["resumed_from_step"] == config.steps:
                 folder.logged_from = config.steps  # a killed process may have logged it
-            result |= _evaluate(evaluator, tests, run.data.classes, folder, trainer.step)
+            result |= _evaluate(tasks, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
             raise Diverged(
@@ -249,46 +314,87 @@ def run_trial(
     return result
 
 
-class _Evaluation(keras.callbacks.Callback):
-    """Evaluates a split at intervals, for the log; `_evaluate` adds the last evaluation."""
+def _mask_callbacks(config: FineTuning, folder: RunFolder) -> list[keras.callbacks.Callback]:
+    """Those that update and draw the masks, if the gradients of two tasks are masked."""
+    if not (isinstance(config, JointTasks) and config.merge.has_masks):
+        return []
+    merge = config.merge
+    schedule = merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update
+    return [MaskSchedule(*schedule), MaskPictures(folder)]
 
-    def __init__(self, trainer: FineTuner, evaluator: Evaluator, split: Split, config: FineTuning):
+
+def _step_flops(
+    config: FineTuning, classifiers: Mapping[str, Classifier], stream: TaskStream
+) -> float:
+    """The operations of a step's forward passes; texts have the mean length of all batches."""
+    total = 0.0
+    for settings in config.tasks.values():
+        network: Any = classifiers[settings.modality]
+        of_example = network.backbone, network.num_classes
+        if settings.modality == "image":
+            flops = image_flops(*of_example, settings.head)
+        else:
+            length = stream.tokens_per_step / settings.batch
+            flops = classified_text_flops(*of_example, length, settings.head)
+        total += settings.batch * flops
+    return total
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluated:
+    """A task in a trial: its section in the config, its examples, and what evaluates them."""
+
+    section: str
+    examples: Examples
+    evaluator: Evaluator
+
+    @property
+    def tests(self) -> dict[str, Split]:
+        return self.examples.tests
+
+    def columns(self, measures: dict[str, Any]) -> dict[str, float]:
+        """The columns of metrics.csv."""
+        prefix = f"val_{self.section}_" if self.section else "val_"
+        return {prefix + name: value for name, value in logged(measures).items()}
+
+
+class _Evaluation(keras.callbacks.Callback):
+    """Evaluates the first split of each task at intervals, for the log.
+
+    `_evaluate` adds the last evaluation.
+    """
+
+    def __init__(self, trainer: FineTuner, tasks: list[_Evaluated], config: FineTuning):
         super().__init__()
-        self.trainer, self.evaluator, self.split, self.config = trainer, evaluator, split, config
+        self.trainer, self.tasks, self.config = trainer, tasks, config
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         interval, step = self.config.evaluation_interval, self.trainer.step
         if interval and step % interval == 0 and step < self.config.steps:
             with doing("validating", "validation"), averaged(self.trainer):
-                logs.update(_columns(self.evaluator.predict(self.split).measures()))
+                for task in self.tasks:
+                    answers = task.evaluator.predict(task.examples.first)
+                    logs.update(task.columns(answers.measures()))
 
 
-def _columns(measures: dict[str, Any]) -> dict[str, float]:
-    """The columns of metrics.csv."""
-    return {f"val_{name}": value for name, value in logged(measures).items()}
-
-
-def _evaluate(
-    evaluator: Evaluator, tests: dict[str, Split], classes: list[str], folder: RunFolder, step: int
-) -> dict[str, Any]:
+def _evaluate(tasks: list[_Evaluated], folder: RunFolder, step: int) -> dict[str, Any]:
     """Evaluates all splits for the trial's result; writes predictions, pages and the last row."""
-    predictions = evaluator.predict_all(tests)
-    results = {name: answers.measures() for name, answers in predictions.items()}
-    text = csv_text(prediction_rows(predictions, tests, classes))
-    if folder.writes:
-        first = next(iter(results))
-        with doing("drawing the confusion of classes", "drawing"):
-            for name, answers in predictions.items():
-                write_pages(folder, name, answers, classes, step, name == first)
-        folder.write(FILE, text)
-        log: list[dict[str, Any]] = [*folder.rows(up_to_step=step)]
-        log[-1] |= _columns(results[first])
-        folder.write_rows(log)
-    return {
-        "splits": results,
-        "classes": {
-            name: class_measures(answers.confusion, classes)
-            for name, answers in predictions.items()
-        },
-        "predictions_sha256": hashlib.sha256(text.encode()).hexdigest(),
-    }
+    result: dict[str, Any] = {"splits": {}, "classes": {}}
+    log: list[dict[str, Any]] = [*folder.rows(up_to_step=step)]
+    for task in tasks:
+        section, classes = task.section, task.examples.classes
+        predictions = task.evaluator.predict_all(task.tests)
+        text = csv_text(prediction_rows(predictions, task.tests, classes))
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        result[dotted(section, "predictions_sha256")] = digest
+        for number, (split, answers) in enumerate(predictions.items()):
+            name, measures = dotted(section, split), answers.measures()
+            result["splits"][name] = measures
+            result["classes"][name] = class_measures(answers.confusion, classes)
+            if number == 0:
+                log[-1] |= task.columns(measures)
+            with doing("drawing the confusion of classes", "drawing"):
+                write_pages(folder, section, name, answers, classes, step, number == 0)
+        folder.write(predictions_file(section), text)
+    folder.write_rows(log)
+    return result

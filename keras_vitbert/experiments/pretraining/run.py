@@ -227,7 +227,7 @@ def _identity(
         experiment_dict(config),
         {**inputs, **digests},
         vocabulary=run.data.vocabulary if variant.text else None,
-        classes=run.data.classes if variant.images else None,
+        classes={"classes": run.data.classes or []} if variant.images else None,
         free=free_settings(variant),
         accepted=run.accepted,
         about={"records": stream.training_records},

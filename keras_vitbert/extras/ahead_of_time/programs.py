@@ -14,12 +14,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning, ImageTask
+from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.trials import build_fine_tuner
 from keras_vitbert.experiments.pretraining.trainer import build_trainer
+from keras_vitbert.model.classifier import classifiers_of
 from keras_vitbert.model.pretraining_network import build_network
 from keras_vitbert.training.base_trainer import BaseTrainer
 from keras_vitbert.training.distillation import Teachers
@@ -100,29 +101,35 @@ def pretraining_programs(config: Pretraining, strategy: tf.distribute.Strategy) 
 
 
 def fine_tuning_programs(
-    config: FineTuning, pretrained: Pretrained, num_classes: int, strategy: tf.distribute.Strategy
+    config: FineTuning,
+    pretrained: Pretrained,
+    num_classes: Sequence[int],
+    strategy: tf.distribute.Strategy,
 ) -> Programs:
     """The programs of `experiments.fine_tuning.trials.run_trial`; texts have one length."""
     trainer, _ = build_fine_tuner(config, pretrained, num_classes, config.seed, strategy)
     _trace_as_on_devices(trainer)
-    evaluator = Evaluator(trainer.network, strategy, config.evaluation_batch)
-    replicas, length = strategy.num_replicas_in_sync, 0
-    size, evaluated_size = config.batch // replicas, evaluator.batch // replicas
-    if isinstance(config, ImageTask):
-        views = config.images
-        training = _images(size, config.image_size, views.in_pairs, "", views.augmentations)
-        evaluated = _images(evaluated_size, config.image_size)
-    else:
-        length = pretrained.max_length(config)
-        training = {**_texts(size, length), "labels": _numbers(size, tf.int32)}
-        evaluated = _texts(evaluated_size, length)
-        evaluated["labels"] = _numbers(evaluated_size, tf.int32)
-    evaluated["numbers"] = evaluated["labels"]
-    steps = [
-        StepProgram("train", trainer.train_step, training),
-        StepProgram("evaluate", evaluator.predict_step, evaluated, trainer.network),
-    ]
-    batch = {"texts" if length else "images": config.batch}
+    replicas, length, batch = strategy.num_replicas_in_sync, 0, {}
+    classifiers = {one.modality: one for one in classifiers_of(trainer.network)}
+    training, evaluations = {}, []
+    for section, settings in config.tasks.items():
+        classifier = classifiers[settings.modality]
+        evaluator = Evaluator(classifier, strategy, config.evaluation_batch)
+        size, evaluated_size = settings.batch // replicas, evaluator.batch // replicas
+        if isinstance(settings, ImageSettings):
+            views, side = settings.images, settings.image_size
+            training |= _images(size, side, views.in_pairs, "image_", views.augmentations)
+            evaluated, name = _images(evaluated_size, side), "images"
+        else:
+            length, name = pretrained.max_length(settings), "texts"
+            training |= {**_texts(size, length), "text_labels": _numbers(size, tf.int32)}
+            evaluated = _texts(evaluated_size, length)
+            evaluated["labels"] = _numbers(evaluated_size, tf.int32)
+        evaluated["numbers"] = evaluated["labels"]
+        batch[name] = settings.batch
+        what = f"evaluate {section}".rstrip()
+        evaluations.append(StepProgram(what, evaluator.predict_step, evaluated, classifier))
+    steps = [StepProgram("train", trainer.train_step, training), *evaluations]
     return Programs(steps, _variables(trainer), batch, trainer, length, config.steps)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_vitbert.configs.merges import has_masks
-from keras_vitbert.experiments.fine_tuning.predictions import FILE
+from keras_vitbert.experiments.fine_tuning.predictions import predictions_file
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.experiments.pretraining.data import Data, open_data
@@ -125,13 +125,17 @@ class FineTunedRun:
         record, summary = folder.record(), folder.summary()
         if record is None or summary is None:
             raise ValueError(f"{path}: this fine-tuning is not finished; run it again")
+        if "tasks" in summary:
+            raise ValueError(f"{path}: was fine-tuned on two tasks; figures show one")
         self.record, self.summary = record, summary
         self.kind, self.split = record["experiment"]["kind"], summary["split"]
         model = RunFolder(os.path.join(path, summary["model"]), writes=False)
-        rows = csv_reader(model.read(FILE) or "", csv.DictReader)
+        rows = csv_reader(model.read(predictions_file()) or "", csv.DictReader)
         self.rows: list[dict[str, str]] = [row for row in rows if row.get("split") == self.split]
         if not self.rows:
-            raise ValueError(f"{model.path}/{FILE}: has no predictions of {self.split}")
+            raise ValueError(
+                f"{model.path}/{predictions_file()}: has no predictions of {self.split}"
+            )
 
     def sees(self, modality: str) -> Hashable:
         """As `PretrainedRun.sees`."""
@@ -169,7 +173,7 @@ def open_runs(
     runs = {}
     for name, path in zip(names, paths, strict=True):
         record = RunFolder(path, writes=False).record()
-        if record is not None and "task" in record["experiment"]:
+        if record is not None and "kind" in record["experiment"]:
             runs[name] = FineTunedRun(path, images)
         else:
             runs[name] = PretrainedRun(path, images, texts, cache_dir)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 from keras_vitbert.model.classifier import build_classifier
-from keras_vitbert.model.flops import TRAINING, classifier_flops, image_flops, text_flops
+from keras_vitbert.model.flops import TRAINING, classified_text_flops, image_flops, text_flops
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 
 
@@ -69,7 +69,7 @@ def test_of_pretraining(network, batch):
 
 
 def test_of_fine_tuning(tiny, batch):
-    images = build_classifier(tiny, "images", 4)
-    assert count(lambda: images(batch)) == 4 * classifier_flops(images.backbone, 4)
-    texts = build_classifier(tiny, "text", 4)
-    assert count(lambda: texts(batch)) == 4 * classifier_flops(texts.backbone, 4, 7)
+    images = build_classifier(tiny, {"image": 4})
+    assert count(lambda: images(batch)) == 4 * image_flops(images.backbone, 4)
+    texts = build_classifier(tiny, {"text": 4})
+    assert count(lambda: texts(batch)) == 4 * classified_text_flops(texts.backbone, 4, 7)

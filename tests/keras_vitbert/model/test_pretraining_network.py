@@ -19,7 +19,7 @@ def close(actual, expected, atol=1e-5):
 
 def test_keras_files_round_trip(make_network, tiny, batch, tmp_path):
     network = make_network(3, dtype="mixed_bfloat16")
-    for model in (network, build_classifier(tiny, "text", 3)):
+    for model in (network, build_classifier(tiny, {"text": 3})):
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         assert type(loaded) is type(model)

@@ -30,18 +30,18 @@ def values(layer):
 
 
 @pytest.mark.parametrize(
-    ("source", "kind"), [("joint", "images"), ("joint", "text"), ("text", "images")]
+    ("source", "modality"), [("joint", "image"), ("joint", "text"), ("text", "image")]
 )
-def test_what_is_kept(tiny, make_network, randomize, source, kind):
-    network = make_network(seed=1, images=source != "text", text=source != "images")
+def test_what_is_kept(tiny, make_network, randomize, source, modality):
+    network = make_network(seed=1, images=source != "text", text=source != "image")
     model = {**tiny, "image_size": 9, "max_sequence_length": 5}
-    classifier = randomize(build_classifier(model, kind, 4), seed=2)
+    classifier = randomize(build_classifier(model, {modality: 4}), seed=2)
     before = values(classifier)
     done = transfer(network.backbone, classifier.backbone)
     after, theirs = values(classifier), values(network.backbone)
-    kept = source in ("joint", kind)
-    embedding = ("interpolated" if kind == "images" else "kept") if kept else "fresh"
-    assert done == {"encoder": "kept", f"{kind.removesuffix('s')}_embedding": embedding}
+    kept = source in ("joint", modality)
+    embedding = ("interpolated" if modality == "image" else "kept") if kept else "fresh"
+    assert done == {"encoder": "kept", f"{modality}_embedding": embedding}
     for path, value in after.items():
         if path.startswith(("image_embedding", "text_embedding")) and not kept:
             wanted = before[path]
@@ -55,17 +55,17 @@ def test_what_is_kept(tiny, make_network, randomize, source, kind):
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "message"),
+    ("change", "modality", "message"),
     [
-        ({"num_layers": 1}, "images", "model.num_layers is 1, in the checkpoint 2"),
-        ({"hidden_dim": 12}, "images", "shape"),
-        ({"norm": "post"}, "images", "model.norm"),
-        ({"image_mean": (0.1, 0.2, 0.3)}, "images", "model.image_mean"),
+        ({"num_layers": 1}, "image", "model.num_layers is 1, in the checkpoint 2"),
+        ({"hidden_dim": 12}, "image", "shape"),
+        ({"norm": "post"}, "image", "model.norm"),
+        ({"image_mean": (0.1, 0.2, 0.3)}, "image", "model.image_mean"),
         ({"num_segments": 3}, "text", "model.num_segments"),
         ({"vocabulary_size": 14}, "text", r"\(14, 8\).*\(13, 8\)"),
         ({"max_sequence_length": 9}, "text", "the checkpoint has positions for 7 tokens, not 9"),
     ],
 )
-def test_other_shapes(tiny, network, change, kind, message):
+def test_other_shapes(tiny, network, change, modality, message):
     with pytest.raises(ValueError, match=message):
-        transfer(network.backbone, build_classifier({**tiny, **change}, kind, 4).backbone)
+        transfer(network.backbone, build_classifier({**tiny, **change}, {modality: 4}).backbone)

@@ -45,7 +45,7 @@ def refused(folder, *names, **arguments):
 
 
 def test_what_is_recorded(tmp_path):
-    begin(tmp_path, {"texts": FIRST}, classes=["cat"], about={"records": {"texts": 3}})
+    begin(tmp_path, {"texts": FIRST}, classes={"classes": ["cat"]}, about={"records": {"texts": 3}})
     found = record(tmp_path)
     assert found["format"] == 1 and found["versions"] == versions()
     config = sample.get_config().with_values({"variant": "joint"})
@@ -56,13 +56,18 @@ def test_what_is_recorded(tmp_path):
 
 
 def test_all_that_differs_is_named(tmp_path):
-    begin(tmp_path, {"texts": FIRST, "images": FIRST, "image_teacher": FIRST}, classes=["cat"])
+    begin(
+        tmp_path,
+        {"texts": FIRST, "images": FIRST, "image_teacher": FIRST},
+        classes={"classes": ["cat"]},
+    )
     same = {"texts": FIRST, "images": FIRST, "image_teacher": FIRST}
     changes = {"seed": 5, "model.num_layers": 3}
     names = ("other texts;", "other vocabulary", "seed=0, not 5", "model.num_layers=2, not 3")
-    other = {"inputs": {**same, "texts": OTHER}, "vocabulary": ["b"], "classes": ["cat"]}
+    other = {"inputs": {**same, "texts": OTHER}, "vocabulary": ["b"]}
+    other["classes"] = {"classes": ["cat"]}
     refused(tmp_path, *names, changes=changes, **other)
-    refused(tmp_path, "other classes", inputs=same, classes=["dog"])
+    refused(tmp_path, "other classes", inputs=same, classes={"classes": ["dog"]})
     refused(tmp_path, "other image_teacher", inputs={"texts": FIRST, "images": FIRST})
     refused(tmp_path, "other initial_weights", inputs={**same, "initial_weights": FIRST})
 
@@ -116,7 +121,8 @@ def test_what_a_run_makes_itself_is_compared_once_it_is_made(tmp_path):
     begin(tmp_path, {"image_teacher": FIRST})
     refused(tmp_path, "other image_teacher", inputs={"image_teacher": OTHER})
     assert identity_of().changes(RunFolder(str(tmp_path)), later=["image_teacher"]) == []
-    begin(tmp_path, {"image_teacher": FIRST}, classes=["cat", "dog"])  # they may be named later
+    classes = {"classes": ["cat", "dog"]}  # they may be named later
+    begin(tmp_path, {"image_teacher": FIRST}, classes=classes)
     assert (tmp_path / "classes.txt").read_text() == "cat\ndog\n"
 
 

@@ -27,7 +27,7 @@ def model(tiny, randomize):
     """It has all heads that a run can leave."""
     tiny = {**tiny, "vocabulary_size": len(VOCABULARY)}
     network = randomize(build_network(tiny), 0)
-    text = randomize(build_classifier(tiny, "text", 2), 1)
+    text = randomize(build_classifier(tiny, {"text": 2}), 1)
     heads = {"image": network.image_head, "text": text.head, "mlm": network.mlm_head}
     return TrainedModel("runs/r", "r", network.backbone, heads, CLASSES, VOCABULARY, True, 0.75)
 

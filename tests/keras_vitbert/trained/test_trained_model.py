@@ -9,7 +9,7 @@ from keras_vitbert.trained.trained_model import TrainedModel
 
 @pytest.fixture
 def classifier(tiny, randomize):
-    return randomize(build_classifier(tiny, "text", 3), 2)
+    return randomize(build_classifier(tiny, {"text": 3}), 2)
 
 
 def trained_of(classifier):

@@ -31,7 +31,7 @@ def test_a_step_on_texts_in_parts(make_trainer, make_network, make_batch):
 def test_a_step_of_fine_tuning_in_parts(make_tuner, labelled_batches):
     found = []
     for accumulation in (1, 2):
-        tuner = make_tuner("images", 0.1, learning_rate=0.3, warmup=0)
+        tuner = make_tuner("image", 0.1, learning_rate=0.3, warmup=0)
         tuner.accumulation = accumulation
         found.append((step(tuner, labelled_batches[0]), weights(tuner)))
     assert_alike(found)

@@ -66,7 +66,7 @@ def test_each_pass_of_a_step_drops_other_units(make_trainer, make_network, make_
             ("image", image_inputs, "image_labels"),
             ("nsp", text_inputs, "next_sentence_labels"),
         ):
-            logits = trainer.forward(inputs(tensors(batch)), 0, place)[f"{task}_logits"]
+            logits = trainer.forward(network, inputs(tensors(batch)), 0, place)[f"{task}_logits"]
             logs |= reference.task_values(task, batch[labels], ones, logits)
         return logs
 

@@ -68,7 +68,8 @@ def merged_by(text, image, weights, own=(1, 1)):
 def test_a_step_follows_the_gradient_of_the_papers_losses(make_trainer, make_batch, teachers):
     """An entry of every weight against finite differences of the NumPy reference, eq. 1 to 8."""
     trainer, masks = masked(make_trainer, teachers=teachers)
-    masks = {v.path: mask for v, mask in zip(trainer.shared, masks, strict=True)}
+    shared = trainer.network.backbone.shared_variables
+    masks = {v.path: mask for v, mask in zip(shared, masks, strict=True)}
     batch = make_batch(1)
     before = reference.weights_of(trainer.network)
     image_teacher = reference.image_logits(batch, reference.weights_of(teachers.image), 3)

@@ -70,12 +70,13 @@ def trained(network, split, strategy):
     with strategy.scope():
         tuner = FineTuner(network, clip_norm=0.3)
         settings = {"learning_rate": 0.05}
+        kind = "text" if network.modality == "text" else "images"
         # Plain SGD on images; on text AdamW, with everything that could depend on replicas.
-        if network.kind == "text":
+        if network.modality == "text":
             settings |= {"layer_decay": 0.5, "weight_decay": 0.2, "ema": 0.6, "epsilon": 1e-3}
-        config = fine_tuning.get_config("", network.kind).optimizer.with_values(settings)
+        config = fine_tuning.get_config("", kind).optimizer.with_values(settings)
         tuner.compile(build_optimizer(config, STEPS, network))
-    stream = TaskStream(split, 0, STEPS, BATCH)
+    stream = TaskStream([split], [BATCH], 0, STEPS)
     dataset = strategy.distribute_datasets_from_function(
         lambda context: stream.training(0, context)
     )

@@ -19,7 +19,7 @@ def test_every_example_is_predicted_once_in_its_place(text_task, tiny, randomize
     config = fine_tuning.get_config("texts", "text").with_values({"bucket_boundaries": (8,)})
     split = open_task(TASKS["texts"], config, VOCABULARY, 12, str(text_task)).tests["validation"]
     model = {**tiny, "vocabulary_size": len(VOCABULARY), "max_sequence_length": 12}
-    network = randomize(build_classifier(model, "text", 2), 8)
+    network = randomize(build_classifier(model, {"text": 2}), 8)
     evaluator = evaluation.Evaluator(network, tf.distribute.get_strategy(), 4)
     found = evaluator.predict(split)
 

@@ -76,7 +76,9 @@ def opened(tiny, image_task, text_task):
             task, folder, values = TASKS["texts"], text_task, {}
         config = fine_tuning.get_config(task.name, kind).with_values(values)
         data = open_task(task, config, VOCABULARY, 16, data_dir=str(folder))
-        classifier = build_classifier({**tiny, **SIZES}, kind, len(data.classes))
+        classifier = build_classifier(
+            {**tiny, **SIZES}, {kind.removesuffix("s"): len(data.classes)}
+        )
         return data, FeatureReader(classifier, tf.distribute.get_strategy(), batch)
 
     return opened

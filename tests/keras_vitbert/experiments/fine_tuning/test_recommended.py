@@ -50,6 +50,29 @@ def test_batch_and_steps(count, replicas, mixup, batch, steps):
     assert (config.batch, config.steps) == (batch, steps)
 
 
+@pytest.mark.parametrize(
+    ("images", "texts", "given", "steps", "batches"),
+    [
+        # 30 passes over 4,000 images take 1,875 steps of 64; 3 over 6,000 texts, 9.6 of each.
+        (4_000, 6_000, {}, 1_875, (64, 10)),
+        # 5 passes over 2,400 texts take 375 steps of 32; 300 steps see 64 images each.
+        (640, 2_400, {}, 375, (52, 32)),
+        (640, 2_400, {"steps": 50}, 50, (64, 32)),  # never more than alone
+        (4_000, 100, {}, 1_875, (64, 8)),  # never fewer than 8
+    ],
+)
+def test_both_tasks_see_as_many_examples_as_alone(images, texts, given, steps, batches):
+    config = fine_tuning.get_config("images,texts", "both").with_values(given)
+    choice = recommended.Chosen(config, SAMPLE)
+    pictures = recommended.Pictures(np.array([[28, 28]]), np.array([3]))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(recommended, "look_at", lambda store: pictures)
+        choice.choose_for_images(types.SimpleNamespace(count=images))
+    config = choice.choose_for_both(images, texts)
+    assert not config.open_fields()
+    assert config.steps == steps and (config.image.batch, config.text.batch) == batches
+
+
 def test_what_is_given_and_what_was_recorded_stays():
     config, keys = chosen(SAMPLE, 28, changes={"image_size": 21, "steps": 7})
     assert (config.image_size, config.steps) == (21, 7) and len(keys) == 3
@@ -85,7 +108,7 @@ def test_fewer_texts_are_read_more_often():
 )
 def test_steps_of_an_execution(given, most, expected):
     config = fine_tuning.get_config("pets", "images").with_values(given)
-    found = recommended.with_intervals(config, 3_000, 1_000, most)
+    found = recommended.with_intervals(config, 3_000, [1_000], most)
     executed = found.steps_per_execution
     assert (found.steps_per_epoch, executed) == expected
     for key in ("steps", "steps_per_epoch", "checkpoint_interval", "evaluation_interval"):
@@ -103,5 +126,5 @@ def test_steps_of_an_execution(given, most, expected):
 )
 def test_points_of_the_curves(given, evaluated, expected):
     config = fine_tuning.get_config("pets", "images").with_values(given)
-    found = recommended.with_intervals(config, 3_000, evaluated)
+    found = recommended.with_intervals(config, 3_000, [evaluated])
     assert (found.steps_per_epoch, found.evaluation_interval) == expected

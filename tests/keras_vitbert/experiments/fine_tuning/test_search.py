@@ -44,14 +44,16 @@ def tune(data, tiny, tmp_path, monkeypatch):
     asked = []
 
     def tune(values, seeds=1, sweep=True, metric="accuracy", dry_run=False, **changes):
-        def run_trial(run, trial, train, tests, label, later):
+        def run_trial(run, trial, examples, label, later):
+            train, tests = examples[""].train, examples[""].tests
             asked.append((trial, train, tests))
             value = values[trial.purpose, trial.learning_rate][trial.seed]
             measures = {"accuracy": 0.5, "f1": 0.4, "mcc": 0.3, "log_loss": 0.2, "ece": 0.1}
             measures[metric] = value
             numbers = {"steps": 4, "seconds": 1.5, "parameters": 100, "trained_parameters": 10}
             result = {**vars(trial), **numbers, "diverged": value is None, "splits": {}}
-            result |= {"time": {}, "classes": {}, "transfer": {"encoder": "fresh"}}
+            result |= {"time": {}, "classes": {name: [] for name in tests}}
+            result["transfer"] = {"encoder": "fresh"}
             if value is not None:
                 for name, split in tests.items():
                     one = {"examples": split.count, **measures, "majority_accuracy": 0.6}
@@ -73,7 +75,7 @@ def tune(data, tiny, tmp_path, monkeypatch):
             config=config,
             folder=RunFolder(str(tmp_path / "run")),
             machine=Machine(strategy, Workers(strategy), Devices()),
-            data=data,
+            data={"": data},
             inputs=Inputs(checkpoint=RANDOM),
             pretrained=Pretrained(RANDOM, "x", 0, "sha", model, None, VOCABULARY),
             sweep=sweep,

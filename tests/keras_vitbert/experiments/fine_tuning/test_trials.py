@@ -35,7 +35,7 @@ def splits(text_task, image_task):
 
 
 def batches(split, step, count):
-    stream = TaskStream(split, seed=3, steps=9, batch=BATCH)
+    stream = TaskStream([split], [BATCH], seed=3, steps=9)
     found = list(itertools.islice(stream.training(step, None), count))
     return stream, [{name: value.numpy() for name, value in batch.items()} for batch in found]
 
@@ -48,7 +48,7 @@ def test_a_stream_goes_on_where_it_was_left(splits, name):
         assert set(ours) == set(theirs)
         for key in ours:
             np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
-    assert {len(batch["labels"]) for batch in whole} == {BATCH}
+    assert {len(batch[f"{name[:-1]}_labels"]) for batch in whole} == {BATCH}
     if name == "texts":
         lengths = [batch["token_ids"].shape[1] for batch in whole]
         assert set(lengths[4:]) == {10, 16}
@@ -62,7 +62,7 @@ def test_a_stream_goes_on_where_it_was_left(splits, name):
 def test_an_example_drops_the_same_units_on_any_number_of_hosts(
     splits, make_tuner, monkeypatch, name
 ):
-    stream, tuner = TaskStream(splits[name], seed=3, steps=9, batch=6), make_tuner(TASKS[name].kind)
+    stream, tuner = TaskStream([splits[name]], [6], seed=3, steps=9), make_tuner(name[:-1])
 
     def drawn(hosts):
         """What is drawn for each example of a batch, by its content."""

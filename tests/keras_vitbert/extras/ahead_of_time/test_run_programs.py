@@ -48,11 +48,11 @@ def fine_tuning_batches(task, folder, model, **changes):
     data = open_task(task, config, VOCABULARY, model["max_sequence_length"], str(folder))
     pretrained = Pretrained(RANDOM, "x", 0, "sha", model, None, None)
     programs = run_programs.fine_tuning_programs(
-        config, pretrained, len(data.classes), tf.distribute.get_strategy()
+        config, pretrained, [len(data.classes)], tf.distribute.get_strategy()
     )
     train, evaluate = programs.steps
     assert (train.name, evaluate.name) == ("train", "evaluate")
-    given = TaskStream(data.train, 0, 3, 4).training(0, None).element_spec
+    given = TaskStream([data.train], [4], 0, 3).training(0, None).element_spec
     evaluated = data.tests["validation"].evaluation(4, None).element_spec
     for batch in (given, evaluated):
         batch.pop("weights", None)  # which no step reads

@@ -43,7 +43,7 @@ def write_run_with_checkpoint(folder, sources, name):
     run = RunFolder(str(folder / name))
     trainer = build_trainer(config, tf.distribute.get_strategy())
     words = VOCABULARY if variant.text else None
-    names = CLASS_NAMES if variant.images else None
+    names = {"classes": CLASS_NAMES} if variant.images else None
     Identity(experiment_dict(config), {}, words, names).begin(run)
     trainer.step = 10
     checkpoints.write(run.checkpoints, checkpoints.snapshot(trainer), keep=1)

@@ -1,0 +1,183 @@
+"""Whole runs of `finetune` on images and texts at once: what they leave, resume and answer."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import keras_vitbert
+from keras_vitbert.trained.exporting import export
+from keras_vitbert.trained.sharing import model_card
+from keras_vitbert.trained.trained_model import origin_of
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, EXIT_STOPPED
+from tests.keras_vitbert.killed import signal_at
+from tests.keras_vitbert.tiny_runs import files_below, summary_of
+from tests.keras_vitbert.tiny_tasks import CLASSES, IMAGES, TEXTS, finetune, rows_of
+
+FLAGS = (
+    "--config.image.image_size=12",
+    "--config.image.images.crop_area=(0.5,1.0)",
+    "--config.image.batch=8",
+    "--config.text.batch=4",
+    "--config.text.bucket_boundaries=(8,12)",
+    "--config.merge.name=mask",
+    "--config.merge.mask_update_interval=2",
+    "--config.merge.mask_ratio_per_update=0.5",
+    "--config.steps=5",
+    "--config.steps_per_epoch=5",
+    "--config.evaluation_batch=4",
+    "--config.optimizer.learning_rate=1e-2",
+)
+COUNTS = {"image": IMAGES["validation"], "text": TEXTS["dev"]}
+
+
+@pytest.fixture(scope="module")
+def flags(finished, image_task, text_task):
+    """What fine-tunes the run of `joint` on both tasks."""
+    own = [f"--images={image_task}", f"--texts={text_task}"]
+    return [f"--checkpoint={finished('joint')}", *own, *FLAGS]
+
+
+@pytest.fixture(scope="module")
+def both(made_once, flags):
+    """The folder of a run, and what it predicts beside it; leave them."""
+
+    def make(folder):
+        paths = [f"--output_dir={folder / 'run'}", f"--predictions={folder / 'all.csv'}"]
+        assert finetune(*flags, *paths) == EXIT_DONE
+
+    return made_once("both", make) / "run"
+
+
+def weights_of(folder):
+    return [np.asarray(weight.value) for weight in keras_vitbert.load(str(folder)).network.weights]
+
+
+def test_each_task_has_its_results(both):
+    summary = summary_of(both)
+    metrics = rows_of(both / summary["model"] / "metrics.csv")[-1]
+    events = EventAccumulator(str(both / summary["model"] / "validation")).Reload()
+    shares = []
+    for section, count in COUNTS.items():
+        task = summary["tasks"][section]
+        measures = task["splits"]["validation"]
+        rows = rows_of(both.parent / f"all-{section}.csv")
+        accuracy = np.mean([row["label"] == row["prediction"] for row in rows])
+        assert len(rows) == measures["examples"] == count
+        assert task["value"] == measures["accuracy"]["median"] == pytest.approx(accuracy)
+        assert float(metrics[f"val_{section}_accuracy"]) == task["value"]
+        assert f"confusion/{section}.validation" in events.Tags()["tensors"]
+        assert "linear" in task
+        least = measures["majority_accuracy"]
+        shares.append((accuracy - least) / (1 - least))
+    assert summary["value"] == pytest.approx(np.mean(shares))
+    assert float(metrics["mask_sparsity"]) == 0.5  # two updates cleared all they may
+
+
+def test_one_model_answers_both(both, tmp_path, capsys):
+    """As its predictions say, by `load`, by the command, exported and evaluated again."""
+    trained = keras_vitbert.load(str(both))
+    assert trained.classes_of("image") == CLASSES
+    assert trained.classes_of("text") == ["no", "yes"]
+    folder, served = export(trained, str(tmp_path / "served"), "both")
+    assert {"classify_image", "classify_text"} <= served.functions.keys()
+    size = os.path.getsize(f"{folder}/variables/variables.data-00000-of-00001")
+    assert size < 4 * trained.network.count_params() + 20_000  # the encoder is there once
+    functions = tf.saved_model.load(folder).signatures
+    summary = summary_of(both)
+    rows = {s: rows_of(both / summary["model"] / f"{s}_predictions.csv") for s in COUNTS}
+    config = json.loads((both / "config.json").read_text())
+    row = rows["text"][0]
+    pair = [[row["text"], row["text_pair"]]]
+    answer = functions["classify_text"](text=tf.constant(pair))["probabilities"].numpy()[0]
+    wanted = [float(row[f"probability_{name}"]) for name in ("no", "yes")]
+    np.testing.assert_allclose(answer, wanted, atol=1e-5)
+    assert config["inputs"].keys() >= {"classes", "text_classes", "image.train", "text.train"}
+
+    card = model_card(trained, "run", origin_of(trained))
+    assert "--image=FILE" in card and "--text=TEXT" in card and "green" in card and "yes" in card
+
+
+@pytest.mark.slow
+def test_a_saved_model_of_both_is_evaluated_again(both, image_task, text_task, tmp_path, capsys):
+    flags = ["--evaluate_only", f"--checkpoint={both}", f"--predictions={tmp_path / 'p.csv'}"]
+    assert finetune(*flags, f"--images={image_task}", f"--texts={text_task}") == EXIT_DONE
+    summary = summary_of(both)
+    for section in COUNTS:
+        kept = rows_of(both / summary["model"] / f"{section}_predictions.csv")
+        again = rows_of(tmp_path / f"p-{section}.csv")
+        assert [row["prediction"] for row in again] == [row["prediction"] for row in kept]
+    assert finetune(*flags[:2], f"--images={image_task}") == EXIT_BAD_INPUT
+    assert str(both) in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_ends_the_same(both, flags, tmp_path):
+    """Between two updates of the masks."""
+    flags = [*flags, f"--output_dir={tmp_path}"]
+    signal_at(3, signal.SIGTERM, "seed-rate")
+    assert finetune(*flags) == EXIT_STOPPED
+    assert finetune(*flags) == EXIT_DONE
+    for ours, wanted in zip(weights_of(tmp_path), weights_of(both), strict=True):
+        np.testing.assert_array_equal(ours, wanted)
+    ours, wanted = (summary_of(folder)["tasks"] for folder in (tmp_path, both))
+    assert ours == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [{"KERAS_BACKEND": "jax"}], ids=["jax"])
+def test_the_other_engine_learns_the_same(both, flags, tmp_path, variables):
+    command = [sys.executable, "-m", "keras_vitbert.finetune", "--backend=jax"]
+    command += [*flags, f"--output_dir={tmp_path}", "--config.text.bucket_boundaries=()"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
+    assert done.returncode == EXIT_DONE, done.stderr[-2000:]
+    for section in COUNTS:
+        ours, theirs = (summary_of(f)["tasks"][section] for f in (tmp_path, both))
+        loss, wanted = (t["splits"]["validation"]["log_loss"]["median"] for t in (ours, theirs))
+        assert loss == pytest.approx(wanted, abs=1e-4) and math.isfinite(loss)
+
+
+@pytest.mark.parametrize(
+    ("change", "culprit"),
+    [
+        (lambda images, texts: [f"--images={texts}", f"--texts={texts}"], "holds no images"),
+        (lambda images, texts: [f"--images={images}", f"--texts={images}"], "holds no text"),
+        (lambda images, texts: [f"--images={images}", f"--data_dir={texts}"], "--data_dir"),
+        (lambda images, texts: ["--task=cifar10,pets"], "cifar10,pets"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    finished, image_task, text_task, tmp_path, capsys, change, culprit
+):
+    flags = change(image_task, text_task)
+    flags += [f"--checkpoint={finished('joint')}", f"--output_dir={tmp_path / 'run'}"]
+    assert finetune(*flags) == EXIT_BAD_INPUT
+    assert culprit in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_images_alone_needs_a_vocabulary(
+    finished, image_task, text_task, tmp_path, capsys
+):
+    flags = [f"--checkpoint={finished('vit')}", f"--images={image_task}", f"--texts={text_task}"]
+    assert finetune(*flags, f"--output_dir={tmp_path / 'run'}") == EXIT_BAD_INPUT
+    assert "vocabulary" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_goes_on_only_with_both(both, flags, image_task, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(both, folder)
+    before = files_below(folder)
+    own = [flags[0], f"--images={image_task}", "--config.image_size=12", "--config.steps=5"]
+    assert finetune(*own, f"--output_dir={folder}") == EXIT_BAD_INPUT
+    assert str(folder) in capsys.readouterr().err.splitlines()[-1]
+    assert files_below(folder) == before

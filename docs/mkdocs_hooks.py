@@ -93,13 +93,14 @@ def _show_all(package):
 
 def config_reference():
     """A table of every field of a config: Markdown."""
-    from keras_vitbert.configs.fine_tuning import ImageTask, TextTask
+    from keras_vitbert.configs.fine_tuning import ImageTask, JointTasks, TextTask
     from keras_vitbert.configs.pretraining import Pretraining
 
     sections = {
         "Pre-training": Pretraining,
         "Fine-tuning on images": ImageTask,
         "Fine-tuning on texts": TextTask,
+        "Fine-tuning on both": JointTasks,
     }
 
     lines = [

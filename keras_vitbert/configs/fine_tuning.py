@@ -285,8 +285,8 @@ class TextTask(TextSettings, SingleTask):
 class JointTasks(FineTuning):
     """Fine-tuning of one encoder on images and texts at once; not in the paper."""
 
-    image: ImageSettings
-    text: TextSettings
+    image: ImageSettings = ImageSettings(task=IMAGES)
+    text: TextSettings = TextSettings(task=TEXTS)
     merge: Merge = Merge(name="sum")
     steps: int = 0
     grid: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)

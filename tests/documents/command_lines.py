@@ -90,7 +90,8 @@ def is_flag(text):
 @functools.cache
 def config_keys():
     """The keys of the configs of pre-training and of fine-tuning."""
-    tasks = [fine_tuning.get_config(*task) for task in (("pets", "images"), ("rte", "text"))]
+    names = (("pets", "images"), ("rte", "text"), ("pets,rte", "both"))
+    tasks = [fine_tuning.get_config(*task) for task in names]
     return frozenset(key for config in (load_config("paper"), *tasks) for key in flatten(config))
 
 

@@ -16,7 +16,8 @@ from keras_vitbert.runs import divergence, loop
 from keras_vitbert.runs.machine import Machine, Workers
 from keras_vitbert.runs.run import Run
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training.fine_tuner import FineTuner
+from keras_vitbert.training.losses import cross_entropy
+from keras_vitbert.training.multi_task_trainer import Head, Modality, MultiTaskTrainer
 from keras_vitbert.training.optimizers import SGD
 from pipelines.command_line import Diverged
 from tests.keras_vitbert.training.replicas_script import make_strategy, set_devices
@@ -26,7 +27,7 @@ RATE, MOMENTUM = 0.1, 0.9
 
 
 class Linear(keras.Model):
-    """As much of a classifier as a `FineTuner` needs."""
+    """As much of a classifier as a `MultiTaskTrainer` needs."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +37,7 @@ class Linear(keras.Model):
         self.built = True
 
     def call(self, inputs, training=None):
-        return self.dense(inputs["images"])
+        return {"image_logits": self.dense(inputs["images"])}
 
 
 def batches(bad=()):
@@ -76,7 +77,10 @@ def train(folder, policy, bad=(), executed=1, limit=10, replicas=1, steps=STEPS)
     config = types.SimpleNamespace(steps=steps, steps_per_epoch=20, checkpoint_interval=20)
     config.checkpoints_to_keep, config.dtype = 1, "float32"
     with strategy.scope():
-        trainer = FineTuner(Linear(), clip_norm=1.0)
+        head = Head("image", "labels", lambda labels, logits, _: cross_entropy(labels, logits), "")
+        network = Linear()
+        modality = Modality("image", 0, lambda batch: batch, network, (head,))
+        trainer = MultiTaskTrainer(network, [modality], clip_norm=1.0)
         optimizer = SGD(RATE, momentum=MOMENTUM)
         optimizer.build(trainer.network.trainable_variables)
         trainer.compile(optimizer, jit_compile=False, steps_per_execution=executed)

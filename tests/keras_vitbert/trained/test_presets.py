@@ -1,6 +1,5 @@
 """Presets: the same outputs before and after, through our classes and keras-hub's."""
 
-import dataclasses
 import shutil
 
 import keras_hub
@@ -29,7 +28,13 @@ def model(tiny, randomize):
     network = randomize(build_network(tiny), 0)
     text = randomize(build_classifier(tiny, {"text": 2}), 1)
     heads = {"image": network.image_head, "text": text.head, "mlm": network.mlm_head}
-    return TrainedModel("runs/r", "r", network.backbone, heads, CLASSES, VOCABULARY, True, 0.75)
+    names = {"classes": CLASSES, "text_classes": CLASSES[:2]}
+    return TrainedModel(
+        *("runs/r", "r", network.backbone, heads),
+        vocabulary=VOCABULARY,
+        central_crop=0.75,
+        **names,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +43,7 @@ def presets(model, tmp_path_factory):
     folders = {}
     for kind in available_kinds(model):
         folders[kind] = str(tmp_path_factory.mktemp("presets") / kind)
-        names = CLASSES[:2] if kind == "text_classifier" else CLASSES
-        build_task(dataclasses.replace(model, classes=names), kind).save_to_preset(folders[kind])
+        build_task(model, kind).save_to_preset(folders[kind])
     return folders
 
 

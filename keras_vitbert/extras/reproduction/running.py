@@ -103,14 +103,28 @@ def numbers_of(kind: str, summary: dict[str, Any]) -> dict[str, Any]:
     """The part of a run's `summary.json` that is kept."""
     names = (*_KEPT[kind], *_KEPT_OF_ALL)
     kept = {name: summary[name] for name in names if name in summary}
+    if kind == "pretrain":
+        return kept
+    splits = summary["splits"]
+    # Beside test examples, those of validation have picked the learning rate.
+    split = splits.get("test") or next(iter(splits.values()))
     if kind == "probe":
-        first = next(iter(summary["splits"].values()))
-        value = mean(first["0"][RIDGE])  # of all training examples
-        kept |= {"value": value, "metric": "accuracy"}
-    if kind == "finetune":
-        split = summary["splits"][summary["split"]]
-        kept |= {"examples": split["examples"], "majority": split["majority_accuracy"]}
-    return kept
+        value = mean(split["0"][RIDGE])  # of all training examples
+        return kept | {"value": value, "metric": "accuracy"}
+    if "test" in splits:
+        kept["value"] = split[summary["metric"]]["median"]
+    return kept | {"examples": split["examples"], "majority": split["majority_accuracy"]}
+
+
+def best_rate(sweeps: list[dict[str, float | None]]) -> float:
+    """The learning rate with the best mean of some sweeps; the smallest of equally good ones.
+
+    A rate that diverged in one of them, None, is not taken.
+    """
+    known = [rate for rate in sweeps[0] if all(sweep[rate] is not None for sweep in sweeps)]
+    if not known:
+        raise ValueError(f"each of the learning rates {', '.join(sweeps[0])} diverged")
+    return float(max(known, key=lambda rate: (mean(s[rate] or 0.0 for s in sweeps), -float(rate))))
 
 
 def missing(jobs: dict[str, Job], results: Results) -> list[Job]:
@@ -166,12 +180,13 @@ def _begin(
     """Begins as many jobs as may run at a time and have all that they need."""
     names = {job.name for job in todo}
     for job in todo:
-        needs = {*job.needs, job.rate_of}
+        needs = {*job.needs, *job.rates_of}
         if names & needs or job.name in processes or len(processes) == parallel:
             continue
         values = dict(job.values)
-        if job.rate_of:
-            values["optimizer.learning_rate"] = results.jobs[job.rate_of].get("learning_rate")
+        if job.rates_of and not results.diverged(job.rates_of):
+            sweeps = [results.jobs[name]["sweep"] for name in job.rates_of]
+            values["optimizer.learning_rate"] = best_rate(sweeps)
         asked: dict[str, Any] = {"kind": job.kind, "folder": os.path.join(results.output, job.name)}
         asked |= {"experiment": job.experiment, "values": values, "inputs": job.inputs}
         asked["tpu"] = tpus.get(job.kind)

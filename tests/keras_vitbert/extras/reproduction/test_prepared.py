@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 
+import numpy as np
 import pytest
 
 from keras_vitbert.extras.reproduction import prepared
@@ -13,7 +14,7 @@ from keras_vitbert.extras.reproduction.prepared import (
     digest_of,
     passages,
     write_next,
-    write_source,
+    write_swapped,
 )
 from pipelines.text.documents import Document, find_units, read_unit
 
@@ -42,17 +43,25 @@ def test_a_folder_is_filled_once_and_its_digests_know_each_file(tmp_path):
     assert digest_of(str(data / "a")) != first["a"]
 
 
-def test_no_image_of_small_is_in_two_parts(tmp_path, monkeypatch):
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    (tmp_path / "train" / ".DS_Store").write_text("of a file manager")
+def test_no_image_is_in_two_parts(tmp_path, monkeypatch):
+    """The classes of pre-training and of the task are others, and 500 of each are in neither."""
+    names = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"}
+    for name in names | {"truck"}:
+        (tmp_path / "train" / name).mkdir(parents=True)
     pairs = []
     monkeypatch.setattr(prepared.os, "listdir", lambda _: [f"{n:04}.jpg" for n in range(5_000)])
     monkeypatch.setattr(prepared.shutil, "copyfile", lambda *pair: pairs.append(pair))
     prepared.divide_images(str(tmp_path), str(tmp_path / "out"))
-    assert len({source for source, _ in pairs}) == len(pairs) == 5_000
+    assert len({source for source, _ in pairs}) == len(pairs) == 5 * 4_500 + 5 * 1_600
     folders = {os.path.relpath(os.path.dirname(target), tmp_path / "out") for _, target in pairs}
-    splits = ("train", "validation")
-    assert folders == {f"{use}/{split}/cat" for use in ("pretrain", "task") for split in splits}
+    classes = {
+        use: {f.split("/")[2] for f in folders if f.startswith(use)} for use in ("pretrain", "task")
+    }
+    assert len(classes["pretrain"]) == len(classes["task"]) == 5
+    assert not classes["pretrain"] & classes["task"]
+    assert not any(os.path.basename(source) >= "4500" for source, _ in pairs)
+    labels = [target.split("/")[-2] for _, target in pairs if "/task/train/" in target]
+    assert {*map(labels.count, labels)} == {200}
 
 
 def test_documents_are_divided_and_books_alone_make_tasks(tmp_path):
@@ -66,16 +75,18 @@ def test_documents_are_divided_and_books_alone_make_tasks(tmp_path):
     write("books", chapters)
     write("wiki", [f"Article {n}" for n in range(16)])
     unseen = prepared.divide_documents(str(tmp_path))
-    titles = {split: [document.title for document in own] for split, own in unseen.items()}
-    assert [len(titles["train"]), len(titles["dev"])] == [8, 4]
+    titles = {split: {document.title for document in own} for split, own in unseen.items()}
+    assert [len(titles[split]) for split in ("train", "validation", "test")] == [4, 4, 8]
     for own in unseen.values():
         assert {book_of(document) for document in own} == {"emma", "persuasion"}
     read = {}
     for split in ("train", "validation"):
         units = find_units(str(tmp_path / f"{split}.jsonl"))
         read[split] = [document.title for unit in units for document in read_unit(unit)]
-    everything = [*titles["train"], *titles["dev"], *read["train"], *read["validation"]]
-    assert sorted(everything) == sorted([*chapters, *(f"Article {n}" for n in range(16))])
+    # No model has trained on what picks a rate or is reported, and what picks is not reported.
+    parts = [titles["train"], titles["test"], {*read["train"]}, {*read["validation"]}]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 32 + 16
+    assert titles["validation"] == {title for title in read["validation"] if "CHAPTER" in title}
     assert len(read["validation"]) == 2 * 2 + 2
 
 
@@ -90,8 +101,8 @@ def chapter(book, number, sentences):
 @pytest.fixture
 def documents():
     return {
-        "train": [chapter("emma", 1, 31), chapter("persuasion", 1, 17), chapter("emma", 2, 9)],
-        "dev": [chapter("emma", 3, 12), chapter("persuasion", 3, 12)],
+        "train": [chapter(book, n, 31 - n) for n in (1, 9, 20) for book in ("emma", "persuasion")],
+        "dev": [chapter("emma", 3, 12), chapter("emma", 4, 12)],
     }
 
 
@@ -101,30 +112,50 @@ def rows_of(path):
 
 
 def test_next(documents, tmp_path):
-    write_next(tmp_path, documents, 20, seed=0)
+    write_next(tmp_path, documents, 20, book_of)
     for split, name in (("train", "train.tsv"), ("dev", "dev.tsv")):
         cuts = [passages(document, 20) for document in documents[split]]
-        home = {text: place for place, cut in enumerate(cuts) for text in cut}
+        home = {text: doc for doc, cut in zip(documents[split], cuts, strict=True) for text in cut}
         following = dict(pair for cut in cuts for pair in zip(cut, cut[1:], strict=False))
         rows = rows_of(tmp_path / name)
-        # Each passage with one behind it is an example.
-        assert sorted(row["sentence1"] for row in rows) == sorted(following)
-        others = [row for row in rows if row["label"] == "other"]
-        assert abs(2 * len(others) - len(rows)) <= 1
+        firsts = {}
         for row in rows:
-            if row in others:
-                assert home[row["sentence1"]] != home[row["sentence2"]]
+            first, second = row["sentence1"], row["sentence2"]
+            firsts.setdefault(first, []).append(row["label"])
+            if row["label"] == "next":
+                assert following[first] == second
             else:
-                assert row["label"] == "next" and following[row["sentence1"]] == row["sentence2"]
+                assert home[first] is not home[second]
+                assert book_of(home[first]) == book_of(home[second])
+        # Each passage with one behind it, with both labels.
+        assert firsts.keys() == following.keys()
+        assert all(sorted(labels) == ["next", "other"] for labels in firsts.values())
     again = tmp_path / "again"
-    write_next(again, documents, 20, seed=0)
+    write_next(again, documents, 20, book_of)
     assert (again / "train.tsv").read_bytes() == (tmp_path / "train.tsv").read_bytes()
+    with pytest.raises(ValueError, match="train"):
+        write_next(again, documents, 20, book_of, {"train": 1_000})
 
 
-def test_source(documents, tmp_path):
-    write_source(tmp_path, documents, 20, seed=0)
-    for split in ("train", "dev"):
-        rows = rows_of(tmp_path / f"{split}.tsv")
-        books = [row["label"] for row in rows]
-        assert books.count("emma") == books.count("persuasion") > 0
-        assert all(f"The {row['label']} said" in row["sentence"] for row in rows)
+def test_swapped(tmp_path):
+    """Words and punctuation stay, and only neighbours have changed places."""
+    random = np.random.default_rng(0)
+    words = [random.choice([*"abcdefghij"], 9) for _ in range(60)]
+    sentences = [f'"Mr. Oh, {" ".join(some)}, {n} said so and so."' for n, some in enumerate(words)]
+    document = Document("emma: CHAPTER 1", (*sentences, "It is too short for that."))
+    for name, count in (("more", 80), ("fewer", 20)):
+        write_swapped(tmp_path / name, {"train": [document]}, {"train": count})
+    rows = rows_of(tmp_path / "more" / "train.tsv")
+    originals = {row["sentence"] for row in rows if row["label"] == "original"}
+    others = [row["sentence"] for row in rows if row["label"] == "swapped"]
+    assert len(originals) == len(others) == 40 and originals <= {*sentences}
+    of = {tuple(sorted(original.split())): original.split() for original in originals}
+    for other in map(str.split, others):
+        original = of[tuple(sorted(other))]
+        moved = [n for n, pair in enumerate(zip(original, other, strict=True)) if len({*pair}) > 1]
+        assert len(moved) == 6
+        for first, second in zip(moved[::2], moved[1::2], strict=True):
+            assert second == first + 1 and other[first] == original[second]
+            assert all(word.isalpha() and word.islower() for word in original[first : second + 1])
+    fewer = {tuple(row.values()) for row in rows_of(tmp_path / "fewer" / "train.tsv")}
+    assert len(fewer) == 20 and fewer <= {tuple(row.values()) for row in rows}

@@ -16,6 +16,7 @@ from keras_vitbert.extras.reproduction.running import (
     DIVERGED,
     DONE,
     Results,
+    best_rate,
     missing,
     numbers_of,
     run_missing,
@@ -45,10 +46,10 @@ def chain(out):
     return chain
 
 
-def tuned(out, task, seed=0, rate_of=""):
+def tuned(out, task, seed=0, rates_of=()):
     needs, values = {"needs": [f"{out}/pretrain/vitbert-s0"]}, {"seed": seed}
     name = f"finetune/{task}/vitbert-s{seed}"
-    return Job(name, needs, "images", values, ("pretrain/vitbert-s0",), rate_of)
+    return Job(name, needs, "images", values, ("pretrain/vitbert-s0",), rates_of)
 
 
 def call(out, runs, parallel=1):
@@ -82,7 +83,7 @@ def test_a_folder_that_is_needed_again_is_made_again(out, chain, capsys):
     before.jobs["pretrain/vitbert-s0"]["steps"] = 7  # as another machine may have found
     before.add(tuned(out, "a"), [], DONE)  # writes the file
     shutil.rmtree(out)
-    second = tuned(out, "b", 1, rate_of="finetune/a/vitbert-s0")
+    second = tuned(out, "b", 1, rates_of=("finetune/a/vitbert-s0",))
     call(out, [*chain(), second])
     summary = json.loads(pathlib.Path(out, second.name, "summary.json").read_text())
     assert summary["asked"]["values"] == {"seed": 1, "optimizer.learning_rate": 0.25}
@@ -139,6 +140,29 @@ def test_a_signal_is_handed_on(out, chain, monkeypatch):
     with stop_signals(), pytest.raises(Stopped):
         call(out, chain(student={"wait": True}))
     assert call(out, chain()[:1]).jobs.keys() == {"pretrain/vit-s0"}
+
+
+def test_the_rate_is_that_of_the_best_mean_of_all_sweeps():
+    sweeps = [{"0.1": 0.5, "0.3": 0.75, "1": 0.9}, {"0.1": 0.75, "0.3": 0.5, "1": None}]
+    assert best_rate(sweeps) == 0.1  # of equals the smaller one, and none that diverged
+    assert best_rate([sweeps[0], {**sweeps[1], "0.3": 0.51}]) == 0.3
+    with pytest.raises(ValueError, match="0.3"):
+        best_rate([dict.fromkeys(sweeps[0])])
+
+
+def test_what_is_reported_is_of_the_test_examples():
+    """Those of validation, which come first, have picked the learning rate."""
+    measures = [
+        {"examples": n, "majority_accuracy": 0.5, "accuracy": {"median": n / 10}} for n in (2, 4)
+    ]
+    splits = dict(zip(("validation", "test"), measures, strict=True))
+    summary = {"splits": splits, "split": "validation", "metric": "accuracy", "value": 0.2}
+    kept = numbers_of("finetune", summary)
+    assert (kept["value"], kept["examples"]) == (0.4, 4)
+    probed = {
+        split: {"0": {"ridge": [value]}} for split, value in zip(splits, (0.2, 0.4), strict=True)
+    }
+    assert numbers_of("probe", {"splits": probed})["value"] == 0.4
 
 
 def test_the_value_of_a_probe_is_that_of_ridge_regression():

@@ -2,8 +2,8 @@
 
     python -m keras_vitbert.reproduce [--scale=sample] --table=1,2,3 --figure=2,3,4,5,6
                                       --ablation=merging [--seeds=N] [--dry_run] [--output_dir=DIR]
-    python -m keras_vitbert.reproduce --scale=transfer --table=pilot,controls,teachers,answers
-                                      --cifar10=DIR --books=DIR
+    python -m keras_vitbert.reproduce --scale=transfer --table=controls,answers --cifar10=DIR
+                                      --books=DIR
 
 `sample` needs no data and shows that everything works; `transfer` is an experiment for two CPU
 cores; `paper` is the paper's, on a TPU. `small` writes the page of what earlier versions ran.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SCALES = ("sample", "transfer", "small", "paper")
 _KNOWN = {"table": ("1", "2", "3"), "figure": ("2", "3", "4", "5", "6"), "ablation": ("merging",)}
-_KNOWN_OF_TRANSFER = {"table": ("pilot", "controls", "teachers", "answers")}
+_KNOWN_OF_TRANSFER = {"table": ("controls", "answers")}
 
 
 def define_flags(values: FlagValues) -> None:

@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from keras_vitbert.extras.reproduction.plan import Plan, Task
+from keras_vitbert.extras.reproduction.plan import Plan
 from keras_vitbert.extras.reproduction.running import DIVERGED, Results
 from keras_vitbert.extras.reproduction.statistics import (
-    GATE,
     LEVEL,
     PRETRAINING,
     Deviation,
@@ -23,7 +22,6 @@ from keras_vitbert.extras.reproduction.statistics import (
     deviations,
     estimate,
     fill_all,
-    gates,
 )
 from keras_vitbert.extras.reproduction.tables import IC, IMAGES, MLM, NATS, NSP, TEXT, Row
 from keras_vitbert.inspection.drawing import FAINT, PAGE, PRINT, encoded, new_figure, shades, style
@@ -43,9 +41,9 @@ def head_of(column: str) -> str:
 def write_page(plan: Plan, results: Results) -> None:
     """Writes the page of all results, and its pictures, beside the file of results."""
     filled, stem = fill_all(plan, results.jobs), os.path.splitext(results.path)[0]
-    write_atomically(f"{stem}.md", page(filled, results, plan.scale.tasks))
+    write_atomically(f"{stem}.md", page(filled, results))
     for one in filled:
-        if one.asked and one.knows(one.columns):
+        if one.knows(one.columns):
             with style():
                 figure = table_figure(one)
                 for kind in ("png", "svg"):
@@ -53,7 +51,7 @@ def write_page(plan: Plan, results: Results) -> None:
     say(f"{stem}.md and its pictures are written")
 
 
-def page(filled: list[Filled], results: Results, tasks: Sequence[Task] = ()) -> str:
+def page(filled: list[Filled], results: Results) -> str:
     """All tables, below a line on the runs behind them."""
     entries = results.jobs.values()
     commits = sorted({entry["commit"] or "unknown" for entry in entries})
@@ -70,13 +68,11 @@ def page(filled: list[Filled], results: Results, tasks: Sequence[Task] = ()) -> 
         "",
     ]
     spreads = deviations(filled)
-    return "\n".join([*lines, *(section(one, spreads, tasks) for one in filled)])
+    return "\n".join([*lines, *(section(one, spreads) for one in filled)])
 
 
-def section(
-    filled: Filled, spreads: dict[tuple[str, ...], Deviation], tasks: Sequence[Task] = ()
-) -> str:
-    """A table, how well the order of its rows agrees with the paper's, gates, and answers."""
+def section(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> str:
+    """A table, how well the order of its rows agrees with the paper's, and answers."""
     lines = [f"## {filled.table.title}", "", _table(filled, filled.columns), ""]
     if filled.columns != PRETRAINING and filled.knows(PRETRAINING):
         lines += ["In pre-training:", "", _table(filled, PRETRAINING), ""]
@@ -86,14 +82,6 @@ def section(
         lines += [f"Rank correlation with the paper's order of the rows: {order}.", ""]
     if filled.table.is_ordered:
         lines += _trend(filled)
-    if passed := gates(filled, tasks):
-        verdicts = [
-            (gate.control, gate.column, f"{gate.difference:.4f}", f"{gate.ratio:.1f}",
-             "holds" if gate.holds else "fails")
-            for gate in passed
-        ]  # fmt: skip
-        heads = ["control", "task", "above random weights by", "times its error", "gate"]
-        lines += [f"The gate, {GATE:g} times the error:", "", markdown_table(heads, verdicts), ""]
     return "\n".join(lines + _answers(filled, spreads)).rstrip() + "\n"
 
 
@@ -160,6 +148,8 @@ def _trend(filled: Filled) -> list[str]:
 
 def _answers(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> list[str]:
     """The questions, each with the claims of the columns, corrected for all of them together."""
+    if not filled.table.questions:
+        return []
     rows = dict(zip((row.name for row in filled.table.rows), filled.values, strict=True))
     spread_of = {column: spreads[filled.measured(column)] for column in filled.asked}
     asked, compared = [], []
@@ -206,7 +196,6 @@ def table_figure(filled: Filled) -> Figure:
     """
     table = filled.table
     columns = [c for c in (TEXT, IMAGES) if c in filled.columns] or filled.columns[:3]
-    columns = columns if table.averaged else filled.asked
     is_curve = table.name == "figure2"
     shown = [place for place, row in enumerate(filled.values) if any(row[c] for c in columns)]
     height = 2.6 if is_curve else 0.7 + 0.18 * len(shown)

@@ -17,8 +17,8 @@ from keras_vitbert.extras.reproduction.tables import (
     FULL,
     IMAGE_TASKS,
     JOINT,
+    OF_TEACHERS,
     PAPER,
-    PILOT,
     RAND,
     TEXT_TASKS,
     TRANSFER,
@@ -27,7 +27,6 @@ from keras_vitbert.extras.reproduction.tables import (
     tables,
 )
 
-_FIRST_OF_PILOT = 100  # its first seed
 _TEACHERS = {"image_teacher": "vit", "text_teacher": "bert"}
 
 
@@ -39,7 +38,7 @@ class Task:
     experiment: str  # of `keras_vitbert.experiments.fine_tuning.tasks.TASKS`
     inputs: dict[str, Any]  # what fine-tuning and probes read
     values: dict[str, Any] = dataclasses.field(default_factory=dict)  # of fine-tuning's config
-    sweeps: bool = True  # whether the first seed picks the learning rate
+    sweeps: bool = True  # whether sweeps pick the learning rate, see `Plan.sweeps`
     only_in: str = ""  # the table that has it; empty for all
 
     @property
@@ -62,6 +61,7 @@ class Scale:
     tables: tuple[str, ...] = PAPER
     # What teachers change beside a student; one of each modality then teaches all seeds.
     of_teachers: tuple[tuple[str, object], ...] = ()
+    pilot: tuple[int, ...] = ()  # seeds that pick learning rates, and are not reported
 
     def tasks_of(self, table: Table) -> list[Task]:
         """What the rows of a table are fine-tuned on."""
@@ -131,12 +131,10 @@ def _transfer(
             for name, steps in (("next", 400), ("swapped", 500), ("swapped500", 250))
         ),
     )
-    seeds = {"pilot": 2, "controls": 5, "answers": 5}
     build = functools.partial(prepared.build_transfer, cifar10=cifar10, books=books)
-    teachers = (("steps", 12_000),)
-    return Scale(
-        "small", values | given, vocabulary, tasks, seeds, build, TRANSFER, of_teachers=teachers
-    )
+    seeds = dict.fromkeys(TRANSFER, 5)
+    rest: Any = {"tables": TRANSFER, "of_teachers": OF_TEACHERS, "pilot": (100, 101)}
+    return Scale("small", values | given, vocabulary, tasks, seeds, build, **rest)
 
 
 def _small(data: str, given: dict[str, Any], **_: str) -> Scale:
@@ -203,9 +201,8 @@ class Plan:
         self.tables = {name: every[name] for name in self.scale.tables}
 
     def seeds(self, table: str) -> range:
-        """The seeds of a table's rows; no others share those of a pilot."""
-        first = _FIRST_OF_PILOT if self.tables[table].sweeps else 0
-        return range(first, first + (self.rows_seeds or self.scale.seeds.get(table, 1)))
+        """The seeds of a table's rows."""
+        return range(self.rows_seeds or self.scale.seeds.get(table, 1))
 
     def add(self, name: str) -> None:
         """Adds the jobs of a table, or of `figure3` to `figure6`."""
@@ -214,26 +211,13 @@ class Plan:
             self._add_figure(name.removeprefix("figure"))
             return
         table = self.tables[name]
-        if table.sweeps:
-            for task in self.scale.tasks_of(table):
-                self._add_pilot(task)
-            return
-        for seed in self.seeds(name):
-            for row in table.rows:
+        for row in table.rows:
+            for seed in self.seeds(name):
                 for task in self.scale.tasks_of(table):
                     self._add_downstream("probe", row.recipe, task, seed)
                     self._add_downstream("finetune", row.recipe, task, seed)
                 if not table.has_tasks:
                     self._add_pretraining(row.recipe, seed)
-
-    def _add_pilot(self, task: Task) -> tuple[str, ...]:
-        """Adds the sweeps that pick a task's rate: of random weights, and of its own modality's."""
-        return tuple(
-            self._add_downstream("finetune", row.recipe, task, seed, sweep=True)
-            for seed in self.seeds(PILOT)
-            for row in self.tables[PILOT].rows
-            if row.recipe.variant == RAND or getattr(VARIANTS[row.recipe.variant], task.kind)
-        )
 
     def _add_figure(self, number: str) -> None:
         """Adds a figure of `vitbert`, or Figure 6 of `vitbert` and `joint`, fine-tuned."""
@@ -252,27 +236,23 @@ class Plan:
 
     def _add_pretraining(self, recipe: Recipe, seed: int) -> str:
         """Adds a pre-training with its teachers; returns its name."""
+        if recipe.changes and recipe.changes == self.scale.of_teachers:
+            seed = 0
         name = job_name("pretrain", recipe, seed)
         if name not in self.jobs:
-            needs, changes = {}, self.scale.of_teachers
+            needs = {}
             if VARIANTS[recipe.variant].distillation:
                 for role, variant in _TEACHERS.items():
-                    teacher = Recipe(variant, changes)
-                    needs[role] = self._add_pretraining(teacher, 0 if changes else seed)
+                    teacher = Recipe(variant, self.scale.of_teachers)
+                    needs[role] = self._add_pretraining(teacher, seed)
             values = {**self.scale.pretraining, **dict(recipe.changes)}
             values |= {"variant": recipe.variant, "seed": seed}
             inputs = {role: self._folder(teacher) for role, teacher in needs.items()}
             self.jobs[name] = Job(name, inputs, self.scale.config, values, tuple(needs.values()))
         return name
 
-    def _add_downstream(
-        self, kind: str, recipe: Recipe, task: Task, seed: int, sweep: bool = False
-    ) -> str:
-        """Adds a fine-tuning or a probe with what it starts from; returns its name.
-
-        The pilot picks one learning rate for all rows. Without a pilot, each row's first seed does,
-        on held-out training examples, and all its seeds are reported with that.
-        """
+    def _add_downstream(self, kind: str, recipe: Recipe, task: Task, seed: int) -> str:
+        """Adds a fine-tuning or a probe with what it starts from; returns its name."""
         name = job_name(kind, recipe, seed, task.name)
         if name in self.jobs:
             return name
@@ -287,15 +267,23 @@ class Plan:
         inputs |= task.inputs
         if kind == "finetune":
             values = {**task.values, **values}
-            has_pilot = PILOT in self.tables
-            if sweep or task.sweeps and seed == 0 and not has_pilot:
+            sweeps = self.sweeps(recipe, task) if task.sweeps else []
+            if (recipe, seed) in sweeps:
                 inputs["sweep"] = True
-            elif has_pilot:
-                rates_of = self._add_pilot(task)
-            elif task.sweeps:
-                rates_of = (self._add_downstream(kind, recipe, task, 0),)
+            else:
+                rates_of = tuple(self._add_downstream(kind, r, task, s) for r, s in sweeps)
         self.jobs[name] = Job(name, inputs, task.experiment, values, needs, rates_of)
         return name
+
+    def sweeps(self, recipe: Recipe, task: Task) -> list[tuple[Recipe, int]]:
+        """The rows and seeds whose sweeps pick a row's learning rate, which all its seeds take.
+
+        A pilot picks one for all rows, by random weights and by pre-training on the modality of the
+        task alone. Without a pilot, each row's first seed does.
+        """
+        own = Recipe("bert" if task.kind == "text" else "vit")
+        pilot = [(row, seed) for row in (Recipe(RAND), own) for seed in self.scale.pilot]
+        return pilot or [(recipe, 0)]
 
     def _folder(self, name: str) -> str:
         return os.path.join(self.output, name)

@@ -9,16 +9,14 @@ and have the same variance is an assumption.
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from keras_vitbert.configs.pretraining import VARIANTS
 from keras_vitbert.extras.reproduction.plan import Plan, Task, job_name
 from keras_vitbert.extras.reproduction.running import DONE
 from keras_vitbert.extras.reproduction.tables import (
@@ -36,7 +34,6 @@ from keras_vitbert.extras.reproduction.tables import (
     by_depth,
 )
 
-GATE = 5.0  # standard errors by which a control must be above random weights
 LEVEL = 0.05  # the probability that any of the reported differences comes from the seeds alone
 _MOST_SEEDS = 1_000
 _ROUNDING = 1e-12  # relative to a value
@@ -121,8 +118,6 @@ def fill(
     Its rows are pre-trained and, if there are tasks, fine-tuned and probed. Averages of tasks are
     the paper's: of a modality, and of both averages.
     """
-    if table.sweeps:
-        return _fill_pilot(table, jobs, tasks, seeds)
     sources = dict.fromkeys((NSP, MLM, NATS, IC), ("pretrain", ""))
     averages: dict[str, tuple[str, ...]] = {MEAN: (MLM, IC)}
     columns, asked = PRETRAINING, (MEAN,)
@@ -157,51 +152,6 @@ def fill(
     return Filled(table, columns, values, asked, averages)
 
 
-def _fill_pilot(
-    table: Table, jobs: dict[str, dict], tasks: Sequence[Task], seeds: Iterable[int]
-) -> Filled:
-    """A table with a column for each task and learning rate."""
-    rates = {task.name: [f"{rate:g}" for rate in task.values["grid"]] for task in tasks}
-    columns = tuple(f"{task}, {rate}" for task, own in rates.items() for rate in own)
-    values = []
-    for row in table.rows:
-        cells: TableCells = {column: {} for column in columns}
-        for task, seed in itertools.product(rates, seeds):
-            sweep = jobs.get(job_name("finetune", row.recipe, seed, task), {}).get("sweep", {})
-            for rate, value in sweep.items():
-                cells[f"{task}, {rate}"] |= {} if value is None else {seed: value}
-        values.append(cells)
-    return Filled(table, columns, values, ())
-
-
-class Gate(NamedTuple):
-    """How far a control is above random weights, by Welch's t statistic over seeds."""
-
-    column: str
-    control: str
-    difference: float
-    ratio: float  # of the difference to its standard error
-
-    @property
-    def holds(self) -> bool:
-        """Whether the instrument sees what the control has learned."""
-        return self.ratio >= GATE
-
-
-def gates(filled: Filled, tasks: Sequence[Task]) -> list[Gate]:
-    """The gates of a table whose rows have two seeds or more."""
-    cells = dict(zip((row.name for row in filled.table.rows), filled.values, strict=True))
-    recipes = {row.name: row.recipe for row in filled.table.rows}
-    found = []
-    for (control, base), task in itertools.product(filled.table.gates, tasks):
-        ours, theirs = ([*cells[row][task.name].values()] for row in (control, base))
-        is_own = getattr(VARIANTS[recipes[control].variant], task.kind)
-        if is_own and min(len(ours), len(theirs)) > 1:
-            ratio: Any = stats.ttest_ind(ours, theirs, equal_var=False)
-            found.append(Gate(task.name, control, mean(ours) - mean(theirs), float(ratio[0])))
-    return found
-
-
 def fill_depth(jobs: dict[str, dict], seeds: Iterable[int]) -> Filled | None:
     """How far the modalities share each block of `vitbert`; None if no job measured activations."""
     entries = {seed: jobs.get(job_name("pretrain", FULL, seed), {}) for seed in seeds}
@@ -231,9 +181,12 @@ def fill_all(plan: Plan, jobs: dict[str, dict]) -> list[Filled]:
 
 
 def deviations(filled: list[Filled]) -> dict[tuple[str, ...], Deviation]:
-    """The error of a table cell by its measure (`Filled.measured`), from all trained rows."""
+    """The error of a table cell by its measure (`Filled.measured`).
+
+    It is from all trained rows of tables with questions: others may repeat one pre-training.
+    """
     rows: dict[tuple[str, ...], dict] = {}  # a recipe counts once, whatever tables it is in
-    for one in filled:
+    for one in (one for one in filled if one.table.questions):
         for row, cells in zip(one.table.rows, one.values, strict=True):
             if row.recipe.variant == RAND:
                 continue

@@ -11,8 +11,7 @@ NSP, MLM, IC, NATS = "nsp_accuracy", "mlm_accuracy", "image_accuracy", "mlm_loss
 TEXT, IMAGES, AVERAGE, MEAN = "text", "images", "average", "mean of MLM and IC"
 RAND = "rand"  # nothing is trained
 PAPER = ("table1", "table2", "table3", "figure2", "merging")  # the tables of most scales
-PILOT = "pilot"
-TRANSFER = (PILOT, "controls", "teachers", "answers")  # those of the scale `transfer`
+TRANSFER = ("controls", "answers")  # those of the scale `transfer`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +58,10 @@ class Table:
     has_tasks: bool = True  # or only what pre-training measures
     is_ordered: bool = False  # whether rows are ordered by the number in their first label
     averaged: bool = True  # whether tasks of a modality count as their mean, as in the paper
-    sweeps: bool = False  # whether each run picks a learning rate, and these are what is shown
-    # A row, and the row that it must be far above on the tasks of its modality; see `Gate`.
-    gates: tuple[tuple[str, str], ...] = ()
 
 
 JOINT, FULL, NO_MASKS = Recipe("joint"), Recipe("vitbert"), Recipe("vitbert_no_gm")
+OF_TEACHERS = (("steps", 12_000),)  # what they change, at the scale `transfer`
 RANDOM_MASK = (("merge.name", "random_mask"),)
 TEXT_TASKS = ("mnli", "qqp", "qnli", "sst2", "rte")
 IMAGE_TASKS = ("cifar10", "cifar100", "imagenet", "flowers", "pets")
@@ -124,9 +121,8 @@ MERGES = {
 
 def tables() -> dict[str, Table]:
     """All tables by name."""
-    of_paper = (_table_1(), _table_2(), _table_3(), _figure_2(), _merging())
-    of_transfer = (_pilot(), _controls(), _teachers(), _answers())
-    return {table.name: table for table in (*of_paper, *of_transfer)}
+    every = (_table_1(), _table_2(), _table_3(), _figure_2(), _merging(), *_transfer())
+    return {table.name: table for table in every}
 
 
 def _table_1() -> Table:
@@ -204,37 +200,22 @@ def _merging() -> Table:
     return Table("merging", title, ("merge",), rows, questions)
 
 
-def _pilot() -> Table:
-    title = "The pilot: a learning rate for each task"
-    rows = _rows_of_table_1(3)
-    return Table(PILOT, title, ("pre-training",), rows, [], averaged=False, sweeps=True)
-
-
-def _controls() -> Table:
-    title = "The controls: does the instrument see what one modality teaches?"
-    gates = (("BERT", "Rand. Init."), ("ViT", "Rand. Init."))
-    rows = _rows_of_table_1(3)
-    return Table("controls", title, ("pre-training",), rows, [], averaged=False, gates=gates)
-
-
-def _teachers() -> Table:
-    title = "The teachers"
-    rows = [Row((label,), Recipe(variant, (("steps", 12_000),))) for label, variant in
-            (("BERT", "bert"), ("ViT", "vit"))]  # fmt: skip
-    return Table("teachers", title, ("pre-training",), rows, [], averaged=False)
-
-
-def _answers() -> Table:
-    masks_help = ("Are masks by magnitude better than random ones?", ["ViT-BERT"], ["random mask"])
-    rows = [*_rows_of_table_1(), Row(("random mask",), Recipe("vitbert", RANDOM_MASK))]
-    title = "The answers: Table 1 with random masks; w/o GM is the sum of both gradients"
-    questions = [*_table_1().questions, masks_help]
-    return Table("answers", title, ("pre-training",), rows, questions, averaged=False)
-
-
-def _rows_of_table_1(count: int = 7) -> list[Row]:
-    """The first rows of Table 1, without the paper's numbers, which are of other tasks."""
-    return [Row(row.label, row.recipe) for row in _table_1().rows[:count]]
+def _transfer() -> tuple[Table, Table]:
+    """Table 1 without the paper's numbers, which are of other tasks: controls, and all rows."""
+    table = _table_1()
+    rows = [Row(row.label, row.recipe) for row in table.rows]
+    controls = [*rows[:3], *(Row((f"{name}, teacher",), Recipe(variant, OF_TEACHERS))
+                             for name, variant in (("BERT", "bert"), ("ViT", "vit")))]  # fmt: skip
+    rows.append(Row(("random mask",), Recipe("vitbert", RANDOM_MASK)))
+    chance = ("Is magnitude better than chance?", ["ViT-BERT"], ["random mask"])
+    titles = (
+        "Controls: what one modality teaches",
+        "Answers: Table 1 on unseen classes and chapters",
+    )
+    return (
+        Table("controls", titles[0], table.heads, controls, [], averaged=False),
+        Table("answers", titles[1], table.heads, rows, [*table.questions, chance], averaged=False),
+    )
 
 
 def by_depth(blocks: int) -> Table:

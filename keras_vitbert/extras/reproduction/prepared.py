@@ -31,25 +31,23 @@ _WORDS = 40  # the fewest in a passage; two passages have about 110 tokens
 _SWAPS, _SENTENCE = 3, range(12, 41)  # exchanged pairs of words, and the words of a sentence
 # Of the 5,000 training images of each class of CIFAR-10, in the order of their names: from, to.
 # No model sees those from 4,500 on, nor its test images.
-_CIFAR = {
-    "pretrain": {
-        "classes": ("automobile", "bird", "deer", "horse", "ship"),
-        "splits": {"train": (0, 4_300), "validation": (4_300, 4_500)},
-    },
-    "task": {
-        "classes": ("airplane", "cat", "dog", "frog", "truck"),
-        "splits": {"train": (0, 200), "validation": (200, 600), "test": (600, 1_600)},
-    },
+_CIFAR_PARTS = {
+    "pretrain/train": (0, 4_300),
+    "pretrain/validation": (4_300, 4_500),
+    "task/train": (0, 200),
+    "task/validation": (200, 600),
+    "task/test": (600, 1_600),
+}
+_CLASSES = {
+    "pretrain": ("automobile", "bird", "deer", "horse", "ship"),
+    "task": ("airplane", "cat", "dog", "frog", "truck"),
 }
 # Of every eight chapters of a book, those of the tasks. The others are for pre-training, which is
 # validated on the chapters that learning rates are chosen on.
 _TASK_CHAPTERS = {"train": (4,), "validation": (7,), "test": (5, 6)}
 _CHAPTERS = 8
-_EXAMPLES = {  # of each split
-    "next": {"train": 2_900, "validation": 2_000, "test": 4_000},
-    "swapped": {"train": 2_000, "validation": 2_000, "test": 4_000},
-    "swapped500": {"train": 500, "validation": 2_000, "test": 4_000},
-}
+_TRAINING = {"next": 2_900, "swapped": 2_000, "swapped500": 500}  # examples of a task
+_EVALUATED = {"validation": 2_000, "test": 4_000}
 
 
 def prepared(folder: str, build: Callable[[str], None]) -> dict[str, str]:
@@ -108,7 +106,7 @@ def build_sample(folder: str) -> None:
     unseen = [articles[place] for place in sorted(sample.held_out_documents(len(articles), _SEED))]
     half = len(unseen) // 2
     splits = {"train": unseen[half:], "dev": unseen[:half]}
-    write_next(f"{folder}/next", splits, 20, lambda _: "articles")
+    write_next(f"{folder}/next", splits, {}, words=20, group_of=lambda _: "articles")
 
 
 def build_transfer(folder: str, cifar10: str, books: str) -> None:
@@ -129,11 +127,9 @@ def build_transfer(folder: str, cifar10: str, books: str) -> None:
     books_command.main([f"--folder={books}", f"--output={texts}/all/books", "--shards=1"])
     wikipedia.main([f"--dump={dump}", f"--output={texts}/all/wiki", "--shards=1"])
     unseen = divide_documents(texts)
-    for name, examples in _EXAMPLES.items():
-        if name == "next":
-            write_next(f"{folder}/{name}", unseen, _WORDS, book_of, examples)
-        else:
-            write_swapped(f"{folder}/{name}", unseen, examples)
+    for name, count in _TRAINING.items():
+        write = write_next if name == "next" else write_swapped
+        write(f"{folder}/{name}", unseen, {"train": count, **_EVALUATED})
     os.mkdir(os.path.dirname(words))
     vocabulary.main([f"--documents={texts}/train.jsonl", f"--output={words}", "--size=2000"])
     for split, passes in (("train", 16), ("validation", 1)):
@@ -145,18 +141,16 @@ def build_transfer(folder: str, cifar10: str, books: str) -> None:
 
 
 def divide_images(cifar10: str, folder: str) -> None:
-    """Divides copies of the images, by class and then by the order of their names."""
-    for use, parts in _CIFAR.items():
-        for name in parts["classes"]:
-            source = os.path.join(cifar10, "train", name)
+    """Divides copies of the images of each class."""
+    for part, (begin, end) in _CIFAR_PARTS.items():
+        for name in _CLASSES[part.partition("/")[0]]:
+            source, target = os.path.join(cifar10, "train", name), os.path.join(folder, part, name)
             images = sorted(os.listdir(source)) if os.path.isdir(source) else []
-            for split, (begin, end) in parts["splits"].items():
-                if len(images) < end:
-                    raise ValueError(f"{source}: has {len(images)} images, {end} are needed")
-                target = os.path.join(folder, use, split, name)
-                os.makedirs(target)
-                for image in images[begin:end]:
-                    shutil.copyfile(os.path.join(source, image), os.path.join(target, image))
+            if len(images) < end:
+                raise ValueError(f"{source}: has {len(images)} images, {end} are needed")
+            os.makedirs(target)
+            for image in images[begin:end]:
+                shutil.copyfile(os.path.join(source, image), os.path.join(target, image))
 
 
 def divide_documents(texts: str) -> dict[str, list[Document]]:
@@ -206,9 +200,9 @@ def passages(document: Document, words: int) -> list[str]:
 def write_next(
     folder: str,
     splits: dict[str, list[Document]],
-    words: int,
-    group_of: Callable[[Document], str],
-    examples: dict[str, int] | None = None,
+    examples: dict[str, int],
+    words: int = _WORDS,
+    group_of: Callable[[Document], str] = book_of,
 ) -> None:
     """Writes a table of the task `next` for each split.
 
@@ -219,17 +213,12 @@ def write_next(
         cuts = [(group_of(document), passages(document, words)) for document in own]
         random, twins = np.random.default_rng((_SEED, len(cuts))), []
         for place, (group, cut) in enumerate(cuts):
-            others = [
-                text
-                for other, (its, texts) in enumerate(cuts)
-                if its == group and other != place
-                for text in texts
-            ]
+            others = [t for n, (g, c) in enumerate(cuts) if g == group and n != place for t in c]
             for first, second in itertools.pairwise(cut if others else ()):
                 other = others[random.integers(len(others))]
                 twins.append(((first, second, "next"), (first, other, "other")))
         columns = ("sentence1", "sentence2", "label")
-        _write(folder, split, columns, twins, random, (examples or {}).get(split, 0))
+        _write(folder, split, columns, twins, random, examples.get(split, 0))
 
 
 def write_swapped(folder: str, splits: dict[str, list[Document]], examples: dict[str, int]) -> None:

@@ -31,7 +31,7 @@ _OF_THE_RUN = {"seconds", "settings", "command", "versions", "commit"}  # these 
 _KEPT = {  # of a run's `summary.json`, where it has them
     "pretrain": ("parameters", "validation", "baselines", "mask", "co_activation"),
     "probe": ("splits", "examples"),
-    "finetune": ("value", "metric", "learning_rate", "sweep"),
+    "finetune": ("metric", "learning_rate", "sweep"),
 }
 _KEPT_OF_ALL = ("steps", "seconds", "training_examples")
 
@@ -111,20 +111,15 @@ def numbers_of(kind: str, summary: dict[str, Any]) -> dict[str, Any]:
     if kind == "probe":
         value = mean(split["0"][RIDGE])  # of all training examples
         return kept | {"value": value, "metric": "accuracy"}
-    if "test" in splits:
-        kept["value"] = split[summary["metric"]]["median"]
-    return kept | {"examples": split["examples"], "majority": split["majority_accuracy"]}
+    kept |= {"value": split[summary["metric"]]["median"], "majority": split["majority_accuracy"]}
+    return kept | {"examples": split["examples"]}
 
 
 def best_rate(sweeps: list[dict[str, float | None]]) -> float:
-    """The learning rate with the best mean of some sweeps; the smallest of equally good ones.
-
-    A rate that diverged in one of them, None, is not taken.
-    """
-    known = [rate for rate in sweeps[0] if all(sweep[rate] is not None for sweep in sweeps)]
-    if not known:
-        raise ValueError(f"each of the learning rates {', '.join(sweeps[0])} diverged")
-    return float(max(known, key=lambda rate: (mean(s[rate] or 0.0 for s in sweeps), -float(rate))))
+    """The learning rate with the best mean of some sweeps; the smallest of equally good ones."""
+    return float(
+        max(sweeps[0], key=lambda rate: (mean(s[rate] or 0.0 for s in sweeps), -float(rate)))
+    )
 
 
 def missing(jobs: dict[str, Job], results: Results) -> list[Job]:

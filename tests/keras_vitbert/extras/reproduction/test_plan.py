@@ -38,9 +38,9 @@ def test_each_job_changes_values_of_its_config():
     config = flatten(load_config("paper"))
     for row in (row for table in tables().values() for row in table.rows):
         assert all(config[field] != value for field, value in row.recipe.changes)
-    plan = planned("transfer")
-    settings = [job.settings("/out") for job in plan.jobs.values()]  # checks all values
-    assert len(set(settings)) == len(settings)
+    for plan in map(planned, ("sample", "transfer")):
+        settings = [job.settings("/out") for job in plan.jobs.values()]  # checks all values
+        assert len(set(settings)) == len(settings)
 
 
 def test_names_are_those_of_the_committed_results():

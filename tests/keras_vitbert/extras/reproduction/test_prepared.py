@@ -112,7 +112,7 @@ def rows_of(path):
 
 
 def test_next(documents, tmp_path):
-    write_next(tmp_path, documents, 20, book_of)
+    write_next(tmp_path, documents, {}, words=20)
     for split, name in (("train", "train.tsv"), ("dev", "dev.tsv")):
         cuts = [passages(document, 20) for document in documents[split]]
         home = {text: doc for doc, cut in zip(documents[split], cuts, strict=True) for text in cut}
@@ -131,10 +131,10 @@ def test_next(documents, tmp_path):
         assert firsts.keys() == following.keys()
         assert all(sorted(labels) == ["next", "other"] for labels in firsts.values())
     again = tmp_path / "again"
-    write_next(again, documents, 20, book_of)
+    write_next(again, documents, {}, words=20)
     assert (again / "train.tsv").read_bytes() == (tmp_path / "train.tsv").read_bytes()
     with pytest.raises(ValueError, match="train"):
-        write_next(again, documents, 20, book_of, {"train": 1_000})
+        write_next(again, documents, {"train": 1_000}, words=20)
 
 
 def test_swapped(tmp_path):

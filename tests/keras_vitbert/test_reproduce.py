@@ -57,7 +57,7 @@ def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch):
     """A random start and a joint model, fine-tuned with two seeds; again without its folders."""
     task = Task("colours", "images", {"data_dir": str(image_task)}, TINY, sweeps=False)
     config = f"{sources}/config.py"
-    scale = Scale(config, {"inspection.activation_interval": 5}, "", (task,))
+    scale = Scale(config, {"inspection.activation_interval": 5}, "", (task,), tables=("table3",))
     rows = [Row(("random",), Recipe(RAND), {"colours": 50.0}), Row(("joint",), JOINT)]
     questions = [("Does it help?", ["joint"], ["random"])]
     table = Table("table3", "Tiny", ("from",), rows, questions)

@@ -132,9 +132,9 @@ def _transfer(
         ),
     )
     build = functools.partial(prepared.build_transfer, cifar10=cifar10, books=books)
-    seeds = dict.fromkeys(TRANSFER, 5)
     rest: Any = {"tables": TRANSFER, "of_teachers": OF_TEACHERS, "pilot": (100, 101)}
-    return Scale("small", values | given, vocabulary, tasks, seeds, build, **rest)
+    rest |= {"seeds": dict.fromkeys(TRANSFER, 5), "build": build}
+    return Scale("small", values | given, vocabulary, tasks, **rest)
 
 
 def _small(data: str, given: dict[str, Any], **_: str) -> Scale:

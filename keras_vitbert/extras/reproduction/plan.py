@@ -282,7 +282,7 @@ class Plan:
         task alone. Without a pilot, each row's first seed does.
         """
         own = Recipe("bert" if task.kind == "text" else "vit")
-        pilot = [(row, seed) for row in (Recipe(RAND), own) for seed in self.scale.pilot]
+        pilot = [(row, seed) for row in (own, Recipe(RAND)) for seed in self.scale.pilot]
         return pilot or [(recipe, 0)]
 
     def _folder(self, name: str) -> str:

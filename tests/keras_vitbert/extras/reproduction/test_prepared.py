@@ -45,21 +45,18 @@ def test_a_folder_is_filled_once_and_its_digests_know_each_file(tmp_path):
 
 def test_no_image_is_in_two_parts(tmp_path, monkeypatch):
     """The classes of pre-training and of the task are others, and 500 of each are in neither."""
-    names = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"}
-    for name in names | {"truck"}:
+    for name in "airplane automobile bird cat deer dog frog horse ship truck".split():
         (tmp_path / "train" / name).mkdir(parents=True)
-    pairs = []
+    pairs, out = [], tmp_path / "out"
     monkeypatch.setattr(prepared.os, "listdir", lambda _: [f"{n:04}.jpg" for n in range(5_000)])
     monkeypatch.setattr(prepared.shutil, "copyfile", lambda *pair: pairs.append(pair))
-    prepared.divide_images(str(tmp_path), str(tmp_path / "out"))
+    prepared.divide_images(str(tmp_path), str(out))
     assert len({source for source, _ in pairs}) == len(pairs) == 5 * 4_500 + 5 * 1_600
-    folders = {os.path.relpath(os.path.dirname(target), tmp_path / "out") for _, target in pairs}
-    classes = {
-        use: {f.split("/")[2] for f in folders if f.startswith(use)} for use in ("pretrain", "task")
-    }
-    assert len(classes["pretrain"]) == len(classes["task"]) == 5
-    assert not classes["pretrain"] & classes["task"]
     assert not any(os.path.basename(source) >= "4500" for source, _ in pairs)
+    pretrained, tasks = (
+        {path.name for path in out.glob(f"{use}/train/*")} for use in ("pretrain", "task")
+    )
+    assert len(pretrained) == len(tasks) == 5 and not pretrained & tasks
     labels = [target.split("/")[-2] for _, target in pairs if "/task/train/" in target]
     assert {*map(labels.count, labels)} == {200}
 
@@ -138,24 +135,20 @@ def test_next(documents, tmp_path):
 
 
 def test_swapped(tmp_path):
-    """Words and punctuation stay, and only neighbours have changed places."""
-    random = np.random.default_rng(0)
-    words = [random.choice([*"abcdefghij"], 9) for _ in range(60)]
-    sentences = [f'"Mr. Oh, {" ".join(some)}, {n} said so and so."' for n, some in enumerate(words)]
-    document = Document("emma: CHAPTER 1", (*sentences, "It is too short for that."))
-    for name, count in (("more", 80), ("fewer", 20)):
-        write_swapped(tmp_path / name, {"train": [document]}, {"train": count})
-    rows = rows_of(tmp_path / "more" / "train.tsv")
-    originals = {row["sentence"] for row in rows if row["label"] == "original"}
-    others = [row["sentence"] for row in rows if row["label"] == "swapped"]
-    assert len(originals) == len(others) == 40 and originals <= {*sentences}
-    of = {tuple(sorted(original.split())): original.split() for original in originals}
-    for other in map(str.split, others):
-        original = of[tuple(sorted(other))]
-        moved = [n for n, pair in enumerate(zip(original, other, strict=True)) if len({*pair}) > 1]
-        assert len(moved) == 6
-        for first, second in zip(moved[::2], moved[1::2], strict=True):
-            assert second == first + 1 and other[first] == original[second]
-            assert all(word.isalpha() and word.islower() for word in original[first : second + 1])
-    fewer = {tuple(row.values()) for row in rows_of(tmp_path / "fewer" / "train.tsv")}
-    assert len(fewer) == 20 and fewer <= {tuple(row.values()) for row in rows}
+    """Three pairs of plain neighbours have changed places; fewer examples are some of more."""
+    letters = [np.random.default_rng(n).permutation([*"abcdefghij"]) for n in range(60)]
+    texts = [f'"Mr. Oh, {" ".join(some)}, {n} I said so."' for n, some in enumerate(letters)]
+    document, rows = Document("emma: CHAPTER 1", (*texts, "It is too short for that.")), {}
+    for count in (80, 20):
+        write_swapped(tmp_path / f"{count}", {"train": [document]}, {"train": count})
+        rows[count] = {tuple(row.values()) for row in rows_of(tmp_path / f"{count}" / "train.tsv")}
+        assert len(rows[count]) == count
+    assert rows[20] <= rows[80]
+    originals = {text.split()[-4]: text.split() for text, label in rows[80] if label == "original"}
+    for words in (text.split() for text, label in rows[80] if label == "swapped"):
+        original = originals.pop(words[-4])
+        moved = [n for n, (a, b) in enumerate(zip(original, words, strict=True)) if a != b]
+        assert len(moved) == 6 and " ".join(original) in texts
+        for n in moved[::2]:
+            assert words[n : n + 2] == original[n : n + 2][::-1]
+            assert all(word.isalpha() and word.islower() for word in original[n : n + 2])

@@ -122,7 +122,8 @@ def _asked(values: FlagValues) -> list[str]:
         known = every.get(flag, ())
         given = [part.strip() for part in getattr(values, flag).split(",") if part.strip()]
         if unknown := set(given) - set(known):
-            raise ValueError(f"--{flag}: {min(unknown)} is none of {', '.join(known)}")
+            some = ", ".join(known) or "none"
+            raise ValueError(f"--{flag}={min(unknown)}: the scale {values.scale} has {some}")
         parts = known if values.all else dict.fromkeys(given)
         names += [f"{flag}{part}" if part.isdigit() else part for part in parts]
     if not names:

@@ -276,11 +276,9 @@ class Plan:
         return name
 
     def sweeps(self, recipe: Recipe, task: Task) -> list[tuple[Recipe, int]]:
-        """The rows and seeds whose sweeps pick a row's learning rate, which all its seeds take.
-
-        A pilot picks one for all rows, by random weights and by pre-training on the modality of the
-        task alone. Without a pilot, each row's first seed does.
-        """
+        """The rows and seeds whose sweeps pick a row's learning rate, which all its seeds take."""
+        # A pilot picks one for all rows, by random weights and the modality of the task alone. Else
+        # each row's first seed does.
         own = Recipe("bert" if task.kind == "text" else "vit")
         pilot = [(row, seed) for row in (own, Recipe(RAND)) for seed in self.scale.pilot]
         return pilot or [(recipe, 0)]

@@ -232,11 +232,9 @@ def write_swapped(folder: str, splits: dict[str, list[Document]], examples: dict
 
 
 def swapped(sentence: str, random: np.random.Generator) -> str:
-    """A sentence with three pairs of neighbouring words exchanged; empty if it has not the length.
-
-    Only plain words move, so that capitals and punctuation stay where they were.
-    """
+    """A sentence with three pairs of neighbouring words exchanged; empty if it has not the length."""
     words, places = sentence.split(), []
+    # Other words would move capitals and punctuation.
     plain = [word.isalpha() and word.islower() for word in words]
     for place in random.permutation(max(len(words) - 1, 0)):
         is_free = all(abs(place - other) > 1 for other in places)
@@ -257,13 +255,11 @@ def _write(
     random: np.random.Generator,
     examples: int,
 ) -> None:
-    """Writes so many examples, or all if 0, in a random order: twins, which differ in their label.
-
-    Twins are chosen before they are counted, so that fewer examples are some of more.
-    """
+    """Writes so many examples, or all if 0, in a random order: twins, which differ in their label."""
     pairs = examples // 2 or len(twins)
     if not 0 < pairs <= len(twins):
         raise ValueError(f"{split} of {os.path.basename(folder)}: the texts are too few")
+    # Of a permutation of all, so that fewer examples are some of more.
     chosen = random.permutation(len(twins))[:pairs]
     rows = [row for place in chosen for row in twins[place]]
     os.makedirs(folder, exist_ok=True)

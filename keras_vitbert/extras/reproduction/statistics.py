@@ -181,11 +181,9 @@ def fill_all(plan: Plan, jobs: dict[str, dict]) -> list[Filled]:
 
 
 def deviations(filled: list[Filled]) -> dict[tuple[str, ...], Deviation]:
-    """The error of a table cell by its measure (`Filled.measured`).
-
-    It is from all trained rows of tables with questions: others may repeat one pre-training.
-    """
+    """The error of a table cell by its measure (`Filled.measured`), from all trained rows."""
     rows: dict[tuple[str, ...], dict] = {}  # a recipe counts once, whatever tables it is in
+    # Rows of a table without questions may repeat one pre-training.
     for one in (one for one in filled if one.table.questions):
         for row, cells in zip(one.table.rows, one.values, strict=True):
             if row.recipe.variant == RAND:

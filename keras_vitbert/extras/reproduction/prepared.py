@@ -232,7 +232,7 @@ def write_swapped(folder: str, splits: dict[str, list[Document]], examples: dict
 
 
 def swapped(sentence: str, random: np.random.Generator) -> str:
-    """A sentence with three pairs of neighbouring words exchanged; empty if it has not the length."""
+    """A sentence with three pairs of neighbours exchanged; empty if it has not the length."""
     words, places = sentence.split(), []
     # Other words would move capitals and punctuation.
     plain = [word.isalpha() and word.islower() for word in words]
@@ -255,7 +255,7 @@ def _write(
     random: np.random.Generator,
     examples: int,
 ) -> None:
-    """Writes so many examples, or all if 0, in a random order: twins, which differ in their label."""
+    """Writes so many examples, or all if 0, in a random order; twins differ in their label."""
     pairs = examples // 2 or len(twins)
     if not 0 < pairs <= len(twins):
         raise ValueError(f"{split} of {os.path.basename(folder)}: the texts are too few")

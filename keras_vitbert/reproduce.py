@@ -2,10 +2,11 @@
 
     python -m keras_vitbert.reproduce [--scale=sample] --table=1,2,3 --figure=2,3,4,5,6
                                       --ablation=merging [--seeds=N] [--dry_run] [--output_dir=DIR]
-    python -m keras_vitbert.reproduce --scale=small --all --cifar10=DIR --books=DIR
+    python -m keras_vitbert.reproduce --scale=transfer --table=controls,answers --cifar10=DIR
+                                      --books=DIR
 
-`sample` needs no data and shows that everything works; `small` is an experiment for two CPU cores;
-`paper` is the paper's, on a TPU.
+`sample` needs no data and shows that everything works; `transfer` is an experiment for two CPU
+cores; `paper` is the paper's, on a TPU. `small` writes the page of what earlier versions ran.
 
 OUTPUT_DIR gets a folder for each run, `results.json` with the result of each run and how it was
 made, and `results.md` with the tables. Run again, it resumes where it stopped. A run listed in
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
     from keras_vitbert.configs.pretraining import Pretraining
 
-SCALES = ("sample", "small", "paper")
+SCALES = ("sample", "transfer", "small", "paper")
 _KNOWN = {"table": ("1", "2", "3"), "figure": ("2", "3", "4", "5", "6"), "ablation": ("merging",)}
+_KNOWN_OF_TRANSFER = {"table": ("controls", "answers")}
 
 
 def define_flags(values: FlagValues) -> None:
@@ -46,8 +48,8 @@ def define_flags(values: FlagValues) -> None:
         ("results", "", "the file of results, beside its page (default: OUTPUT_DIR/results.json)"),
         ("parallel", 1, "how many run at a time", 1),
         ("dry_run", False, "only print what is done and what is missing"),
-        ("cifar10", "", "for --scale=small: a folder that holds train/CLASS/*.jpg, CIFAR-10's"),
-        ("books", "", "for --scale=small: a folder of plain-text books"),
+        ("cifar10", "", "for --scale=transfer: a folder that holds train/CLASS/*.jpg, CIFAR-10's"),
+        ("books", "", "for --scale=transfer: a folder of plain-text books"),
         ("data_dir", "", "for --scale=paper: TFDS' data folder, of the tasks"),
         ("tpu", None, "of pre-training, as of keras_vitbert.pretrain"),
         ("task_tpu", None, "of fine-tuning and probes"),
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> None:
             raise ValueError("--config: a scale has its own config; change its values")
         if values.scale not in SCALES:
             raise ValueError(f"--scale={values.scale}: give one of {', '.join(SCALES)}")
-        return load_config(values.scale)
+        return _config_of(values.scale)
 
     about = "--config.KEY=VALUE changes a value of every pre-training, such as where the data are"
     values, config, given = parse_with_config(argv, define_flags, choose, __doc__ or "", about)
@@ -79,7 +81,7 @@ def main(argv: list[str]) -> None:
         from keras_vitbert.extras.reproduction.running import Results, missing, run_missing
 
     output = os.path.abspath(output)
-    usual, fields = flatten(load_config(values.scale)), flatten(config).items()
+    usual, fields = flatten(_config_of(values.scale)), flatten(config).items()
     scale = get_scale(
         values.scale,
         os.path.join(output, "data"),
@@ -97,6 +99,8 @@ def main(argv: list[str]) -> None:
     for name in plan.jobs:
         print(f"{'missing' if name in todo else 'done':8} {name}")
     print(f"{len(plan.jobs) - len(todo)} done, {len(todo)} missing")
+    if todo and not scale.config:
+        raise ValueError(f"--scale={values.scale}: is not run any more; give results that have all")
     if not values.dry_run:
         try:
             if todo:
@@ -106,15 +110,22 @@ def main(argv: list[str]) -> None:
                 write_page(plan, results)
 
 
+def _config_of(scale: str) -> Pretraining:
+    """The config of a scale's pre-trainings, before the scale changes it."""
+    return load_config("small" if scale == "transfer" else scale)
+
+
 def _asked(values: FlagValues) -> list[str]:
     """The names of the tables and figures that the flags ask for."""
-    names = []
-    for flag, known in _KNOWN.items():
+    names, every = [], _KNOWN_OF_TRANSFER if values.scale == "transfer" else _KNOWN
+    for flag in _KNOWN:
+        known = every.get(flag, ())
         given = [part.strip() for part in getattr(values, flag).split(",") if part.strip()]
         if unknown := set(given) - set(known):
-            raise ValueError(f"--{flag}: {min(unknown)} is none of {', '.join(known)}")
-        prefix = "" if flag == "ablation" else flag
-        names += [f"{prefix}{part}" for part in (known if values.all else dict.fromkeys(given))]
+            some = ", ".join(known) or "none"
+            raise ValueError(f"--{flag}={min(unknown)}: the scale {values.scale} has {some}")
+        parts = known if values.all else dict.fromkeys(given)
+        names += [f"{flag}{part}" if part.isdigit() else part for part in parts]
     if not names:
         raise ValueError("give --table, --figure, --ablation or --all")
     return names

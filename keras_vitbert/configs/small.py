@@ -1,6 +1,6 @@
 """An experiment for two CPU cores: a model of 2.7 million weights that learns both modalities.
 
-    python -m keras_vitbert.reproduce --scale=small --table=1 --cifar10=DIR --books=DIR
+    python -m keras_vitbert.reproduce --scale=transfer --table=controls --cifar10=DIR --books=DIR
 
 prepares its data, images of 32 pixels and texts of 128 tokens, and passes them by
 `--config.data.*`; without these flags the config has no data. This is not `paper:small`, which is
@@ -36,7 +36,7 @@ def get_config() -> Pretraining:
             "checkpoints_to_keep": 1,
             "optimizer.learning_rate": 1e-3,
             "optimizer.warmup_steps": 100,
-            "merge.mask_update_interval": 100,
+            "merge.mask_update_interval": 12,  # complete after 5 % of the steps, as in the paper
             "inspection.activation_interval": 600,
             "inspection.gradient_interval": 0,
         }

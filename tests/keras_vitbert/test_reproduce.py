@@ -9,7 +9,7 @@ from keras_vitbert import experiment, reproduce
 from keras_vitbert.extras.reproduction import one_run, plan, running
 from keras_vitbert.extras.reproduction.plan import Scale, Task
 from keras_vitbert.extras.reproduction.tables import JOINT, RAND, Recipe, Row, Table
-from pipelines.command_line import EXIT_DONE, run
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE, run
 from tests.forked import Forked
 
 SHORT = {"batch": 4, "steps": 4, "steps_per_epoch": 2, "evaluation_batch": 4}
@@ -47,12 +47,17 @@ def test_values_of_the_config_are_those_of_every_pretraining(monkeypatch):
     assert (config.steps, config.dtype, config.steps_per_epoch) == (400, "float32", 50)
 
 
+def test_small_is_a_record(tmp_path):
+    assert call("--scale=small", "--table=1", f"--output_dir={tmp_path / 'out'}") == EXIT_BAD_INPUT
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_tiny_table(sources, image_task, tmp_path, monkeypatch):
     """A random start and a joint model, fine-tuned with two seeds; again without its folders."""
     task = Task("colours", "images", {"data_dir": str(image_task)}, TINY, sweeps=False)
     config = f"{sources}/config.py"
-    scale = Scale(config, {"inspection.activation_interval": 5}, "", (task,))
+    scale = Scale(config, {"inspection.activation_interval": 5}, "", (task,), tables=("table3",))
     rows = [Row(("random",), Recipe(RAND), {"colours": 50.0}), Row(("joint",), JOINT)]
     questions = [("Does it help?", ["joint"], ["random"])]
     table = Table("table3", "Tiny", ("from",), rows, questions)

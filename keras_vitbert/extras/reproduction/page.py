@@ -148,6 +148,8 @@ def _trend(filled: Filled) -> list[str]:
 
 def _answers(filled: Filled, spreads: dict[tuple[str, ...], Deviation]) -> list[str]:
     """The questions, each with the claims of the columns, corrected for all of them together."""
+    if not filled.table.questions:
+        return []
     rows = dict(zip((row.name for row in filled.table.rows), filled.values, strict=True))
     spread_of = {column: spreads[filled.measured(column)] for column in filled.asked}
     asked, compared = [], []

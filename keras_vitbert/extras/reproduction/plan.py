@@ -17,8 +17,11 @@ from keras_vitbert.extras.reproduction.tables import (
     FULL,
     IMAGE_TASKS,
     JOINT,
+    OF_TEACHERS,
+    PAPER,
     RAND,
     TEXT_TASKS,
+    TRANSFER,
     Recipe,
     Table,
     tables,
@@ -35,7 +38,7 @@ class Task:
     experiment: str  # of `keras_vitbert.experiments.fine_tuning.tasks.TASKS`
     inputs: dict[str, Any]  # what fine-tuning and probes read
     values: dict[str, Any] = dataclasses.field(default_factory=dict)  # of fine-tuning's config
-    sweeps: bool = True  # whether the first seed picks the learning rate
+    sweeps: bool = True  # whether sweeps pick the learning rate, see `Plan.sweeps`
     only_in: str = ""  # the table that has it; empty for all
 
     @property
@@ -55,6 +58,10 @@ class Scale:
     seeds: dict[str, int] = dataclasses.field(default_factory=dict)  # by table, if not 1
     # Fills a folder with the data, if they are not the user's own.
     build: Callable[[str], None] | None = None
+    tables: tuple[str, ...] = PAPER
+    # What teachers change beside a student; one of each modality then teaches all seeds.
+    of_teachers: tuple[tuple[str, object], ...] = ()
+    pilot: tuple[int, ...] = ()  # seeds that pick learning rates, and are not reported
 
     def tasks_of(self, table: Table) -> list[Task]:
         """What the rows of a table are fine-tuned on."""
@@ -62,12 +69,13 @@ class Scale:
 
 
 def get_scale(name: str, data: str, given: dict[str, Any], **sources: str) -> Scale:
-    """The scale `sample`, `small` or `paper`, whose data are prepared in the folder `data`.
+    """The scale `sample`, `transfer`, `small` or `paper`; its data are in the folder `data`.
 
     `given` are values of the config of every pre-training, beside those of the scale; `sources` are
-    `cifar10` and `books` of `small`, and `data_dir`, of TensorFlow Datasets, of `paper`.
+    `cifar10` and `books` of `transfer`, and `data_dir`, of TensorFlow Datasets, of `paper`.
     """
-    return {"sample": _sample, "small": _small, "paper": _paper}[name](data, given, **sources)
+    scales = {"sample": _sample, "transfer": _transfer, "small": _small, "paper": _paper}
+    return scales[name](data, given, **sources)
 
 
 def _sample(data: str, given: dict[str, Any], **_: str) -> Scale:
@@ -101,30 +109,42 @@ def _sample(data: str, given: dict[str, Any], **_: str) -> Scale:
     return Scale("sample", values | given, vocabulary, tasks, build=prepared.build_sample)
 
 
-def _small(data: str, given: dict[str, Any], cifar10: str = "", books: str = "", **_: str) -> Scale:
-    values = {
+def _transfer(
+    data: str, given: dict[str, Any], cifar10: str = "", books: str = "", **_: str
+) -> Scale:
+    values: dict[str, Any] = {
         f"data.{kind}.{split}": f"{data}/{kind}/{split}-*"
         for kind in ("images", "text")
         for split in ("train", "validation")
     }
     values["data.vocabulary"] = vocabulary = f"{data}/vocabulary/vocab.txt"
-    grid = {"dtype": "mixed_bfloat16", "grid": (3e-4, 1e-3, 3e-3)}
+    values["model.num_classes"] = 5
+    common = {"dtype": "mixed_bfloat16", "evaluation_interval": 0, "grid": (1e-4, 3e-4, 1e-3)}
     # By AdamW, as all own images. From random weights, the paper's SGD learns less in this time
     # than a probe of them does.
-    images = {"image_size": 32, "batch": 128, "steps": 400, "dropout": 0.0}
-    images |= {**grid, "images.crop_area": (0.5, 1.0)}
-    texts = {**grid, "dropout": 0.1}
+    images = {**common, "image_size": 32, "batch": 64, "steps": 300, "dropout": 0.0}
+    images["images.crop_area"] = (0.5, 1.0)
     tasks = (
         Task("cifar10", "images", {"data_dir": f"{data}/cifar10/task"}, images),
-        Task("next", "texts", {"data_dir": f"{data}/next"}, texts),
-        # Random weights score higher than pre-trained ones here, so it says little about
-        # pre-training. It stays in Table 1, as it was chosen before this was known.
-        Task("source", "texts", {"data_dir": f"{data}/source"}, texts, only_in="table1"),
+        *(
+            Task(name, "texts", {"data_dir": f"{data}/{name}"}, {**common, "steps": steps})
+            for name, steps in (("next", 400), ("swapped", 500), ("swapped500", 250))
+        ),
     )
-    seeds = {"table1": 3, "figure2": 2, "merging": 3}
+    build = functools.partial(prepared.build_transfer, cifar10=cifar10, books=books)
+    rest: Any = {"tables": TRANSFER, "of_teachers": OF_TEACHERS, "pilot": (100, 101)}
+    rest |= {"seeds": dict.fromkeys(TRANSFER, 5), "build": build}
+    return Scale("small", values | given, vocabulary, tasks, **rest)
 
-    build = functools.partial(prepared.build_small, cifar10=cifar10, books=books)
-    return Scale("small", values | given, vocabulary, tasks, seeds, build)
+
+def _small(data: str, given: dict[str, Any], **_: str) -> Scale:
+    """What has been run by earlier versions, for the page of `docs/reproduction/small.json`."""
+    tasks = (
+        Task("cifar10", "images", {}),
+        Task("next", "texts", {}),
+        Task("source", "texts", {}, only_in="table1"),
+    )
+    return Scale("", given, "", tasks, {"table1": 3, "figure2": 2, "merging": 3})
 
 
 def _paper(data: str, given: dict[str, Any], data_dir: str = "", **_: str) -> Scale:
@@ -147,7 +167,7 @@ class Job:
     experiment: str = ""  # the name that `keras_vitbert.experiments.experiment.experiment` takes
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     needs: tuple[str, ...] = ()  # jobs whose folders it reads
-    rate_of: str = ""  # the job whose learning rate it takes
+    rates_of: tuple[str, ...] = ()  # the jobs whose sweeps pick its learning rate
 
     @property
     def kind(self) -> str:
@@ -177,7 +197,8 @@ class Plan:
     jobs: dict[str, Job] = dataclasses.field(default_factory=dict)  # each after all that it needs
 
     def __post_init__(self) -> None:
-        self.tables = tables()
+        every = tables()
+        self.tables = {name: every[name] for name in self.scale.tables}
 
     def seeds(self, table: str) -> range:
         """The seeds of a table's rows."""
@@ -190,8 +211,8 @@ class Plan:
             self._add_figure(name.removeprefix("figure"))
             return
         table = self.tables[name]
-        for seed in self.seeds(name):
-            for row in table.rows:
+        for row in table.rows:
+            for seed in self.seeds(name):
                 for task in self.scale.tasks_of(table):
                     self._add_downstream("probe", row.recipe, task, seed)
                     self._add_downstream("finetune", row.recipe, task, seed)
@@ -209,18 +230,21 @@ class Plan:
                 firsts.setdefault(task.kind, task)
             for task in firsts.values():
                 needs += [self._add_downstream("finetune", r, task, 0) for r in (FULL, JOINT)]
-            images = firsts["images"].inputs["data_dir"]
+            images = firsts["images"].inputs.get("data_dir", "")
         inputs = {"number": number, "runs": [*map(self._folder, needs)], "images": images}
         self.jobs[name] = Job(name, inputs, needs=tuple(needs))
 
     def _add_pretraining(self, recipe: Recipe, seed: int) -> str:
         """Adds a pre-training with its teachers; returns its name."""
+        if recipe.changes and recipe.changes == self.scale.of_teachers:
+            seed = 0
         name = job_name("pretrain", recipe, seed)
         if name not in self.jobs:
             needs = {}
             if VARIANTS[recipe.variant].distillation:
                 for role, variant in _TEACHERS.items():
-                    needs[role] = self._add_pretraining(Recipe(variant), seed)
+                    teacher = Recipe(variant, self.scale.of_teachers)
+                    needs[role] = self._add_pretraining(teacher, seed)
             values = {**self.scale.pretraining, **dict(recipe.changes)}
             values |= {"variant": recipe.variant, "seed": seed}
             inputs = {role: self._folder(teacher) for role, teacher in needs.items()}
@@ -228,15 +252,11 @@ class Plan:
         return name
 
     def _add_downstream(self, kind: str, recipe: Recipe, task: Task, seed: int) -> str:
-        """Adds a fine-tuning or a probe with what it starts from; returns its name.
-
-        The first seed of a fine-tuning picks the learning rate, on held-out training examples, and
-        all seeds are reported with it: the same effort for every row.
-        """
+        """Adds a fine-tuning or a probe with what it starts from; returns its name."""
         name = job_name(kind, recipe, seed, task.name)
         if name in self.jobs:
             return name
-        needs, rate_of, values = (), "", {"seed": seed}
+        needs, rates_of, values = (), (), {"seed": seed}
         inputs: dict[str, Any] = {"checkpoint": RAND, "architecture": self.scale.config}
         if recipe.variant != RAND:
             needs = (self._add_pretraining(recipe, seed),)
@@ -247,12 +267,21 @@ class Plan:
         inputs |= task.inputs
         if kind == "finetune":
             values = {**task.values, **values}
-            if task.sweeps and seed == 0:
+            sweeps = self.sweeps(recipe, task) if task.sweeps else []
+            if (recipe, seed) in sweeps:
                 inputs["sweep"] = True
-            elif task.sweeps:
-                rate_of = self._add_downstream(kind, recipe, task, 0)
-        self.jobs[name] = Job(name, inputs, task.experiment, values, needs, rate_of)
+            else:
+                rates_of = tuple(self._add_downstream(kind, r, task, s) for r, s in sweeps)
+        self.jobs[name] = Job(name, inputs, task.experiment, values, needs, rates_of)
         return name
+
+    def sweeps(self, recipe: Recipe, task: Task) -> list[tuple[Recipe, int]]:
+        """The rows and seeds whose sweeps pick a row's learning rate, which all its seeds take."""
+        # A pilot picks one for all rows, by random weights and the modality of the task alone. Else
+        # each row's first seed does.
+        own = Recipe("bert" if task.kind == "text" else "vit")
+        pilot = [(row, seed) for row in (own, Recipe(RAND)) for seed in self.scale.pilot]
+        return pilot or [(recipe, 0)]
 
     def _folder(self, name: str) -> str:
         return os.path.join(self.output, name)

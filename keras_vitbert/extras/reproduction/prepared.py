@@ -1,14 +1,15 @@
-"""The data of the scales `sample` and `small`: for pre-training, and for tasks it has not seen.
+"""The data of the scales `sample` and `transfer`: for pre-training, and for tasks it has not seen.
 
 Text tasks within reach of a small model are cut from documents that it was not trained on: `next`
-asks whether a passage follows another, as in BERT's next-sentence prediction, or is from another
-document, and `source` which of several books a passage is from. Training and validation examples
-come from different documents.
+asks whether a passage follows another, as in BERT's next-sentence prediction, or is from elsewhere
+in the same book, and `swapped` whether words of a sentence have changed places. Each text is there
+with both labels, so that what it is about says nothing. Splits share no document.
 """
 
 import collections
 import csv
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -27,17 +28,26 @@ from pipelines.text.tokenization import sentences_of
 _DIGESTS = "SHA256.json"
 _SEED = 0
 _WORDS = 40  # the fewest in a passage; two passages have about 110 tokens
-# Of the 5,000 training images of each class of CIFAR-10: from, to. Its test images are not used.
+_SWAPS, _SENTENCE = 3, range(12, 41)  # exchanged pairs of words, and the words of a sentence
+# Of the 5,000 training images of each class of CIFAR-10, in the order of their names: from, to.
+# No model sees those from 4,500 on, nor its test images.
 _CIFAR_PARTS = {
-    "pretrain/train": (0, 2_400),
-    "pretrain/validation": (2_400, 2_500),
-    "task/train": (2_500, 4_500),
-    "task/validation": (4_500, 5_000),
+    "pretrain/train": (0, 4_300),
+    "pretrain/validation": (4_300, 4_500),
+    "task/train": (0, 200),
+    "task/validation": (200, 600),
+    "task/test": (600, 1_600),
 }
-# Of every eight chapters of a book, those that tasks train on, those that they are measured on, and
-# those that pre-training is validated on. Pre-training trains on the others.
-_TASK_TRAINING, _TASK_DEV, _VALIDATION = (4, 5), (6,), (7,)
+_CLASSES = {
+    "pretrain": ("automobile", "bird", "deer", "horse", "ship"),
+    "task": ("airplane", "cat", "dog", "frog", "truck"),
+}
+# Of every eight chapters of a book, those of the tasks. The others are for pre-training, which is
+# validated on the chapters that learning rates are chosen on.
+_TASK_CHAPTERS = {"train": (4,), "validation": (7,), "test": (5, 6)}
 _CHAPTERS = 8
+_TRAINING = {"next": 2_900, "swapped": 2_000, "swapped500": 500}  # examples of a task
+_EVALUATED = {"validation": 2_000, "test": 4_000}
 
 
 def prepared(folder: str, build: Callable[[str], None]) -> dict[str, str]:
@@ -95,11 +105,12 @@ def build_sample(folder: str) -> None:
         articles = list(wikipedia.read_documents(path))
     unseen = [articles[place] for place in sorted(sample.held_out_documents(len(articles), _SEED))]
     half = len(unseen) // 2
-    write_next(f"{folder}/next", {"train": unseen[half:], "dev": unseen[:half]}, 20, _SEED)
+    splits = {"train": unseen[half:], "dev": unseen[:half]}
+    write_next(f"{folder}/next", splits, {}, words=20, group_of=lambda _: "articles")
 
 
-def build_small(folder: str, cifar10: str, books: str) -> None:
-    """Fills a folder with the data of the scale `small`.
+def build_transfer(folder: str, cifar10: str, books: str) -> None:
+    """Fills a folder with the data of the scale `transfer`.
 
     `cifar10` holds `train/CLASS/*.jpg` with 5,000 images per class, `books` plain-text books; too
     few of either are a `ValueError`.
@@ -109,18 +120,19 @@ def build_small(folder: str, cifar10: str, books: str) -> None:
     from pipelines.prepare import sample
 
     if not cifar10 or not books:
-        raise ValueError("the scale small needs the images of cifar10 and a folder of books")
+        raise ValueError("the scale transfer needs the images of cifar10 and a folder of books")
     divide_images(cifar10, f"{folder}/cifar10")
     texts, words = f"{folder}/documents", f"{folder}/vocabulary/vocab.txt"
     dump = package_data.find_package_file(*sample.WIKIPEDIA_FILE)
     books_command.main([f"--folder={books}", f"--output={texts}/all/books", "--shards=1"])
     wikipedia.main([f"--dump={dump}", f"--output={texts}/all/wiki", "--shards=1"])
     unseen = divide_documents(texts)
-    for name, write in (("next", write_next), ("source", write_source)):
-        write(f"{folder}/{name}", unseen, _WORDS, _SEED)
+    for name, count in _TRAINING.items():
+        write = write_next if name == "next" else write_swapped
+        write(f"{folder}/{name}", unseen, {"train": count, **_EVALUATED})
     os.mkdir(os.path.dirname(words))
     vocabulary.main([f"--documents={texts}/train.jsonl", f"--output={words}", "--size=2000"])
-    for split, passes in (("train", 4), ("validation", 1)):
+    for split, passes in (("train", 16), ("validation", 1)):
         files = (f"--documents={texts}/{split}.jsonl", f"--output={folder}/text/{split}")
         options = ("--shards=1", f"--duplication={passes}", "--max_length=128")
         text_examples.main([*files, f"--vocabulary={words}", *options])
@@ -130,26 +142,25 @@ def build_small(folder: str, cifar10: str, books: str) -> None:
 
 def divide_images(cifar10: str, folder: str) -> None:
     """Divides copies of the images of each class."""
-    for entry in sorted(os.scandir(os.path.join(cifar10, "train")), key=lambda entry: entry.name):
-        if not entry.is_dir():  # such as what a file manager leaves
-            continue
-        images = sorted(os.listdir(entry.path))
-        for part, (begin, end) in _CIFAR_PARTS.items():
+    for part, (begin, end) in _CIFAR_PARTS.items():
+        for name in _CLASSES[part.partition("/")[0]]:
+            source, target = os.path.join(cifar10, "train", name), os.path.join(folder, part, name)
+            images = sorted(os.listdir(source)) if os.path.isdir(source) else []
             if len(images) < end:
-                raise ValueError(f"{entry.path}: has {len(images)} images, {end} are needed")
-            target = os.path.join(folder, part, entry.name)
+                raise ValueError(f"{source}: has {len(images)} images, {end} are needed")
             os.makedirs(target)
             for image in images[begin:end]:
-                shutil.copyfile(os.path.join(entry.path, image), os.path.join(target, image))
+                shutil.copyfile(os.path.join(source, image), os.path.join(target, image))
 
 
 def divide_documents(texts: str) -> dict[str, list[Document]]:
-    """Divides `all/books-*` and `all/wiki-*` of a folder.
+    """Divides chapters and articles in turn, `all/books-*` and `all/wiki-*` of a folder.
 
-    Writes the documents to train and validate on, and returns those of the tasks by split.
+    Writes `train.jsonl` and `validation.jsonl` there, for pre-training. Returns those of the tasks,
+    by split.
     """
     splits = {"train": [], "validation": []}
-    unseen = {"train": [], "dev": []}
+    of_tasks = {split: [] for split in _TASK_CHAPTERS}
     for kind in ("books", "wiki"):
         seen = collections.Counter()
         for unit in documents.find_units(os.path.join(texts, "all", f"{kind}-*-of-*")):
@@ -157,16 +168,17 @@ def divide_documents(texts: str) -> dict[str, list[Document]]:
                 group = book_of(document) if kind == "books" else kind
                 place = seen[group] % _CHAPTERS
                 seen[group] += 1
-                if kind == "books" and place in _TASK_TRAINING:
-                    unseen["train"].append(document)
-                elif kind == "books" and place in _TASK_DEV:
-                    unseen["dev"].append(document)
-                else:
-                    splits["validation" if place in _VALIDATION else "train"].append(document)
+                uses = [s for s, own in _TASK_CHAPTERS.items() if kind == "books" and place in own]
+                for split in uses:
+                    of_tasks[split].append(document)
+                if place in _TASK_CHAPTERS["validation"]:
+                    splits["validation"].append(document)
+                elif not uses:
+                    splits["train"].append(document)
     for split, own in splits.items():
         content = b"".join(documents.to_json(document) + b"\n" for document in own)
         write_atomically(os.path.join(texts, f"{split}.jsonl"), content)
-    return unseen
+    return of_tasks
 
 
 def book_of(document: Document) -> str:
@@ -185,60 +197,71 @@ def passages(document: Document, words: int) -> list[str]:
     return cuts
 
 
-def write_next(folder: str, splits: dict[str, list[Document]], words: int, seed: int) -> None:
-    """Writes `train.tsv` and `dev.tsv` of the task `next`, from documents by split.
+def write_next(
+    folder: str,
+    splits: dict[str, list[Document]],
+    examples: dict[str, int],
+    words: int = _WORDS,
+    group_of: Callable[[Document], str] = book_of,
+) -> None:
+    """Writes a table of the task `next` for each split.
 
-    Every two neighbouring passages, of at least so many words, are an example; in half of them, the
-    second one is replaced by a random passage of another document.
+    Two neighbouring passages, of at least so many words, are an example, and the first one with a
+    random passage of another document of the same group is another.
     """
     for split, own in splits.items():
-        cuts = [cut for document in own if (cut := passages(document, words))]
-        if len(cuts) < 2:
-            raise ValueError(f"split {split} of `next`: two chapters of {words} words are needed")
-        homes = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])
-        texts = [text for cut in cuts for text in cut]
-        firsts = np.flatnonzero(homes[:-1] == homes[1:])
-        random = np.random.default_rng((seed, len(firsts)))
-        is_other = random.permutation(len(firsts)) % 2 == 1
-        rows = []
-        for first, other in zip(firsts, is_other, strict=True):
-            second = first + 1
-            while other and homes[second] == homes[first]:
-                second = random.integers(len(texts))
-            rows.append((texts[first], texts[second], "other" if other else "next"))
-        _write(folder, split, ("sentence1", "sentence2", "label"), rows, random)
+        cuts = [(group_of(document), passages(document, words)) for document in own]
+        random, twins = np.random.default_rng((_SEED, len(cuts))), []
+        for place, (group, cut) in enumerate(cuts):
+            others = [t for n, (g, c) in enumerate(cuts) if g == group and n != place for t in c]
+            for first, second in itertools.pairwise(cut if others else ()):
+                other = others[random.integers(len(others))]
+                twins.append(((first, second, "next"), (first, other, "other")))
+        columns = ("sentence1", "sentence2", "label")
+        _write(folder, split, columns, twins, random, examples.get(split, 0))
 
 
-def write_source(folder: str, splits: dict[str, list[Document]], words: int, seed: int) -> None:
-    """Writes `train.tsv` and `dev.tsv` of the task `source`: from which book is a passage?
-
-    Each book gets as many examples as the one with the fewest.
-    """
-    books = sorted({book_of(document) for own in splits.values() for document in own})
+def write_swapped(folder: str, splits: dict[str, list[Document]], examples: dict[str, int]) -> None:
+    """Writes a table of the task `swapped` for each split: sentences, as they are and swapped."""
     for split, own in splits.items():
-        cuts: dict[str, list[str]] = {book: [] for book in books}
-        for document in own:
-            cuts[book_of(document)] += passages(document, words)
-        fewest, least = min((len(cut), book) for book, cut in cuts.items())
-        if not fewest:
-            raise ValueError(f"split {split} of `source`: {least!r} has no {words} words")
-        random = np.random.default_rng((seed, fewest))
-        rows = [
-            (cut[place], book)
-            for book, cut in cuts.items()
-            for place in random.permutation(len(cut))[:fewest]
-        ]
-        _write(folder, split, ("sentence", "label"), rows, random)
+        random, twins = np.random.default_rng((_SEED, len(own))), []
+        for sentence in (sentence for document in own for sentence in sentences_of(document)):
+            if other := swapped(sentence, random):
+                twins.append(((sentence, "original"), (other, "swapped")))
+        _write(folder, split, ("sentence", "label"), twins, random, examples[split])
+
+
+def swapped(sentence: str, random: np.random.Generator) -> str:
+    """A sentence with three pairs of neighbours exchanged; empty if it has not the length."""
+    words, places = sentence.split(), []
+    # Other words would move capitals and punctuation.
+    plain = [word.isalpha() and word.islower() for word in words]
+    for place in random.permutation(max(len(words) - 1, 0)):
+        is_free = all(abs(place - other) > 1 for other in places)
+        if is_free and all(plain[place : place + 2]) and words[place] != words[place + 1]:
+            places.append(place)
+    if len(words) not in _SENTENCE or len(places) < _SWAPS:
+        return ""
+    for place in places[:_SWAPS]:
+        words[place], words[place + 1] = words[place + 1], words[place]
+    return " ".join(words)
 
 
 def _write(
     folder: str,
     split: str,
     columns: tuple[str, ...],
-    rows: list[tuple[str, ...]],
+    twins: list[tuple[tuple[str, ...], tuple[str, ...]]],
     random: np.random.Generator,
+    examples: int,
 ) -> None:
-    """Writes rows in a random order."""
+    """Writes so many examples, or all if 0, in a random order; twins differ in their label."""
+    pairs = examples // 2 or len(twins)
+    if not 0 < pairs <= len(twins):
+        raise ValueError(f"{split} of {os.path.basename(folder)}: the texts are too few")
+    # Of a permutation of all, so that fewer examples are some of more.
+    chosen = random.permutation(len(twins))[:pairs]
+    rows = [row for place in chosen for row in twins[place]]
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, f"{split}.tsv"), "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)

@@ -31,7 +31,7 @@ _OF_THE_RUN = {"seconds", "settings", "command", "versions", "commit"}  # these 
 _KEPT = {  # of a run's `summary.json`, where it has them
     "pretrain": ("parameters", "validation", "baselines", "mask", "co_activation"),
     "probe": ("splits", "examples"),
-    "finetune": ("value", "metric", "learning_rate", "sweep"),
+    "finetune": ("metric", "learning_rate", "sweep"),
 }
 _KEPT_OF_ALL = ("steps", "seconds", "training_examples")
 
@@ -103,14 +103,23 @@ def numbers_of(kind: str, summary: dict[str, Any]) -> dict[str, Any]:
     """The part of a run's `summary.json` that is kept."""
     names = (*_KEPT[kind], *_KEPT_OF_ALL)
     kept = {name: summary[name] for name in names if name in summary}
+    if kind == "pretrain":
+        return kept
+    splits = summary["splits"]
+    # Beside test examples, those of validation have picked the learning rate.
+    split = splits.get("test") or next(iter(splits.values()))
     if kind == "probe":
-        first = next(iter(summary["splits"].values()))
-        value = mean(first["0"][RIDGE])  # of all training examples
-        kept |= {"value": value, "metric": "accuracy"}
-    if kind == "finetune":
-        split = summary["splits"][summary["split"]]
-        kept |= {"examples": split["examples"], "majority": split["majority_accuracy"]}
-    return kept
+        value = mean(split["0"][RIDGE])  # of all training examples
+        return kept | {"value": value, "metric": "accuracy"}
+    kept |= {"value": split[summary["metric"]]["median"], "majority": split["majority_accuracy"]}
+    return kept | {"examples": split["examples"]}
+
+
+def best_rate(sweeps: list[dict[str, float | None]]) -> float:
+    """The learning rate with the best mean of some sweeps; the smallest of equally good ones."""
+    return float(
+        max(sweeps[0], key=lambda rate: (mean(s[rate] or 0.0 for s in sweeps), -float(rate)))
+    )
 
 
 def missing(jobs: dict[str, Job], results: Results) -> list[Job]:
@@ -166,12 +175,13 @@ def _begin(
     """Begins as many jobs as may run at a time and have all that they need."""
     names = {job.name for job in todo}
     for job in todo:
-        needs = {*job.needs, job.rate_of}
+        needs = {*job.needs, *job.rates_of}
         if names & needs or job.name in processes or len(processes) == parallel:
             continue
         values = dict(job.values)
-        if job.rate_of:
-            values["optimizer.learning_rate"] = results.jobs[job.rate_of].get("learning_rate")
+        if job.rates_of and not results.diverged(job.rates_of):
+            sweeps = [results.jobs[name]["sweep"] for name in job.rates_of]
+            values["optimizer.learning_rate"] = best_rate(sweeps)
         asked: dict[str, Any] = {"kind": job.kind, "folder": os.path.join(results.output, job.name)}
         asked |= {"experiment": job.experiment, "values": values, "inputs": job.inputs}
         asked["tpu"] = tpus.get(job.kind)

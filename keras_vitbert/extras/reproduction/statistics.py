@@ -121,7 +121,12 @@ def fill(
     sources = dict.fromkeys((NSP, MLM, NATS, IC), ("pretrain", ""))
     averages: dict[str, tuple[str, ...]] = {MEAN: (MLM, IC)}
     columns, asked = PRETRAINING, (MEAN,)
-    if tasks:
+    if not table.averaged:
+        asked = tuple(task.name for task in tasks)
+        columns = (*asked, *(PROBE + name for name in asked))
+        sources |= {name: ("finetune", name) for name in asked}
+        sources |= {PROBE + name: ("probe", name) for name in asked}
+    elif tasks:
         for before, kind in (("", "finetune"), (PROBE, "probe")):
             sources |= {before + task.name: (kind, task.name) for task in tasks}
             for modality in (TEXT, IMAGES):
@@ -178,7 +183,8 @@ def fill_all(plan: Plan, jobs: dict[str, dict]) -> list[Filled]:
 def deviations(filled: list[Filled]) -> dict[tuple[str, ...], Deviation]:
     """The error of a table cell by its measure (`Filled.measured`), from all trained rows."""
     rows: dict[tuple[str, ...], dict] = {}  # a recipe counts once, whatever tables it is in
-    for one in filled:
+    # Rows of a table without questions may repeat one pre-training.
+    for one in (one for one in filled if one.table.questions):
         for row, cells in zip(one.table.rows, one.values, strict=True):
             if row.recipe.variant == RAND:
                 continue

@@ -10,6 +10,8 @@ import dataclasses
 NSP, MLM, IC, NATS = "nsp_accuracy", "mlm_accuracy", "image_accuracy", "mlm_loss"
 TEXT, IMAGES, AVERAGE, MEAN = "text", "images", "average", "mean of MLM and IC"
 RAND = "rand"  # nothing is trained
+PAPER = ("table1", "table2", "table3", "figure2", "merging")  # the tables of most scales
+TRANSFER = ("controls", "answers")  # those of the scale `transfer`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +57,11 @@ class Table:
     questions: list[tuple[str, list[str], list[str]]]
     has_tasks: bool = True  # or only what pre-training measures
     is_ordered: bool = False  # whether rows are ordered by the number in their first label
+    averaged: bool = True  # whether tasks of a modality count as their mean, as in the paper
 
 
 JOINT, FULL, NO_MASKS = Recipe("joint"), Recipe("vitbert"), Recipe("vitbert_no_gm")
+OF_TEACHERS = (("steps", 12_000),)  # what they change, at the scale `transfer`
 RANDOM_MASK = (("merge.name", "random_mask"),)
 TEXT_TASKS = ("mnli", "qqp", "qnli", "sst2", "rte")
 IMAGE_TASKS = ("cifar10", "cifar100", "imagenet", "flowers", "pets")
@@ -116,8 +120,8 @@ MERGES = {
 
 
 def tables() -> dict[str, Table]:
-    """All tables by name, as on the command line."""
-    every = (_table_1(), _table_2(), _table_3(), _figure_2(), _merging())
+    """All tables by name."""
+    every = (_table_1(), _table_2(), _table_3(), _figure_2(), _merging(), *_transfer())
     return {table.name: table for table in every}
 
 
@@ -194,6 +198,24 @@ def _merging() -> Table:
     rows = [Row((label,), recipe) for label, recipe in recipes.items()]
     title = "Ways of merging gradients, with distillation"
     return Table("merging", title, ("merge",), rows, questions)
+
+
+def _transfer() -> tuple[Table, Table]:
+    """Table 1 without the paper's numbers, which are of other tasks: controls, and all rows."""
+    table = _table_1()
+    rows = [Row(row.label, row.recipe) for row in table.rows]
+    controls = [*rows[:3], *(Row((f"{name}, teacher",), Recipe(variant, OF_TEACHERS))
+                             for name, variant in (("BERT", "bert"), ("ViT", "vit")))]  # fmt: skip
+    rows.append(Row(("random mask",), Recipe("vitbert", RANDOM_MASK)))
+    chance = ("Is magnitude better than chance?", ["ViT-BERT"], ["random mask"])
+    titles = (
+        "Controls: what one modality teaches",
+        "Answers: Table 1 on unseen classes and chapters",
+    )
+    return (
+        Table("controls", titles[0], table.heads, controls, [], averaged=False),
+        Table("answers", titles[1], table.heads, rows, [*table.questions, chance], averaged=False),
+    )
 
 
 def by_depth(blocks: int) -> Table:

@@ -27,9 +27,10 @@ def main(asked):
     for need in inputs.get("needs", ()):
         if not os.path.exists(os.path.join(need, "summary.json")):
             return 2
-    summary = {"seconds": 1.0, "splits": {"dev": {"examples": 2, "majority_accuracy": 0.5}}}
-    names = ("value", "learning_rate", "steps", "training_examples")
-    summary |= {"split": "dev", "metric": "accuracy", "sweep": {}, **dict.fromkeys(names, 0.25)}
+    measures = {"examples": 2, "majority_accuracy": 0.5, "accuracy": {"median": 0.25}}
+    summary = {"seconds": 1.0, "splits": {"dev": measures}, "metric": "accuracy"}
+    summary |= dict.fromkeys(("learning_rate", "steps", "training_examples"), 0.25)
+    summary["sweep"] = {"0.25": 0.5, "0.5": 0.25}
     with open(os.path.join(folder, "summary.json"), "w") as file:
         json.dump({**summary, "asked": asked}, file)
     return 0

@@ -16,6 +16,7 @@ from keras_vitbert.extras.reproduction.running import (
     DIVERGED,
     DONE,
     Results,
+    best_rate,
     missing,
     numbers_of,
     run_missing,
@@ -45,10 +46,10 @@ def chain(out):
     return chain
 
 
-def tuned(out, task, seed=0, rate_of=""):
+def tuned(out, task, seed=0, rates_of=()):
     needs, values = {"needs": [f"{out}/pretrain/vitbert-s0"]}, {"seed": seed}
     name = f"finetune/{task}/vitbert-s{seed}"
-    return Job(name, needs, "images", values, ("pretrain/vitbert-s0",), rate_of)
+    return Job(name, needs, "images", values, ("pretrain/vitbert-s0",), rates_of)
 
 
 def call(out, runs, parallel=1):
@@ -82,7 +83,7 @@ def test_a_folder_that_is_needed_again_is_made_again(out, chain, capsys):
     before.jobs["pretrain/vitbert-s0"]["steps"] = 7  # as another machine may have found
     before.add(tuned(out, "a"), [], DONE)  # writes the file
     shutil.rmtree(out)
-    second = tuned(out, "b", 1, rate_of="finetune/a/vitbert-s0")
+    second = tuned(out, "b", 1, rates_of=("finetune/a/vitbert-s0",))
     call(out, [*chain(), second])
     summary = json.loads(pathlib.Path(out, second.name, "summary.json").read_text())
     assert summary["asked"]["values"] == {"seed": 1, "optimizer.learning_rate": 0.25}
@@ -141,10 +142,23 @@ def test_a_signal_is_handed_on(out, chain, monkeypatch):
     assert call(out, chain()[:1]).jobs.keys() == {"pretrain/vit-s0"}
 
 
-def test_the_value_of_a_probe_is_that_of_ridge_regression():
-    """Whichever classifier is better on the test examples, and with all training examples."""
-    few, ridge = {"ridge": [0.1], "neighbours": [0.2]}, [0.25, 0.5]
-    for neighbours in ([0.75, 0.75], [0.0, 0.0]):
-        measured = {"0": {"ridge": ridge, "neighbours": neighbours}, "5": few}
-        summary = {"splits": {"dev": measured, "more": {}}, "examples": 8, "training_examples": 9}
-        assert numbers_of("probe", summary)["value"] == 0.375
+def test_the_rate_is_that_of_the_best_mean_of_all_sweeps():
+    sweeps = [{"0.1": 0.5, "0.3": 0.75, "1": 0.9}, {"0.1": 0.75, "0.3": 0.5, "1": None}]
+    assert best_rate(sweeps) == 0.1  # the smaller of equals; the largest diverged once
+    assert best_rate([sweeps[0], {**sweeps[1], "0.3": 0.51}]) == 0.3
+
+
+def test_what_is_reported():
+    """Of test examples: those of validation, which come first, have picked the learning rate."""
+    values, splits = {"validation": 0.75, "test": 0.25}, {}
+    for split, value in values.items():
+        measures = {"examples": 4, "majority_accuracy": 0.5, "accuracy": {"median": value}}
+        splits[split] = {"finetune": measures, "probe": {"0": {"ridge": [value, value]}}}
+        # Whichever classifier is better on the test examples, and with all training examples.
+        splits[split]["probe"] |= {"5": {"ridge": [0.1], "neighbours": [0.9]}}
+        splits[split]["probe"]["0"]["neighbours"] = [0.9, 0.9]
+    for kind in ("finetune", "probe"):
+        of_kind = {split: both[kind] for split, both in splits.items()}
+        assert numbers_of(kind, {"splits": of_kind, "metric": "accuracy"})["value"] == 0.25
+        del of_kind["test"]
+        assert numbers_of(kind, {"splits": of_kind, "metric": "accuracy"})["value"] == 0.75

@@ -164,8 +164,8 @@ def host_slices(variable: Any) -> list[tuple[Index, tf.Tensor]]:
     ]
 
 
-def assign_slices(variable: Any, read: Callable[[Index], np.ndarray]) -> None:
-    """Assigns this process' slices of a sharded variable, which a function returns."""
+def assign_slices(variable: Any, read: Callable[[Any], np.ndarray]) -> None:
+    """Assigns this process' slices of a sharded variable, which a function of an `Index` returns."""
     import jax
 
     value = variable.value

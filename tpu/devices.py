@@ -165,7 +165,7 @@ def host_slices(variable: Any) -> list[tuple[Index, tf.Tensor]]:
 
 
 def assign_slices(variable: Any, read: Callable[[Any], np.ndarray]) -> None:
-    """Assigns this process' slices of a sharded variable, which a function of an `Index` returns."""
+    """Assigns this process' slices of a sharded variable, which a function of an `Index` reads."""
     import jax
 
     value = variable.value

@@ -21,7 +21,9 @@ import difflib
 import errno
 import faulthandler
 import gc
+import importlib.metadata
 import importlib.util
+import json
 import multiprocessing
 import os
 import re
@@ -29,6 +31,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
@@ -162,8 +165,18 @@ def meant(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def install(extra: str) -> str:
-    """What installs an extra of this project, for messages: it is on no package index."""
-    return f'pip install -e ".[{extra}]" in the checkout of keras-vitbert'
+    """What installs an extra of this project, for messages: from where the project itself is."""
+    try:
+        # pip notes there the checkout or the wheel that it was given (PEP 610).
+        noted = importlib.metadata.distribution("keras-vitbert").read_text("direct_url.json")
+        origin = json.loads(noted or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return f'pip install -e ".[{extra}]" in the checkout of keras-vitbert'
+    url, vcs = origin.get("url"), origin.get("vcs_info", {}).get("vcs")
+    if origin.get("dir_info", {}).get("editable"):
+        return f'pip install -e "{urllib.parse.unquote(url.removeprefix("file://"))}[{extra}]"'
+    source = f" @ {vcs + '+' if vcs else ''}{url}" if url else ""
+    return f'pip install "keras-vitbert[{extra}]{source}"'
 
 
 class StopRequest:

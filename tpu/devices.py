@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from tpu.slices import SLICES
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tpu.jax_strategy import JaxStrategy
 
     Strategy = tf.distribute.Strategy | JaxStrategy
+    Index = tuple[slice, ...]  # of a slice in the whole
 
 # Peak operations a second for dense products, as the makers state them. For float32 on GPUs that
 # is TF32, which TensorFlow uses unless it is turned off; TPUs make such products in bfloat16, too.
@@ -113,6 +116,14 @@ def gpu_peak(name: str, dtype: str, tf32: bool = True) -> float | None:
     return peak and peak * 1e12
 
 
+def new_weights(strategy: Strategy) -> AbstractContextManager[Any]:
+    """A strategy's scope in which weights that it divides are made divided."""
+    import tensorflow as tf
+
+    is_tensorflow = isinstance(strategy, tf.distribute.Strategy)
+    return strategy.scope() if is_tensorflow else strategy.scope(divided=True)
+
+
 def host_values(variable: Any) -> np.ndarray:
     """The value of a Keras variable, on this host, which the next step does not change.
 
@@ -131,6 +142,34 @@ def host_values(variable: Any) -> np.ndarray:
     # Not `Variable.numpy`, which metrics of several replicas do not have. On a CPU nothing is
     # copied here: the next step copies what it changes.
     return tf.convert_to_tensor(variable.value).numpy()
+
+
+def is_sharded(variable: Any) -> bool:
+    """Whether each device has a slice of a Keras variable, see `JaxStrategy`."""
+    return _on_jax() and not variable.value.is_fully_replicated
+
+
+def host_slices(variable: Any) -> list[tuple[Index, tf.Tensor]]:
+    """This process' slices of a sharded variable, which the next step does not change."""
+    import jax
+    import tensorflow as tf
+
+    shards, host = variable.value.addressable_shards, jax.local_devices(backend="cpu")[0]
+    copies = [jax.device_put(shard.data, host, may_alias=False) for shard in shards]
+    # TensorFlow would copy NumPy's arrays once more.
+    from_jax = tf.experimental.dlpack.from_dlpack
+    return [
+        (shard.index, from_jax(jax.block_until_ready(copy).__dlpack__()))
+        for shard, copy in zip(shards, copies, strict=True)
+    ]
+
+
+def assign_slices(variable: Any, read: Callable[[Any], np.ndarray]) -> None:
+    """Assigns this process' slices of a sharded variable, which a function of an `Index` reads."""
+    import jax
+
+    value = variable.value
+    variable.assign(jax.make_array_from_callback(value.shape, value.sharding, read))
 
 
 def enable_determinism() -> None:

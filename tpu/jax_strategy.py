@@ -67,17 +67,22 @@ class JaxStrategy:
         self.divides_weights = sharding == "fsdp"
 
     @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
+    def scope(self, divided: bool = False) -> Iterator[None]:
         """A scope in which `current_strategy` is this one.
 
-        Weights that are to be divided are made in the host's memory: one device may not hold all.
+        Weights that are to be divided are made so, if `divided`: then neither a device nor a host
+        ever holds all of them. Else they are made in the host's memory.
         """
         before = getattr(_current, "strategy", None)
+        layouts = keras.distribution.distribution()
         _current.strategy = self
+        if self.divides_weights:
+            keras.distribution.set_distribution(_Layouts(self) if divided else None)
         try:
             with jax.default_device(_host()) if self.divides_weights else contextlib.nullcontext():
                 yield
         finally:
+            keras.distribution.set_distribution(layouts)
             _current.strategy = before
 
     def distribute_datasets_from_function(
@@ -239,6 +244,21 @@ class JaxStrategy:
     def sum_over_processes(self, number: float) -> float:
         """The sum of a number over all processes, each of which calls this."""
         return float(np.sum(multihost_utils.process_allgather(np.float32(number))))
+
+
+class _Layouts:
+    """How Keras places the variables that it makes; see `keras.distribution.set_distribution`."""
+
+    def __init__(self, strategy: JaxStrategy):
+        self._sharding_of = strategy.sharding_of
+
+    def get_variable_layout(self, variable: keras.Variable) -> NamedSharding | None:
+        """The sharding of those that are divided; None leaves the others on this host."""
+        sharding = self._sharding_of(variable.shape)
+        return sharding if DATA in sharding.spec else None
+
+    def get_tensor_layout(self, path: str) -> None:
+        """None: results of layers stay where they are."""
 
 
 class Batches:

@@ -13,7 +13,7 @@ import keras
 
 from keras_vitbert.runs import checkpoints
 from keras_vitbert.runs.run_folder import RunFolder
-from pipelines.command_line import Stopped, one_line, say, stop_request
+from pipelines.command_line import Diverged, Stopped, one_line, say, stop_request
 from pipelines.status import doing
 from tpu.devices import host_values
 
@@ -107,7 +107,9 @@ class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
 
     At the end of an epoch it saves after validation and the log, so that a resumed run has both.
     A thread writes one checkpoint at a time; until it is written, it takes the memory of one more
-    copy of the state on this machine. Leaving the context waits for the last write.
+    copy of the state on this machine, or of this machine's part of it. Where each process writes
+    its part, they agree between steps whether all have, and the chief then completes the
+    checkpoint. Leaving the context waits for the last write.
     """
 
     def __init__(self, run: Run):
@@ -115,12 +117,14 @@ class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
         self.run = run
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._pending: Future[None] | None = None
+        self._taken: checkpoints.Snapshot | None = None  # a part that is being written
         self._epoch_metrics: list[list[Any]] | None = None
 
     def resume(self, trainer: BaseTrainer) -> int:
         """Loads the last checkpoint, if there is one; returns the step to continue from."""
-        folder, is_chief = self.run.folder, self.run.workers.is_chief
-        step = checkpoints.restore_newest(folder.checkpoints, trainer, is_chief)
+        folder, workers = self.run.folder, self.run.workers
+        place = folder.checkpoints
+        step = checkpoints.restore_newest(place, trainer, workers.is_chief, workers.any_asks)
         # A row of the log covers all steps since the row before, even if `steps_per_epoch` changed.
         rows = folder.rows(up_to_step=step)
         if step > (int(rows[-1]["step"]) if rows else 0):
@@ -171,15 +175,25 @@ class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
             Exception: the previous checkpoint could not be written.
         """
         self._finish()
-        taken = checkpoints.snapshot(trainer, validated)
-        if self.run.workers.is_chief:
-            place = self.run.folder.checkpoints, taken, self.run.config.checkpoints_to_keep
-            self._pending = self._thread.submit(checkpoints.write, *place)
+        taken, place = checkpoints.snapshot(trainer, validated), self.run.folder.checkpoints
+        if taken.part is not None:
+            self._taken = taken
+            self._pending = self._thread.submit(checkpoints.write_state, place, taken)
+        elif self.run.workers.is_chief:
+            keep = self.run.config.checkpoints_to_keep
+            self._pending = self._thread.submit(checkpoints.write, place, taken, keep)
 
     def check(self) -> None:
         """Raises the error of a write that has failed, without waiting."""
-        if self._pending is not None and self._pending.done():
+        if self._taken is not None:
+            if not self.run.workers.any_asks(not self._is_written):
+                self._finish()
+        elif self._is_written:
             self._finish()
+
+    @property
+    def _is_written(self) -> bool:
+        return self._pending is not None and self._pending.done()
 
     def wait(self) -> None:
         """Waits, in all processes, until the last checkpoint is written; raises as `save` does."""
@@ -188,8 +202,26 @@ class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
 
     def _finish(self) -> None:
         pending, self._pending = self._pending, None
-        if pending is not None:
+        taken, self._taken = self._taken, None
+        if pending is None:
+            return
+        if taken is None:
             pending.result()
+            return
+        self._agree(pending.exception())
+        error = None
+        if self.run.workers.is_chief:
+            place, keep = self.run.folder.checkpoints, self.run.config.checkpoints_to_keep
+            try:
+                checkpoints.publish(place, taken, keep)
+            except Exception as failed:
+                error = failed
+        self._agree(error)
+
+    def _agree(self, error: BaseException | None) -> None:
+        """Raises in all processes if one has failed: the others would wait for it."""
+        if self.run.workers.any_asks(error is not None):
+            raise error or ValueError("another machine could not write its part of a checkpoint")
 
     def __exit__(
         self,
@@ -198,6 +230,10 @@ class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
         traceback: TracebackType | None,
     ) -> None:
         with self._thread:
+            # A step that diverged did so in all processes. Other errors need not be everywhere.
+            if self._taken is not None and kind and not issubclass(kind, Diverged):
+                self._pending = self._taken = None
+                say("the last checkpoint was not completed")
             try:
                 self._finish()
             except Exception as failed:

@@ -4,6 +4,10 @@
 run that is killed in between leaves a folder that nothing points to, and the next run overwrites
 it: a half-written checkpoint is never loaded.
 
+Where devices have slices of the weights (`fsdp`), each process writes those of its own devices to
+`step-00000500/parts`, in TensorFlow's sharded format. Once all have, the chief makes `state.*` of
+the parts. A process reads the slices that it needs, however many have written.
+
 `checkpoints/GOOD` names the newest one that training has shown to be good: either validation with
 its weights (not with their averages) gave a loss like the others, or the steps from it to the next
 checkpoint, at least the last `STEPS_TO_SHOW`, were good (`training.anomaly_guard`).
@@ -19,10 +23,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -31,42 +36,91 @@ import tensorflow as tf
 
 from pipelines.command_line import one_line, say
 from pipelines.files import json_object, write_atomically
-from tpu.devices import host_values
+from tpu.devices import assign_slices, host_slices, host_values, is_sharded
 
 if TYPE_CHECKING:
     from keras_vitbert.training.base_trainer import BaseTrainer
 
-Sections = dict[str, dict[str, Any]]  # Keras variables, or values, by section of the state and path
+Sections = dict[str, dict[str, Any]]  # Keras variables by section of the state, and path
+Slices = list[tuple[str, Any]]  # `shape_and_slice` of `tf.raw_ops.SaveV2`, and values
 
-POINTER, GOOD = "LAST", "GOOD"
+POINTER, GOOD, PARTS = "LAST", "GOOD", "parts"
 STEPS_TO_SHOW = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What a checkpoint holds, in this machine's memory: training may continue during the write."""
+    """What a checkpoint holds, in this machine's memory: training may continue during the write.
+
+    If devices have slices of the weights, it holds those of this process.
+    """
 
     step: int
-    values: dict[str, dict[str, np.ndarray]]  # by section of the state, and path
+    values: dict[str, Slices]  # by key in the file
     validated: bool  # whether a validation has shown that the weights are good
+    # The number of this process and of all, if each of them writes its slices; else the chief
+    # writes everything.
+    part: tuple[int, int] | None = None
 
     def count(self, name: str) -> int:
         """A count of the step check: `in_a_row`, or `restores`."""
-        return int(self.values["step_check"][f"step_check/{name}"])
+        [(_, value)] = self.values[_key("step_check", f"step_check/{name}")]
+        return int(value)
 
 
 def snapshot(trainer: BaseTrainer, validated: bool = False) -> Snapshot:
     """The state of a `BaseTrainer`; with several processes, all of them must call this."""
-    values = {
-        section: {name: host_values(variable) for name, variable in variables.items()}
-        for section, variables in _state(trainer).items()
+    state = _state(trainer)
+    variables = {
+        _key(section, name): variable
+        for section, by_path in state.items()
+        for name, variable in by_path.items()
     }
-    return Snapshot(trainer.step, values, validated)
+    sharded = {key for key, variable in variables.items() if is_sharded(variable)}
+    part = None
+    if sharded:
+        strategy: Any = trainer.distribute_strategy
+        part = strategy.process, strategy.processes
+        if strategy.process:  # the chief has the others
+            variables = {key: variables[key] for key in sharded}
+    values = {
+        key: [(_spec(variable.shape, index), values) for index, values in host_slices(variable)]
+        if key in sharded
+        else [("", host_values(variable))]
+        for key, variable in variables.items()
+    }
+    return Snapshot(trainer.step, values, validated, part)
 
 
 def write(folder: str, taken: Snapshot, keep: int) -> None:
     """Writes a checkpoint to the run's `checkpoints` folder, and keeps so many of them."""
-    name = _write(folder, taken.step, taken.values)
+    write_state(folder, taken)
+    publish(folder, taken, keep)
+
+
+def write_state(folder: str, taken: Snapshot) -> None:
+    """Writes what a snapshot holds; no pointer names it yet."""
+    path = os.path.join(folder, _name(taken.step))
+    if taken.part is None:
+        _save(folder, path, "state", taken.values)
+    else:
+        _save(folder, path, _part(*taken.part), taken.values)
+
+
+def publish(folder: str, taken: Snapshot, keep: int) -> None:
+    """Completes a checkpoint that all processes have written, and names it in `LAST`."""
+    name = _name(taken.step)
+    path = os.path.join(folder, name)
+    if taken.part is not None:
+        count = taken.part[1]
+        with tf.device("CPU:0"):
+            tf.raw_ops.MergeV2Checkpoints(
+                checkpoint_prefixes=[os.path.join(path, _part(n, count)) for n in range(count)],
+                destination_prefix=os.path.join(path, "state"),
+                delete_old_dirs=False,
+            )
+        tf.io.gfile.rmtree(os.path.join(path, PARTS))
+    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": taken.step}))
     # Training may have gone back: later ones are of a future that it has left.
     steps = sorted(step for step in _steps(folder) if step <= name)
     before = _read_pointer(folder, POINTER)
@@ -98,37 +152,47 @@ def write_weights(folder: str, network: keras.Model, step: int, dtype: str = "fl
     They are rounded to the dtype; `restore_network` reads them into float32 variables.
     """
     values = {
-        name: tf.cast(host_values(v), dtype if v.dtype == "float32" else v.dtype)
+        _key("network", name): [
+            ("", tf.cast(host_values(v), dtype if v.dtype == "float32" else v.dtype))
+        ]
         for name, v in _by_path(network.variables).items()
     }
-    name = _write(folder, step, {"network": values})
-    write_atomically(os.path.join(folder, POINTER), name + "\n")
+    path = os.path.join(folder, _name(step))
+    _save(folder, path, "state", values)
+    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": step}))
+    write_atomically(os.path.join(folder, POINTER), _name(step) + "\n")
 
 
-def _write(folder: str, step: int, values: Sections) -> str:
-    """Writes the content of a checkpoint and returns its name; no pointer names it yet."""
-    name = _name(step)
-    path = os.path.join(folder, name)
-    tf.io.gfile.makedirs(path)
-    for place in (folder, path):
-        for file in tf.io.gfile.listdir(place):
-            if re.search(r"\.(tempstate|tmp-)\w+$", file):  # of a run that was killed
-                tf.io.gfile.remove(os.path.join(place, file))
-    state = {
-        _key(section, name): value
-        for section, by_path in values.items()
-        for name, value in by_path.items()
-    }
-    state = dict(sorted(state.items()))  # their order in the file, see `_read`
+def _save(folder: str, path: str, prefix: str, values: dict[str, Slices]) -> None:
+    """Writes the state, or a part of it, of the checkpoint at a path."""
+    tf.io.gfile.makedirs(os.path.dirname(os.path.join(path, prefix)))
+    if prefix in ("state", _part(0, 1)):  # no other process is writing
+        for place in (folder, path):
+            for file in tf.io.gfile.listdir(place):
+                if re.search(r"\.(tempstate|tmp-)\w+$", file):  # of a run that was killed
+                    tf.io.gfile.remove(os.path.join(place, file))
+    # Their order in the file, see `_read`.
+    rows = [(key, *each) for key, slices in sorted(values.items()) for each in slices]
+    names, specs, tensors = zip(*rows, strict=True)
     with tf.device("CPU:0"):  # this machine's, not that of a TPU's host
         tf.raw_ops.SaveV2(
-            prefix=os.path.join(path, "state"),
-            tensor_names=list(state),
-            shape_and_slices=[""] * len(state),
-            tensors=list(state.values()),
+            prefix=os.path.join(path, prefix),
+            tensor_names=list(names),
+            shape_and_slices=list(specs),
+            tensors=list(tensors),
         )
-    write_atomically(os.path.join(path, "step.json"), json.dumps({"step": step}))
-    return name
+
+
+def _part(process: int, processes: int) -> str:
+    """The prefix of what a process writes, in the folder of a checkpoint."""
+    return os.path.join(PARTS, f"{process:05d}-of-{processes:05d}")
+
+
+def _spec(shape: Sequence[int], index: Sequence[slice]) -> str:
+    """The `shape_and_slice` of `tf.raw_ops.SaveV2` and `RestoreV2` for a slice of a tensor."""
+    bounds = [each.indices(size) for each, size in zip(index, shape, strict=True)]
+    slices = ":".join(f"{start},{stop - start}" for start, stop, _ in bounds)
+    return f"{' '.join(map(str, shape))} {slices}"
 
 
 def latest(folder: str) -> tuple[str | None, int]:
@@ -155,11 +219,17 @@ def _read_pointer(folder: str, pointer: str) -> str:
         return ""
 
 
-def restore_newest(folder: str, trainer: BaseTrainer, writes: bool = True) -> int:
+def restore_newest(
+    folder: str,
+    trainer: BaseTrainer,
+    writes: bool = True,
+    any_asks: Callable[[bool], bool] = bool,
+) -> int:
     """Loads the last complete checkpoint or, if it is damaged, the newest intact one before it.
 
     `LAST` then names the one that was loaded, and `GOOD` no later one, if this process writes.
-    Returns the step; 0 if there is no checkpoint. If none is intact, it is an error.
+    Returns the step; 0 if there is no checkpoint. If none is intact, it is an error. By `any_asks`,
+    see `Workers`, processes agree: one may read a damaged part of a checkpoint that others do not.
     """
     pointer, refusals = os.path.join(folder, POINTER), []
     if tf.io.gfile.exists(pointer):
@@ -168,10 +238,13 @@ def restore_newest(folder: str, trainer: BaseTrainer, writes: bool = True) -> in
         if last.startswith("step-"):  # else it is damaged, or another name of some checkpoint
             names = [name for name in names if name < last]
         for name in (last, *names):
+            path, refusal = os.path.join(folder, name), None
             try:
-                restore(os.path.join(folder, name), trainer)
+                restore(path, trainer)
             except ValueError as error:
-                refusals.append(error)
+                refusal = error
+            if any_asks(refusal is not None):
+                refusals.append(refusal or ValueError(f"{path}: another machine cannot read it"))
                 continue
             if refusals:
                 say(f"{refusals[0]}; resuming from {name}")
@@ -244,15 +317,28 @@ def _read(path: str, state: Sections, whole: Sections) -> None:
             if ours != theirs:
                 variable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").replace(".S", "/")
                 raise ValueError(f"{variable}: its shape is {theirs}, in the model {ours}")
-        values = [
-            (variable, reader.get_tensor(_key(section, name)))
-            for section, by_path in state.items()
-            for name, variable in by_path.items()
-        ]
         # Always reads the last variable in the file: this fails if the file was cut off.
         reader.get_tensor(max(shapes))
-    for variable, value in values:
-        variable.assign(value)
+    for section, by_path in state.items():
+        for name, variable in by_path.items():
+            key = _key(section, name)
+            if is_sharded(variable):
+                assign_slices(variable, functools.partial(_read_slice, path, key, variable))
+                continue
+            with _name_in_errors(path):
+                value = reader.get_tensor(key)
+            variable.assign(value)
+
+
+def _read_slice(path: str, key: str, variable: Any, index: Sequence[slice]) -> np.ndarray:
+    with _name_in_errors(path), tf.device("CPU:0"):
+        [value] = tf.raw_ops.RestoreV2(
+            prefix=os.path.join(path, "state"),
+            tensor_names=[key],
+            shape_and_slices=[_spec(variable.shape, index)],
+            dtypes=[variable.dtype],
+        )
+    return value.numpy()
 
 
 def _key(section: str, name: str) -> str:

@@ -47,7 +47,7 @@ def check(words):
     """
     program, *arguments = words
     program = program.removeprefix(".venv/bin/")
-    for path in re.findall(r"(?:^| )((?:tests|tpu/vm|\.ci)/[\w/.]+)", " ".join(words)):
+    for path in re.findall(r"(?:^| )((?:tests|tpu/vm|docs|\.ci)/[\w/.]+)", " ".join(words)):
         if not (ROOT / path).exists():
             raise Wrong(f"there is no file {path}")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -58,6 +58,9 @@ def check(words):
         check_module(arguments[1], arguments[2:])
     elif re.fullmatch(r"tpu/vm/\w+\.sh", program):
         _check_script(program, arguments)
+    elif program == "sbatch":  # its options, a script, and the flags of the run
+        [script] = [n for n, word in enumerate(arguments) if word.endswith("slurm.sh")]
+        check_module("keras_vitbert.pretrain", arguments[script + 1 :])
     elif program not in UNCHECKED and not program.startswith(("python", ".ci/")):
         raise Wrong(f"nothing here knows how to check {program}")
 

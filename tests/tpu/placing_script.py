@@ -5,13 +5,14 @@ KERAS_BACKEND=jax TF_CONFIG=... python -m tests.tpu.placing_script
 It prints a JSON object.
 """
 
+import functools
 import json
 import os
 
 import keras
 import numpy as np
 
-from tpu.devices import host_values
+from tpu.devices import host_values, is_sharded, new_weights
 from tpu.jax_strategy import jax_strategy
 
 SHAPES = {"kernel": (64, 96), "bias": (5,), "count": ()}
@@ -32,6 +33,13 @@ def place_variables():
     except ValueError as error:
         message = str(error)
     right = [np.array_equal(host_values(v), arrays[v.name]) for v in variables]
+    made = []
+    for scope in (strategy.scope, functools.partial(new_weights, strategy)):
+        keras.utils.set_random_seed(0)
+        with scope():
+            made.append(keras.Variable("glorot_uniform", SHAPES["kernel"]))
+    assert [is_sharded(variable) for variable in made] == [False, True]
+    right.append(np.array_equal(*map(host_values, made)))
     return {
         "right": all(right) and host_values(half).dtype == "bfloat16",
         "shares": [array.addressable_shards[0].data.size for array in placed],

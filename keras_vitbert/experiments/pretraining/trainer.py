@@ -13,6 +13,7 @@ from keras_vitbert.training.image_layers import ImageLayers, image_layers
 from keras_vitbert.training.joint_trainer import JointTrainer
 from keras_vitbert.training.optimizers import build_optimizer
 from pipelines.joint_stream import JointStream
+from tpu.devices import new_weights
 
 
 def build_trainer(
@@ -21,7 +22,7 @@ def build_trainer(
     """A compiled trainer of a config's variant, with weights drawn from the config's seed."""
     keras.utils.set_random_seed(config.seed)
     layers, variant = image_layers_of(config), config.variant_spec
-    with strategy.scope():
+    with new_weights(strategy):
         network = build_network(
             config.model.to_dict(), images=variant.images, text=variant.text, dtype=config.dtype
         )

@@ -80,7 +80,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     compared = None
     if isinstance(config, FineTuning):
         config = _fine_tuning(values, config, devices)
-        what = f"fine-tuning on {config.task}, {config.dtype}"
+        what = f"fine-tuning on {config.task_names}, {config.dtype}"
     else:
         if values.compare:
             compared = _pretraining(config, values.compare, devices)
@@ -161,7 +161,9 @@ def _classes(values: FlagValues, config: FineTuning) -> list[int]:
 
 def _fine_tuning(values: FlagValues, config: FineTuning, devices: Devices) -> FineTuning:
     if not all(_classes(values, config)):
-        raise ValueError(f"--num_classes: must be given, as those of {config.task} are your own")
+        raise ValueError(
+            f"--num_classes: must be given, as those of {config.task_names} are your own"
+        )
     sizes = {dotted(section, name) for section in config.tasks for name in ("image_size", "batch")}
     if fields := sizes.intersection(config.open_fields()):
         raise ValueError(f"{', '.join(sorted(fields))}: must be given, as your images decide them")

@@ -78,7 +78,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         return evaluate_run(config, **options, **inputs)
     opened = open_run(
         config,
-        values.output_dir or os.path.join("runs", _label(values, config.task)),
+        values.output_dir or os.path.join("runs", _label(values, config.task_names)),
         given=frozenset(given),
         sweep=values.sweep,
         seeds=values.seeds,

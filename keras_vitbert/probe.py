@@ -54,7 +54,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
     inputs, path = inputs_of(values), os.path.join(values.output_dir, "summary.json")
     if values.output_dir:
-        check_no_input(path, Inputs(**inputs).paths(config.task))
+        check_no_input(path, Inputs(**inputs).paths(config.task_names))
     summary = probe_task(config, shots, values.draws, given, **devices_of(values), **inputs)
     print(_table(summary["splits"]))
     if values.output_dir:

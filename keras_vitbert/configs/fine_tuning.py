@@ -185,6 +185,15 @@ class FineTuning(Experiment):
         raise NotImplementedError
 
     @property
+    def task_names(self) -> str:
+        """The tasks' names, comma-separated."""
+        return ",".join(settings.task for settings in self.tasks.values())
+
+    def open_fields(self) -> list[str]:
+        """The fields whose values are still to be chosen."""
+        raise NotImplementedError
+
+    @property
     def modalities(self) -> list[str]:
         """Those of the tasks: `image`, `text`, or both."""
         return [settings.modality for settings in self.tasks.values()]
@@ -206,7 +215,7 @@ class FineTuning(Experiment):
 
     def changed(self) -> list[str]:
         """The fields that differ from the tasks' own."""
-        flat, own = flatten(self), flatten(get_config(self.task, self.kind))
+        flat, own = flatten(self), flatten(get_config(self.task_names, self.kind))
         return [field for field in flat if flat[field] != own[field]]
 
     def for_devices(self, devices: Devices) -> Self:
@@ -233,6 +242,9 @@ class SingleTask(FineTuning, TaskSettings):
     @property
     def tasks(self) -> dict[str, TaskSettings]:
         return {"": self}
+
+    def open_fields(self) -> list[str]:
+        return TaskSettings.open_fields(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -305,16 +317,10 @@ class JointTasks(FineTuning):
     }
 
     @property
-    def task(self) -> str:
-        """The names of both tasks."""
-        return f"{self.image.task},{self.text.task}"
-
-    @property
     def tasks(self) -> dict[str, TaskSettings]:
         return {"image": self.image, "text": self.text}
 
     def open_fields(self) -> list[str]:
-        """The fields whose values are still to be chosen."""
         unread = self.unread()
         return [f for f, empty in self.CHOSEN.items() if self.value(f) == empty and f not in unread]
 

@@ -81,7 +81,7 @@ def _open_run(source: finding.Source, dtype: str) -> TrainedModel:
         heads = {"image": network.image_head, "mlm": network.mlm_head}
         central_crop = config.data.images.central_crop
     elif summary and names["classes"] is not None:
-        place, name = os.path.join(folder.path, summary["model"], "checkpoints"), config.task
+        place, name = os.path.join(folder.path, summary["model"], "checkpoints"), config.task_names
         network = _fine_tuned(config, record["model"], names, dtype)
         heads = {classifier.modality: classifier.head for classifier in classifiers_of(network)}
         for settings in config.tasks.values():

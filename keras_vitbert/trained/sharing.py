@@ -219,7 +219,7 @@ def _training(record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     config, shown = record["experiment"], _SHOWN
     settings = flatten(config)
     if "kind" in config:
-        task = config_of(record).task
+        task = config_of(record).task_names
         rows = {"task": f"`{task}`", "began with": f"`{_base(record['checkpoint'])}`"}
         shown += _SHOWN_OF_BOTH_MODALITIES if "tasks" in summary else ()
         # The trial of the median seed, with the learning rate that was picked.

@@ -73,7 +73,8 @@ class MultiTaskTrainer(BaseTrainer):
         **options: Any,
     ):
         super().__init__(network, **options)
-        self.modalities, self.merge = tuple(modalities), merge
+        self.modalities = tuple(modalities)
+        self.merge: Any = merge
         self.teachers = teachers or Teachers()
         self.conflict: GradientConflict | None = None
         if merge is not None and len(self.modalities) == 2:
@@ -87,7 +88,7 @@ class MultiTaskTrainer(BaseTrainer):
             for name in (f"{head.metrics}loss", f"{head.metrics}accuracy")
         }
         # How many entries the next probing step clears, see `request_gradient_stats`.
-        mask = self.merge.mask if self.conflict and self.merge else None
+        mask = merge.mask if self.conflict and merge is not None else None
         self.clear_counts = self.add_weight(
             name="clear_counts",
             shape=(mask.groups if mask else 1,),
@@ -131,7 +132,7 @@ class MultiTaskTrainer(BaseTrainer):
             return gradients, losses, measured
 
         gradients, losses, measured = self.sum_micro_batches(gradients_of, batch)
-        if self.conflict is None or self.merge is None:
+        if self.conflict is None:
             *gradients, loss = backend.all_reduce([*gradients[0], *losses])
             logs = self.update(gradients, loss, measured)[1]
         else:
@@ -251,7 +252,7 @@ class MultiTaskTrainer(BaseTrainer):
         Returns:
             `mask_sparsity`, overall, and `mask_sparsity/block_0` ...; empty without masks.
         """
-        if self.conflict is None or self.merge is None or self.merge.mask is None:
+        if self.conflict is None or self.merge.mask is None:
             return {}
         mask = self.merge.mask
         sizes, cleared = {}, {}
@@ -282,7 +283,7 @@ class MultiTaskTrainer(BaseTrainer):
     def log_values(self) -> dict[str, float]:
         # Only a new probe: a resumed run would not know an older one.
         probed = self.probe_values() if self.probed else {}
-        merged = self.merge.values() if self.merge and self.conflict else {}
+        merged = self.merge.values() if self.conflict else {}
         return {**probed, **self.mask_sparsity(), **merged}
 
     def make_train_function(self, force: bool = False) -> None:
@@ -307,6 +308,5 @@ class MultiTaskTrainer(BaseTrainer):
             functools.reduce(operator.add, (results[f"{h.metrics}loss"] for h in modality.heads))
             for modality in self.modalities
         ]
-        single = self.merge is None or self.conflict is None
-        results["loss"] = losses[0] if single else self.merge.loss(*losses)
+        results["loss"] = losses[0] if self.conflict is None else self.merge.loss(*losses)
         return results

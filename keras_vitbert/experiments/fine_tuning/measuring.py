@@ -43,7 +43,7 @@ def evaluate_saved(
         The measures by split, see `evaluation.Predictions.measures`.
     """
     for section in config.tasks if predictions else ():
-        check_output_file(of_section(predictions, section), inputs.paths(config.task))
+        check_output_file(of_section(predictions, section), inputs.paths(config.task_names))
     with machine.workers.watched():
         trained, opened = _open_saved(config, machine.strategy, inputs)
         network: Any = trained.network
@@ -76,9 +76,9 @@ def _open_saved(
     config: FineTuning, strategy: Any, inputs: Inputs
 ) -> tuple[TrainedModel, dict[str, TaskData]]:
     """The model of a run, and the data in the form that it was trained on, by section."""
-    path, task = inputs.checkpoint, config.task
+    path, task = inputs.checkpoint, config.task_names
     source = find(path)
-    own_task = config_of(source.config).task if source.kind == FINE_TUNED else ""
+    own_task = config_of(source.config).task_names if source.kind == FINE_TUNED else ""
     if own_task != task:
         of = f" of task {own_task}" if own_task else ""
         raise ValueError(f"{path}: is {source.kind}{of}, no fine-tuning of task {task}")
@@ -148,7 +148,7 @@ def run_probe(
     if config.kind == "images" and "image_size" not in given:
         config = config.with_values({"image_size": pretrained.model["image_size"]})
     if config.kind == "both":
-        raise ValueError(f"task {config.task}: probe one task at a time")
+        raise ValueError(f"task {config.task_names}: probe one task at a time")
     [settings] = config.tasks.values()
     length = pretrained.max_length(settings)
     data = inputs.open_data(config, "", pretrained.vocabulary, length)
@@ -159,7 +159,7 @@ def run_probe(
     with reading_images([data.train, *data.tests.values()]):
         splits = probe_splits(reader, data.train, data.tests, shots, draws, config.seed)
     return {
-        "task": config.task,
+        "task": config.task_names,
         "checkpoint": pretrained.name,
         "checkpoint_step": pretrained.step,
         "training_examples": data.train.count,

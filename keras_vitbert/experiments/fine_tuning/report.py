@@ -49,7 +49,7 @@ def summarize(run: Any, swept: list[dict], reported: list[dict]) -> dict[str, An
     folders = [os.path.join("trials", Trial("seed", rate, seed).name) for seed in seeds]
     every = [*swept, *reported]
     return {
-        "task": config.task,
+        "task": config.task_names,
         "checkpoint": run.pretrained.name,
         "checkpoint_step": run.pretrained.step,
         "checkpoint_origin": run.pretrained.origin,

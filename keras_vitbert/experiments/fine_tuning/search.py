@@ -118,7 +118,7 @@ def open_fine_tuning(
     inputs = Inputs.pop_from(named)
     run_folder = RunFolder(folder, machine.workers.is_chief and writes)
     for section in config.tasks if predictions else ():
-        check_output_file(of_section(predictions, section), inputs.paths(config.task), folder)
+        check_output_file(of_section(predictions, section), inputs.paths(config.task_names), folder)
     config = config.for_devices(machine.devices)
     record = run_folder.record()
     with machine.workers.watched():
@@ -203,7 +203,7 @@ def _run_trials(
         about = f"rate {trial.learning_rate:g}, seed {trial.seed}"
         label = f"trial {len(done) + 1} of {count} ({about})"
         later = (count - len(done) - 1) * statistics.mean(done or [0.0])
-        say(f"{config.task}: {label}" + (f", then {duration(later)} left" if later else ""))
+        say(f"{config.task_names}: {label}" + (f", then {duration(later)} left" if later else ""))
         result = run_trial(run, trial, examples, label, later)
         done.append(result["seconds"])
         return result

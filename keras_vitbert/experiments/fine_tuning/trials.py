@@ -274,7 +274,7 @@ def run_trial(
     ]
     splits = [of_task.train for of_task in examples.values()]
     stream = TaskStream(splits, batches, trial.seed, config.steps)
-    about = {"task": config.task, "checkpoint": run.pretrained.name, "purpose": trial.purpose}
+    about = {"task": config.task_names, "checkpoint": run.pretrained.name, "purpose": trial.purpose}
     before_log = [
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
         WeightAverages(config.steps),

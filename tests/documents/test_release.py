@@ -20,15 +20,16 @@ PARTS = "keras_vitbert pipelines tpu LICENSE README.md setup.py pyproject.toml M
 
 def test_the_wheel_is_the_same_bytes_wherever_and_whenever_it_is_built(tmp_path):
     pytest.importorskip("setuptools", "77")  # the build's, of pyproject.toml
-    listing = ["git", "ls-files", "-z", "--", *PARTS.split()]
-    names = subprocess.check_output(listing, cwd=ROOT, text=True).split("\0")
+    found = [path for part in PARTS.split() for path in [ROOT / part, *(ROOT / part).rglob("*")]]
+    files = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     digests = set()
     for folder, order in (("one", 1), ("other/place", -1)):
         tree = tmp_path / folder
-        for number, name in enumerate(names[:-1][::order]):
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).write_bytes((ROOT / name).read_bytes())
-            os.utime(tree / name, (number, number))
+        for number, file in enumerate(files[::order]):
+            copy = tree / file.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+            os.utime(copy, (number, number))
         environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "PYTHONPATH": ""}
         subprocess.run(
             [sys.executable, "-c", BUILD, str(tree / "dist")],

@@ -74,19 +74,22 @@ def find_splits(
     return {split: places[split] for split in _NAMES if split in places}
 
 
-def kind_of(splits: dict[str, Place]) -> str:
-    """Whether data are `images` or `text`."""
+def kind_of(splits: dict[str, Place], asked: str = "") -> str:
+    """Whether data are `images` or `text`; a table with both is what is `asked` for."""
     place = next(iter(splits.values()))
     if place.form in (FOLDERS, RECORDS):
         return IMAGES
     table = place.tables()[0]
+    has_texts = bool(labelled_rows.usual_columns(table.columns, labelled_rows.SENTENCES))
+    if asked == TEXT and has_texts:
+        return TEXT
     if table.image_columns:
         return IMAGES
     paths = labelled_rows.usual_columns(table.columns, labelled_rows.IMAGES)
     first = next(table.read(paths), None) if paths else None
     if first is None or first.damage or not str(first.values[0]).lower().endswith(IMAGE_SUFFIXES):
         return TEXT
-    if labelled_rows.usual_columns(table.columns, labelled_rows.SENTENCES):
+    if has_texts and not asked:
         raise ValueError(f"{place}: has images and texts; name the task, images or texts")
     return IMAGES
 

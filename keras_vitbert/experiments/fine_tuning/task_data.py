@@ -71,7 +71,8 @@ def open_task(
     places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
     if places and classes is None and "train" not in places:
         raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
-    if places and own_data.kind_of(places) != task.kind:
+    # One of two tasks is named by its flag; the task of other data was named or chosen by them.
+    if section and places and own_data.kind_of(places, task.kind) != task.kind:
         place = next(iter(places.values()))
         raise ValueError(f"{place}: holds no {task.kind}, which task {task.name} takes")
     stores: dict[str, ListedImages | ImageRecordFiles] = {}

@@ -39,6 +39,8 @@ def test_a_table_of_images(tmp_path):
     assert kind_of(find_splits("", {"train": f"{folder}/x.csv"})) == "images"
     with pytest.raises(ValueError, match="y.csv: has images and texts"):
         kind_of(find_splits("", {"train": f"{folder}/y.csv"}))
+    for asked in ("images", "text"):  # by the flag that names it
+        assert kind_of(find_splits(f"{folder}/y.csv"), asked) == asked
 
 
 def test_data_sets_of_hugging_face(tmp_path):

@@ -127,9 +127,10 @@ class JointClassifier(BackboneNetwork):
         self.backbone.enable_lora(rank)
 
 
-def classifiers_of(network: Classifier | JointClassifier) -> list[Classifier]:
-    """A network's classifiers, each of one modality, in the order of `MODALITIES`."""
-    return [network] if isinstance(network, Classifier) else list(network.classifiers)
+def classifiers_of(network: Classifier | JointClassifier) -> dict[str, Classifier]:
+    """A network's classifiers by their modalities, in the order of `MODALITIES`."""
+    every = [network] if isinstance(network, Classifier) else network.classifiers
+    return {classifier.modality: classifier for classifier in every}
 
 
 def build_classifier(

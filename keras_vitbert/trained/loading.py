@@ -83,7 +83,7 @@ def _open_run(source: finding.Source, dtype: str) -> TrainedModel:
     elif summary and names["classes"] is not None:
         place, name = os.path.join(folder.path, summary["model"], "checkpoints"), config.task_names
         network = _fine_tuned(config, record["model"], names, dtype)
-        heads = {classifier.modality: classifier.head for classifier in classifiers_of(network)}
+        heads = {name: classifier.head for name, classifier in classifiers_of(network).items()}
         for settings in config.tasks.values():
             if isinstance(settings, ImageSettings):
                 central_crop = settings.images.central_crop

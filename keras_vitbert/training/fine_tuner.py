@@ -33,8 +33,7 @@ class FineTuner(MultiTaskTrainer):
         **options: Any,
     ):
         modalities, classifiers = [], classifiers_of(network)
-        for place, classifier in enumerate(classifiers):
-            name = classifier.modality
+        for place, (name, classifier) in enumerate(classifiers.items()):
             smoothing = label_smoothing
             if isinstance(smoothing, Mapping):
                 smoothing = smoothing[name]

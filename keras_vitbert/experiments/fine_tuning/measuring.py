@@ -47,7 +47,7 @@ def evaluate_saved(
     with machine.workers.watched():
         trained, opened = _open_saved(config, machine.strategy, inputs)
         network: Any = trained.network
-        classifiers = {classifier.modality: classifier for classifier in classifiers_of(network)}
+        classifiers = classifiers_of(network)
         every = {}
         for section, data in opened.items():
             classifier = classifiers[config.tasks[section].modality]

@@ -70,7 +70,7 @@ class Pretrained:
             done["encoder"] = copied["encoder"]
         if config.lora_rank:
             network.enable_lora(config.lora_rank)
-        classifiers = {classifier.modality: classifier for classifier in classifiers_of(network)}
+        classifiers = classifiers_of(network)
         for section, settings in config.tasks.items():
             classifier = classifiers[settings.modality]
             embedding = copied.get(f"{settings.modality}_embedding", "fresh")

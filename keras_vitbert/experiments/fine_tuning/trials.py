@@ -152,7 +152,7 @@ def layer_depths(network: Classifier | JointClassifier) -> list[int]:
     block for the final norm and the head.
     """
     backbone = network.backbone
-    embeddings = [classifier.embedding for classifier in classifiers_of(network)]
+    embeddings = [classifier.embedding for classifier in classifiers_of(network).values()]
     depths = {id(variable): 0 for layer in embeddings for variable in layer.trainable_variables}
     if backbone.embedding_norm is not None:
         depths |= {id(variable): 0 for variable in backbone.embedding_norm.variables}
@@ -261,7 +261,7 @@ def run_trial(
         "diverged": False,
         "splits": {},
     }
-    classifiers = {classifier.modality: classifier for classifier in classifiers_of(network)}
+    classifiers = classifiers_of(network)
     tasks = [
         _Evaluated(
             section,

@@ -110,7 +110,7 @@ def fine_tuning_programs(
     trainer, _ = build_fine_tuner(config, pretrained, num_classes, config.seed, strategy)
     _trace_as_on_devices(trainer)
     replicas, length, batch = strategy.num_replicas_in_sync, 0, {}
-    classifiers = {one.modality: one for one in classifiers_of(trainer.network)}
+    classifiers = classifiers_of(trainer.network)
     training, evaluations = {}, []
     for section, settings in config.tasks.items():
         classifier = classifiers[settings.modality]

@@ -13,6 +13,11 @@ least 4,000 examples of each are tested on, and others, as many as `SIZES` says,
 begins with `vitbert_small`. A model for one task takes the same examples and batches in as many
 steps, with that task's own learning rate. The differences are paired by seed; their interval is
 Student's. A run that was stopped goes on when the command is given again.
+
+Said before the results: the question is how many points one model loses on each task. The merge
+with the best mean difference over the four tasks of the first two pairs becomes the default; the
+third pair, which chooses nothing, tells whether the loss is within one point (the upper end of its
+interval).
 """
 
 import argparse

@@ -22,8 +22,11 @@ interval).
 
 import argparse
 import csv
+import functools
 import pathlib
 import random
+import tempfile
+import timeit
 
 import numpy as np
 
@@ -78,18 +81,21 @@ def _print_table(pair: str, joint: dict[str, dict], alone: dict[str, dict]) -> N
     sections = {"images": "image", "texts": "text"}
     values = {task: _accuracies(summary) for task, summary in alone.items()}
     seconds = sum(summary["seconds"] for summary in alone.values())
-    size = sum(_size(summary) for summary in alone.values())
     means = [f"{np.mean(values[task]):.4f}" for task in sections]
-    print(
-        f"\n{pair}\n| model | images | texts | seconds | MB |\n| --- | ---: | ---: | ---: | ---: |"
-    )
-    print(f"| two models | {' | '.join(means)} | {seconds:.0f} | {size:.1f} |")
+    served = {task: _served(summary["path"]) for task, summary in alone.items()}
+    size = sum(megabytes for megabytes, _ in served.values())
+    answers = " | ".join(f"{served[task][1][task]:.1f}" for task in sections)
+    header = ["model", *sections, "seconds to train", "MB exported", "ms an image", "ms a text"]
+    print(f"\n{pair}\n| {' | '.join(header)} |\n| --- |{' ---: |' * (len(header) - 1)}")
+    print(f"| two models | {' | '.join(means)} | {seconds:.0f} | {size:.1f} | {answers} |")
     for merge, summary in joint.items():
         cells = []
         for task, section in sections.items():
             own = _accuracies(summary["tasks"][section])
             cells.append(f"{np.mean(own):.4f} ({_difference(own, values[task])})")
-        row = f"{' | '.join(cells)} | {summary['seconds']:.0f} | {_size(summary):.1f}"
+        megabytes, times = _served(summary["path"])
+        answers = " | ".join(f"{times[task]:.1f}" for task in sections)
+        row = f"{' | '.join(cells)} | {summary['seconds']:.0f} | {megabytes:.1f} | {answers}"
         print(f"| one, {merge} | {row} |", flush=True)
 
 
@@ -107,9 +113,29 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> str:
     return f"{points.mean():+.2f} ± {half:.2f}"
 
 
-def _size(summary: dict) -> float:
-    """Megabytes of the weights of a run's model."""
-    return 4 * summary["parameters"] / 1e6
+def _served(path: str) -> tuple[float, dict[str, float]]:
+    """The megabytes of a run's exported model, and its milliseconds for one image and one text."""
+    import tensorflow as tf
+
+    import keras_vitbert
+    from keras_vitbert.trained.exporting import export
+
+    with tempfile.TemporaryDirectory() as target:
+        folder, _ = export(keras_vitbert.load(path), target, "model")
+        files = [file for file in pathlib.Path(folder).rglob("*") if file.is_file()]
+        megabytes = sum(file.stat().st_size for file in files) / 1e6
+        functions = tf.saved_model.load(folder).signatures
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    inputs = {
+        "images": ("image", tf.io.encode_png(pixels)[None]),
+        "texts": ("text", tf.constant(["a film that one would like to see once more"])),
+    }
+    times = {}
+    for task, (kind, value) in inputs.items():
+        if f"classify_{kind}" in functions:
+            answer = functools.partial(functions[f"classify_{kind}"], **{kind: value})
+            times[task] = 1e3 * np.median(timeit.repeat(answer, number=1, repeat=200))
+    return megabytes, times
 
 
 # --- data -------------------------------------------------------------------------------------

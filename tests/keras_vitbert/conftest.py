@@ -107,7 +107,7 @@ def make_tuner(tiny, randomize):
     Its schedule is one of six steps.
     """
     from keras_vitbert.configs import fine_tuning
-    from keras_vitbert.experiments.fine_tuning.trials import build_optimizer
+    from keras_vitbert.experiments.fine_tuning.trainer import build_optimizer
     from keras_vitbert.model.classifier import build_classifier
     from keras_vitbert.training.fine_tuner import FineTuner
 

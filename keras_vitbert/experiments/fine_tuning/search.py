@@ -26,12 +26,9 @@ from keras_vitbert.experiments.fine_tuning.predictions import of_section, predic
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
 from keras_vitbert.experiments.fine_tuning.recommended import Chosen
 from keras_vitbert.experiments.fine_tuning.task_data import TaskData
-from keras_vitbert.experiments.fine_tuning.trials import (
-    Examples,
-    Trial,
-    image_layers_of,
-    run_trial,
-)
+from keras_vitbert.experiments.fine_tuning.trainer import image_layers_of
+from keras_vitbert.experiments.fine_tuning.trial_evaluation import Examples
+from keras_vitbert.experiments.fine_tuning.trials import Trial, run_trial
 from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.identity import FREE_OF_FINE_TUNING, Identity, experiment_dict

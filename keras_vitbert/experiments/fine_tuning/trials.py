@@ -6,7 +6,6 @@ only if it is finished.
 
 import dataclasses
 import gc
-import hashlib
 import math
 import os
 import time
@@ -17,25 +16,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings, JointTasks, dotted
-from keras_vitbert.configs.optimizers import FineTuningOptimizer
-from keras_vitbert.experiments.fine_tuning.evaluation import (
-    Evaluator,
-    Split,
-    class_measures,
-    logged,
-)
-from keras_vitbert.experiments.fine_tuning.predictions import (
-    prediction_rows,
-    predictions_file,
-    write_pages,
-)
-from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
+from keras_vitbert.configs.fine_tuning import FineTuning, JointTasks, dotted
+from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator, Split
 from keras_vitbert.experiments.fine_tuning.recommended import with_intervals
+from keras_vitbert.experiments.fine_tuning.trainer import build_fine_tuner
+from keras_vitbert.experiments.fine_tuning.trial_evaluation import (
+    EvaluatedTask,
+    Examples,
+    Validation,
+    evaluate,
+)
 from keras_vitbert.inspection.callbacks import MaskPictures
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
-from keras_vitbert.merging import MaskSchedule, get_merge
-from keras_vitbert.model.classifier import Classifier, JointClassifier, classifiers_of
+from keras_vitbert.merging import MaskSchedule
+from keras_vitbert.model.classifier import Classifier, classifiers_of
 from keras_vitbert.model.flops import TRAINING, classified_text_flops, image_flops
 from keras_vitbert.runs import divergence
 from keras_vitbert.runs.damaged_records import reading_images
@@ -43,22 +37,13 @@ from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.overview import passes
 from keras_vitbert.runs.progress import time_shares
 from keras_vitbert.runs.run_folder import RunFolder
-from keras_vitbert.training.fine_tuner import FineTuner
-from keras_vitbert.training.image_layers import ImageLayers, image_layers
-from keras_vitbert.training.optimizers import (
-    WarmupCosineDecay,
-    WarmupPolynomialDecay,
-    WeightAverages,
-    averaged,
-    with_rate,
-)
+from keras_vitbert.training.optimizers import WeightAverages
 from pipelines.command_line import Diverged, say
 from pipelines.files import printable
 from pipelines.joint_stream import joined
 from pipelines.status import doing, times
 from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.tasks.labelled_texts import LabelledTexts
-from pipelines.text_tables import csv_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,94 +58,6 @@ class Trial:
     def name(self) -> str:
         """The name of its folder."""
         return f"{self.purpose}-rate-{self.learning_rate!r}-seed-{self.seed}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """The examples of a task in a trial."""
-
-    train: Split
-    tests: dict[str, Split]  # what is reported, by split
-    classes: list[str]
-
-    @property
-    def first(self) -> Split:
-        """The split that gives the result."""
-        return next(iter(self.tests.values()))
-
-
-def build_fine_tuner(
-    config: FineTuning,
-    pretrained: Pretrained,
-    num_classes: Sequence[int],
-    seed: int,
-    strategy: Any,
-) -> tuple[FineTuner, dict[str, str]]:
-    """Builds and compiles a trainer; also returns what `Pretrained.classifier` did."""
-    keras.utils.set_random_seed(seed)
-    tasks = config.tasks.values()
-    with strategy.scope():
-        classifier, transferred = pretrained.classifier(config, num_classes)
-        trainer = FineTuner(
-            classifier,
-            {settings.modality: settings.label_smoothing for settings in tasks},
-            get_merge(config.merge, seed) if isinstance(config, JointTasks) else None,
-            clip_norm=config.optimizer.clip_norm,
-            seed=seed,
-            image_layers=image_layers_of(config, seed),
-            accumulation=config.accumulation,
-            remat=config.remat,
-        )
-        trainer.compile(
-            optimizer=build_optimizer(config.optimizer, config.steps, classifier),
-            jit_compile=config.jit_compile == "on",  # pyright: ignore[reportArgumentType]
-            steps_per_execution=max(config.steps_per_execution, 1),  # `keras_vitbert.aot` has 0
-        )
-    return trainer, transferred
-
-
-def image_layers_of(config: FineTuning, seed: int) -> ImageLayers | None:
-    """The layers that the training step applies to images."""
-    for section, settings in config.tasks.items():
-        if isinstance(settings, ImageSettings):
-            size, field = settings.image_size, dotted(section, "images.augmentations")
-            return image_layers(config.augmentations, size, seed, field)
-    return None
-
-
-def build_optimizer(
-    config: FineTuningOptimizer, steps: int, network: Classifier | JointClassifier
-) -> keras.optimizers.Optimizer:
-    """Builds the optimiser of the trainable variables, with its schedule over all steps."""
-    warmup_steps = min(round(config.warmup * steps), steps - 1)
-    if config.schedule == "cosine":
-        rate = WarmupCosineDecay(config.learning_rate, warmup_steps, steps)
-    else:
-        rate = WarmupPolynomialDecay(config.learning_rate, warmup_steps, steps, config.decay_power)
-    optimizer = with_rate(config, rate, network.trainable_variables)
-    if config.layer_decay != 1:
-        depths = layer_depths(network)
-        top = max(depths)
-        optimizer.scale_rates([config.layer_decay ** (top - depth) for depth in depths])
-    return optimizer
-
-
-def layer_depths(network: Classifier | JointClassifier) -> list[int]:
-    """The depth of each trainable variable, for its layer decay (Clark et al. 2020, ELECTRA).
-
-    It is 0 for the embedding and its norm, 1 for the first block and so on, one more than the last
-    block for the final norm and the head.
-    """
-    backbone = network.backbone
-    embeddings = [classifier.embedding for classifier in classifiers_of(network).values()]
-    depths = {id(variable): 0 for layer in embeddings for variable in layer.trainable_variables}
-    if backbone.embedding_norm is not None:
-        depths |= {id(variable): 0 for variable in backbone.embedding_norm.variables}
-    for depth, block in enumerate(backbone.blocks, 1):
-        # All variables: the block's trainable variables leave out those of LoRA.
-        depths |= {id(variable): depth for variable in block.variables}
-    last = len(backbone.blocks) + 1
-    return [depths.get(id(variable), last) for variable in network.trainable_variables]
 
 
 class TaskStream:
@@ -263,7 +160,7 @@ def run_trial(
     }
     classifiers = classifiers_of(network)
     tasks = [
-        _Evaluated(
+        EvaluatedTask(
             section,
             of_task,
             Evaluator(
@@ -279,7 +176,7 @@ def run_trial(
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
         WeightAverages(config.steps),
         *_mask_callbacks(config, folder),
-        _Evaluation(trainer, tasks, config),
+        Validation(trainer, tasks, config),
     ]
     flops = None
     if not config.lora_rank:  # all weights are trained
@@ -292,7 +189,7 @@ def run_trial(
             # The last checkpoint is written: training need not be repeated if this fails.
             if result["resumed_from_step"] == config.steps:
                 folder.logged_from = config.steps  # a killed process may have logged it
-            result |= _evaluate(tasks, folder, trainer.step)
+            result |= evaluate(tasks, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":
             raise Diverged(
@@ -338,63 +235,3 @@ def _step_flops(
             flops = classified_text_flops(*of_example, length, settings.head)
         total += settings.batch * flops
     return total
-
-
-@dataclasses.dataclass(frozen=True)
-class _Evaluated:
-    """A task in a trial: its section in the config, its examples, and what evaluates them."""
-
-    section: str
-    examples: Examples
-    evaluator: Evaluator
-
-    @property
-    def tests(self) -> dict[str, Split]:
-        return self.examples.tests
-
-    def columns(self, measures: dict[str, Any]) -> dict[str, float]:
-        """The columns of metrics.csv."""
-        prefix = f"val_{self.section}_" if self.section else "val_"
-        return {prefix + name: value for name, value in logged(measures).items()}
-
-
-class _Evaluation(keras.callbacks.Callback):
-    """Evaluates the first split of each task at intervals, for the log.
-
-    `_evaluate` adds the last evaluation.
-    """
-
-    def __init__(self, trainer: FineTuner, tasks: list[_Evaluated], config: FineTuning):
-        super().__init__()
-        self.trainer, self.tasks, self.config = trainer, tasks, config
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        interval, step = self.config.evaluation_interval, self.trainer.step
-        if interval and step % interval == 0 and step < self.config.steps:
-            with doing("validating", "validation"), averaged(self.trainer):
-                for task in self.tasks:
-                    answers = task.evaluator.predict(task.examples.first)
-                    logs.update(task.columns(answers.measures()))
-
-
-def _evaluate(tasks: list[_Evaluated], folder: RunFolder, step: int) -> dict[str, Any]:
-    """Evaluates all splits for the trial's result; writes predictions, pages and the last row."""
-    result: dict[str, Any] = {"splits": {}, "classes": {}}
-    log: list[dict[str, Any]] = [*folder.rows(up_to_step=step)]
-    for task in tasks:
-        section, classes = task.section, task.examples.classes
-        predictions = task.evaluator.predict_all(task.tests)
-        text = csv_text(prediction_rows(predictions, task.tests, classes))
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        result[dotted(section, "predictions_sha256")] = digest
-        for number, (split, answers) in enumerate(predictions.items()):
-            name, measures = dotted(section, split), answers.measures()
-            result["splits"][name] = measures
-            result["classes"][name] = class_measures(answers.confusion, classes)
-            if number == 0:
-                log[-1] |= task.columns(measures)
-            with doing("drawing the confusion of classes", "drawing"):
-                write_pages(folder, section, name, answers, classes, step, number == 0)
-        folder.write(predictions_file(section), text)
-    folder.write_rows(log)
-    return result

@@ -18,7 +18,7 @@ from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings
 from keras_vitbert.configs.pretraining import Pretraining
 from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator
 from keras_vitbert.experiments.fine_tuning.pretrained import Pretrained
-from keras_vitbert.experiments.fine_tuning.trials import build_fine_tuner
+from keras_vitbert.experiments.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.experiments.pretraining.trainer import build_trainer
 from keras_vitbert.model.classifier import classifiers_of
 from keras_vitbert.model.pretraining_network import build_network

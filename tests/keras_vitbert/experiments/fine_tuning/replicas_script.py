@@ -15,7 +15,8 @@ from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator
 from keras_vitbert.experiments.fine_tuning.predictions import prediction_rows
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.fine_tuning.trials import TaskStream, build_optimizer
+from keras_vitbert.experiments.fine_tuning.trainer import build_optimizer
+from keras_vitbert.experiments.fine_tuning.trials import TaskStream
 from keras_vitbert.runs.identity import config_of
 from keras_vitbert.trained.loading import load
 from keras_vitbert.training.fine_tuner import FineTuner

@@ -10,10 +10,8 @@ import tensorflow as tf
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
-from keras_vitbert.experiments.fine_tuning.trials import (
-    TaskStream,
-    layer_depths,
-)
+from keras_vitbert.experiments.fine_tuning.trainer import layer_depths
+from keras_vitbert.experiments.fine_tuning.trials import TaskStream
 from keras_vitbert.training import step_context
 from keras_vitbert.training.backends import tensorflow as backend
 from tests.keras_vitbert.tiny_runs import VOCABULARY

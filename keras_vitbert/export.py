@@ -48,9 +48,7 @@ def main(argv: list[str]) -> str:
         ("base_path", "", "the path of OUTPUT_DIR on the server (default: its absolute path)"),
     )
     flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the variables", flag_values=values)
-    flags.DEFINE_enum(
-        "format", "saved_model", list(PACKAGES), "what to write", flag_values=values
-    )
+    flags.DEFINE_enum("format", "saved_model", list(PACKAGES), "what to write", flag_values=values)
     flags.DEFINE_boolean("int8", False, "weights as integers of 8 bits", flag_values=values)
     parse_flags(values, argv, __doc__ or "", required=("checkpoint", "output_dir"))
     require_place(values.checkpoint)

@@ -43,7 +43,9 @@ def write_folder(
         from keras_vitbert.trained.portable.litert_graphs import write_litert as write_graphs
 
     is_usable = {"image": True, "text": trained.vocabulary, "mlm": trained.vocabulary}
-    heads = {head: trained.heads[head] for head in HEADS if head in trained.heads and is_usable[head]}
+    heads = {
+        head: trained.heads[head] for head in HEADS if head in trained.heads and is_usable[head]
+    }
     if not heads:
         raise ValueError(f"{trained.path}: has no head that it can answer with; nothing to export")
     trained = dataclasses.replace(trained, heads=heads, name=name or trained.name)

@@ -26,7 +26,7 @@ _ALIGNMENT = 64  # of weights in their file, in bytes: that of a line of a proce
 
 
 def write_onnx(trained: TrainedModel, folder: str, int8: bool = False) -> None:
-    """Writes `HEAD.onnx` for each head of a float32 model, and `weights.bin`; compares their logits.
+    """Writes `HEAD.onnx` for each head of a float32 model, and `weights.bin`; compares logits.
 
     Raises:
         ValueError: a graph has an operation that ONNX does not define, or answers otherwise.
@@ -62,7 +62,9 @@ def _require_known(graph: onnx.ModelProto, head: str) -> None:
     try:
         onnx.checker.check_model(graph)
     except onnx.checker.ValidationError as error:
-        raise ValueError(f"{head}: ONNX has no such graph ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            f"{head}: ONNX has no such graph ({str(error).splitlines()[0]})"
+        ) from error
     if foreign:
         raise ValueError(f"{head}: ONNX has no operation {', '.join(sorted(foreign))}")
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 
 from keras_vitbert.trained.portable.comparison import keras_logits, random_batches
-from keras_vitbert.trained.portable.litert_graphs import answer, write_litert
+from keras_vitbert.trained.portable.litert_graphs import open_graph, write_litert
 from tests.keras_vitbert.trained.stored_models import expected, opened
 
 
@@ -14,10 +13,10 @@ def test_texts_as_transformers_answer(tmp_path):
     batch, logits = expected("bert_classifier")
     names = "token_ids", "segment_ids", "padding_mask"
     inputs = {name: np.asarray(batch[name], np.int32) for name in names}
-    interpreter = Interpreter(str(tmp_path / "text.tflite"))
+    run = open_graph(str(tmp_path / "text.tflite"))
     for rows in (slice(3), slice(1)):  # one graph, batches of several sizes
         some = {name: value[rows] for name, value in inputs.items()}
-        found = answer(interpreter, some)
+        found = run(**some)["text_logits"]
         np.testing.assert_allclose(found, logits["text_logits"][rows], rtol=0, atol=1e-4)
 
 
@@ -25,7 +24,7 @@ def test_texts_as_transformers_answer(tmp_path):
 def test_all_heads_in_int8(trained, tmp_path):
     write_litert(trained, str(tmp_path), int8=True)
     for head in trained.heads:
-        interpreter = Interpreter(str(tmp_path / f"{head}.tflite"))
+        run = open_graph(str(tmp_path / f"{head}.tflite"))
         for inputs in random_batches(trained, head):
             wanted = keras_logits(trained, head, inputs)
-            assert np.abs(answer(interpreter, inputs) - wanted).max() < 0.3
+            assert np.abs(run(**inputs)[f"{head}_logits"] - wanted).max() < 0.3

@@ -56,7 +56,7 @@ def page(folder: str, runtime: str) -> str:
         # Names of classes may be anything, also the end of a script.
         "model": json.dumps(content, ensure_ascii=False).replace("<", "\\u003c"),
         "blobs": "\n".join(
-            f'<script type="text/plain" id="{name}">{text}</script>'
+            f'<script type="text/plain" id="packed_{name}">{text}</script>'
             for name, text in packed.items()
         ),
         "program": program,

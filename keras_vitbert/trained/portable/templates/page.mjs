@@ -82,8 +82,8 @@ export function likeliest(logits, names) {
 const find = (id) => document.getElementById(id);
 
 /** What the page holds under a name: gzip in base64. */
-async function unpack(id) {
-  const packed = Uint8Array.from(atob(find(id).textContent), (one) => one.charCodeAt(0));
+async function unpack(name) {
+  const packed = Uint8Array.from(atob(find(`packed_${name}`).textContent), (one) => one.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

@@ -36,7 +36,6 @@ def main():
         names, logits = (of_text if kind == "text" else of_image)(settings[kind], given)
     except (ValueError, OSError) as error:
         parser.exit(2, f"predict.py: {error}\n")
-
     for row in np.exp(logits - logits.max(-1, keepdims=True)):
         best = np.argsort(-row[: len(names)], kind="stable")[: given.top_k]
         print(*(f"{names[i]} {row[i] / row.sum():.4f}" for i in best), sep="  ")

@@ -8,31 +8,65 @@ import gzip
 import hashlib
 import importlib.resources
 import json
+import os
 import pathlib
 import re
+import tempfile
+
+from keras_vitbert.trained.portable.folder import write_folder
+from keras_vitbert.trained.trained_model import TrainedModel
+from pipelines.files import make_folder, write_atomically
+from pipelines.status import doing
 
 _HEADS = ("image", "text", "mlm")
-_PROGRAM, _WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"  # CPU only
+_RUNTIME = {  # of the npm package: the smallest build, which runs on the processor
+    "runtime": "dist/ort.wasm.bundle.min.mjs",
+    "wasm": "dist/ort-wasm-simd-threaded.wasm",
+}
 
 
-def page(folder: str, runtime: str) -> str:
-    """The page of the model in a portable folder of ONNX graphs.
+def write_page(
+    trained: TrainedModel, path: str, runtime: str, name: str = "", int8: bool = False
+) -> None:
+    """Writes `index.html` into a local folder, or nothing.
 
     Args:
-        runtime: the folder of the npm package `onnxruntime-web`.
+        runtime: the unpacked npm package `onnxruntime-web`.
+        name: on the page; the model's own if empty.
+        int8: see `write_folder`.
+
+    Raises:
+        ValueError: `runtime` is another folder, or as `write_folder`.
     """
-    model, package = pathlib.Path(folder), pathlib.Path(runtime)
+    version, packed = _read_runtime(runtime)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = os.path.join(temporary, "model")
+        write_folder(trained, folder, "onnx", name, int8)
+        with doing("writing the page"):
+            text = _page(pathlib.Path(folder), version, packed)
+    make_folder(path)
+    write_atomically(os.path.join(path, "index.html"), text)
+
+
+def _read_runtime(path: str) -> tuple[str, dict[str, str]]:
+    """The version of ONNX Runtime Web, and its files as they stand in a page."""
+    package = pathlib.Path(path)
     try:
         version = json.loads((package / "package.json").read_bytes())["version"]
-        packed = {"runtime": (package / _PROGRAM), "wasm": package / _WASM}
-        packed = {name: _packed(path.read_bytes()) for name, path in packed.items()}
+        return version, {
+            name: _packed((package / file).read_bytes()) for name, file in _RUNTIME.items()
+        }
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"runtime={runtime}: is not the npm package onnxruntime-web, unpacked ({error})"
+            f"runtime={path}: is not the unpacked npm package onnxruntime-web ({error})"
         ) from error
+
+
+def _page(model: pathlib.Path, version: str, packed: dict[str, str]) -> str:
+    """The page of a folder of ONNX graphs."""
     heads = [head for head in _HEADS if (model / f"{head}.onnx").exists()]
     files = {**{head: f"{head}.onnx" for head in heads}, "weights": "weights.bin"}
-    packed |= {name: _packed((model / file).read_bytes()) for name, file in files.items()}
+    packed = packed | {name: _packed((model / file).read_bytes()) for name, file in files.items()}
     size = sum((model / file).stat().st_size for file in files.values())
     settings = json.loads((model / "settings.json").read_bytes())
     content = {

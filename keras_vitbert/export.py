@@ -31,12 +31,11 @@ from pipelines.flags import define_flags, parse_flags
 from pipelines.status import doing
 
 DTYPES = ("float32", "bfloat16")
-# What writes each format, and runs it.
+# What writes each format, and runs it; a page has graphs of ONNX.
 PACKAGES = {
     "saved_model": (),
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "litert": ("ai_edge_litert",),
-    "html": ("onnx", "onnxruntime", "tf2onnx"),
 }
 OF_SAVED_MODELS = ("version", "top_k", "base_path", "dtype")
 
@@ -54,9 +53,8 @@ def main(argv: list[str]) -> str:
         ("base_path", "", "the path of OUTPUT_DIR on the server (default: its absolute path)"),
     )
     flags.DEFINE_enum("dtype", DTYPES[0], DTYPES, "of the variables", flag_values=values)
-    flags.DEFINE_enum(
-        "format", "saved_model", [*PACKAGES, "html"], "what to write", flag_values=values
-    )
+    formats = [*PACKAGES, "html"]
+    flags.DEFINE_enum("format", formats[0], formats, "what to write", flag_values=values)
     flags.DEFINE_string("runtime", None, "the folder of ONNX Runtime Web", flag_values=values)
     flags.DEFINE_boolean("int8", False, "weights as integers of 8 bits", flag_values=values)
     parse_flags(values, argv, __doc__ or "", required=("checkpoint", "output_dir"))
@@ -66,11 +64,10 @@ def main(argv: list[str]) -> str:
     for flag in others if values.format == "html" else (*others, "runtime"):
         if values[flag].present:
             raise ValueError(f"--{flag} has no effect with --format={values.format}; leave it out")
-    for package in PACKAGES[values.format]:
+    extra = "onnx" if values.format == "html" else values.format
+    for package in PACKAGES[extra]:
         if importlib.util.find_spec(package) is None:
-            raise ValueError(
-                f"{package} is not installed; run: {install('onnx' if values.format == 'html' else values.format)}"
-            )
+            raise ValueError(f"{package} is not installed; run: {install(extra)}")
     if values.format == "html" and not values.runtime:
         raise ValueError("--runtime is missing; run: npm pack onnxruntime-web, and unpack it")
     if is_portable:

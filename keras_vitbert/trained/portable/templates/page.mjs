@@ -164,6 +164,7 @@ async function start() {
   const ask = (answers, question) => async (event) => {
     event.preventDefault();
     find(answers).replaceChildren();
+    find("status").textContent = "Asking …";
     const begin = performance.now();
     try {
       await question(event);

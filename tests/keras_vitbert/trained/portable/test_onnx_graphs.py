@@ -71,7 +71,7 @@ def test_variants_as_keras_answers(kind, options, make_network, randomize, tmp_p
 @pytest.fixture
 def shared(monkeypatch):
     """Tiny kernels, too, go to the file of weights; not shapes, which must stay in graphs."""
-    monkeypatch.setattr(onnx_graphs, "_SHARED_BYTES", 33)
+    monkeypatch.setattr(onnx_graphs, "_SHARED_BYTES", 49)
 
 
 @pytest.mark.parametrize("int8", [False, True])

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import tempfile
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -39,8 +40,8 @@ def write_onnx(trained: TrainedModel, folder: str, int8: bool = False) -> None:
         graphs[head] = graph
     _write({head: _quantised(graph) if int8 else graph for head, graph in graphs.items()}, folder)
     for head in graphs:
-        session = open_graph(os.path.join(folder, f"{head}.onnx"))
-        compare(trained, head, lambda inputs, session=session: session.run(None, inputs)[0], int8)
+        session: Any = open_graph(os.path.join(folder, f"{head}.onnx"))
+        compare(trained, head, lambda inputs, run=session.run: run(None, inputs)[0], int8)
 
 
 def open_graph(path: str, threads: int = 0) -> onnxruntime.InferenceSession:

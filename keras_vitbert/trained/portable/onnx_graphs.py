@@ -74,8 +74,8 @@ def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
     """A graph with the kernels of blocks, the word embedding and the vocabulary's logits as int8.
 
     The patches' projection and the other layers of heads, which are small, stay float. Kernels have
-    a scale per column. Weights are unsigned: with signed ones, sums of two products overflow on
-    x86 processors without VNNI, and 7 bits instead change more answers.
+    a scale per column, and signs: on processors with VNNI, unsigned ones take 1.7 times as long. On
+    x86 processors without it, onnxruntime may clip a large sum of two products.
     """
     names = [node.name for node in graph.graph.node if _INT8.search(node.name)]
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +85,7 @@ def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
             path,
             op_types_to_quantize=["MatMul", "Gather"],
             per_channel=True,
-            weight_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
             nodes_to_quantize=names,
             extra_options={"MatMulConstBOnly": True},
         )

@@ -78,7 +78,9 @@ class _Forward:
         else:
             token_ids, segment_ids, is_real = inputs
             x = backbone.embed("text", {"token_ids": token_ids, "segment_ids": segment_ids})
-            scores_mask = (1 - tf.cast(is_real, tf.float32)[:, None, None, :]) * MASKED
+            # By `expand_dims`: LiteRT has no indexing that adds axes to a shape it does not know.
+            is_padding = 1 - tf.cast(is_real, tf.float32)
+            scores_mask = tf.expand_dims(tf.expand_dims(is_padding, 1), 1) * MASKED
         for block in backbone.blocks:
             with tf.name_scope(block.name):
                 is_last = block is backbone.blocks[-1]

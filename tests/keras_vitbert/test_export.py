@@ -22,6 +22,8 @@ def test_the_command(embedder, monkeypatch, tmp_path, capsys):
         (["--format=onnx", "--version=1"], "--version"),
         (["--format=litert", "--dtype=float32"], "--dtype"),
         (["--int8"], "--int8"),
+        (["--format=onnx", "--runtime=it"], "--runtime"),
+        (["--format=html"], "npm pack onnxruntime-web"),
         (["--format=onnx"], "already exists"),
         (["--format=onnx", "--output_dir=gs://bucket/it"], "gs://bucket/it"),
     ],

@@ -58,7 +58,7 @@ def test_the_table_is_small():
 @pytest.fixture(scope="module", params=[True, False], ids=["lower_case", "cased"])
 def cases(request):
     """`lower_case`, and rows `(vocabulary, fills, texts, inputs)` by TensorFlow Text."""
-    texts, rows = [*MARKS, *ODD, *fuzz(int(request.param), 200)], []
+    texts, rows = [*MARKS, *ODD, *fuzz(int(request.param), 120)], []
     pairs = list(zip(texts, texts[1:] + texts[:1], strict=True))
     for vocabulary in (SMALL, with_every_character(texts)):
         encoder = TextEncoder(vocabulary, 1000, request.param)

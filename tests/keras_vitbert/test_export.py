@@ -37,6 +37,19 @@ def test_refused_before_a_model_is_opened(flags, culprit, tmp_path, monkeypatch,
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_page(embedder, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("keras_vitbert.trained.loading.load", lambda path, dtype: embedder)
+    monkeypatch.setattr(
+        "keras_vitbert.trained.portable.page.write_page",
+        lambda trained, path, *given: seen.append(given) or (tmp_path / "it").mkdir(),
+    )
+    flags = "--format=html", "--runtime=package", "--int8", "--name=mine"
+    line = ["--checkpoint=it", f"--output_dir={tmp_path}/it", *flags]
+    assert command_line.run(export.main, line) == 0
+    assert seen == [("package", "mine", True)]
+
+
 def test_an_extra_that_is_missing(tmp_path, monkeypatch, capsys):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(

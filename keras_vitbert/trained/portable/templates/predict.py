@@ -54,7 +54,7 @@ def of_image(about, given):
     # As floats: Pillow's resize of bytes rounds twice.
     size, linear = [about["size"]] * 2, Image.Resampling.BILINEAR
     bands = [one.convert("F").resize(size, linear) for one in window.convert("RGB").split()]
-    images = np.rint([np.stack(bands, -1)]).astype(np.uint8)
+    images = np.rint([np.stack([*map(np.asarray, bands)], -1)]).astype(np.uint8)
     return about.get("classes"), run("image", images=images)
 
 

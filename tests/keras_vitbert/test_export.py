@@ -22,6 +22,8 @@ def test_the_command(embedder, monkeypatch, tmp_path, capsys):
         (["--format=onnx", "--version=1"], "--version"),
         (["--format=litert", "--dtype=float32"], "--dtype"),
         (["--int8"], "--int8"),
+        (["--format=onnx", "--runtime=it"], "--runtime"),
+        (["--format=html"], "npm pack onnxruntime-web"),
         (["--format=onnx"], "already exists"),
         (["--format=onnx", "--output_dir=gs://bucket/it"], "gs://bucket/it"),
     ],
@@ -33,6 +35,19 @@ def test_refused_before_a_model_is_opened(flags, culprit, tmp_path, monkeypatch,
     assert command_line.run(export.main, line) == command_line.EXIT_BAD_INPUT
     assert culprit in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_page(embedder, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("keras_vitbert.trained.loading.load", lambda path, dtype: embedder)
+    monkeypatch.setattr(
+        "keras_vitbert.trained.portable.page.write_page",
+        lambda trained, path, *given: seen.append(given) or (tmp_path / "it").mkdir(),
+    )
+    flags = "--format=html", "--runtime=package", "--int8", "--name=mine"
+    line = ["--checkpoint=it", f"--output_dir={tmp_path}/it", *flags]
+    assert command_line.run(export.main, line) == 0
+    assert seen == [("package", "mine", True)]
 
 
 def test_an_extra_that_is_missing(tmp_path, monkeypatch, capsys):

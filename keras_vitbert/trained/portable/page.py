@@ -6,7 +6,6 @@ What is in the page is all that it needs: its policy lets it load nothing.
 import base64
 import gzip
 import hashlib
-import importlib.resources
 import json
 import os
 import pathlib
@@ -79,7 +78,7 @@ def _page(model: pathlib.Path, version: str, packed: dict[str, str]) -> str:
         words = (model / "vocabulary.txt").read_bytes().decode().removesuffix("\n").split("\n")
         characters = json.loads((model / "characters.json").read_bytes())
         content |= {"vocabulary": words, "table": characters}
-    templates = importlib.resources.files(__package__) / "templates"
+    templates = pathlib.Path(__file__).parent / "templates"
     template = (templates / "page.html").read_text("utf-8")
     program = (templates / "page.mjs").read_text("utf-8")
     [style] = re.findall("<style>(.*?)</style>", template, re.DOTALL)

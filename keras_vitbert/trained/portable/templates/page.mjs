@@ -8,7 +8,9 @@ export function tokenizer(table, vocabulary) {
   const ids = new Map(vocabulary.map((token, id) => [token, id]));
   const [from, to] = table.folded.map((text) => [...text]);
   const changes = new Map([...Object.entries(table.expanded), ...from.map((one, i) => [one, to[i]])]);
-  const any = (name) => new RegExp(table[name], "gu");
+  const [removed, hangul, isolated, spaces] = ["removed", "hangul", "words", "spaces"].map(
+    (name) => new RegExp(table[name], "gu"),
+  );
   const bytes = (word) => new TextEncoder().encode(word).length;
 
   function pieces(word) {
@@ -23,10 +25,9 @@ export function tokenizer(table, vocabulary) {
   }
 
   function tokens(text) {
-    const kept = text.replace(any("removed"), "");
-    const plain = kept.replace(any("hangul"), (one) => one.normalize("NFD"));
+    const plain = text.replace(removed, "").replace(hangul, (one) => one.normalize("NFD"));
     const folded = Array.from(plain, (one) => changes.get(one) ?? one).join("");
-    const words = folded.replace(any("words"), " $& ").replace(any("spaces"), " ").split(" ");
+    const words = folded.replace(isolated, " $& ").replace(spaces, " ").split(" ");
     return words.flatMap((one) => (bytes(one) > table.longest_word ? ids.get("[UNK]") : pieces(one)));
   }
 
@@ -131,6 +132,7 @@ async function start() {
   for (const head of heads) {
     sessions[head] = await ort.InferenceSession.create(await unpack(head), { externalData });
   }
+  const tokenize = table && tokenizer(table, vocabulary);
   const run = async (head, inputs) => (await sessions[head].run(inputs))[`${head}_logits`];
 
   async function askImage(file) {
@@ -145,7 +147,7 @@ async function start() {
   async function askText() {
     const texts = [find("text").value, find("pair").value].filter((text, i) => !i || text);
     const fills = heads.includes("mlm") && (texts.join().includes(MASK) || !heads.includes("text"));
-    const { ids, segments, mask } = tokenizer(table, vocabulary)(texts, fills);
+    const { ids, segments, mask } = tokenize(texts, fills);
     if (ids.length > settings.text.max_length)
       throw Error(`${ids.length} tokens; the model takes ${settings.text.max_length}`);
     if (fills && !ids.includes(mask)) throw Error(`Write ${MASK} in place of a word.`);

@@ -23,7 +23,7 @@ MASK_MARK, SEP_MARK = "\ufdd0", "\ufdd1"  # stand for these; characters that no 
 
 def main():
     """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("image", nargs="?")
     parser.add_argument("--text", "--text_pair", "--text_b", action="append")
     parser.add_argument("--top_k", type=int, default=5)
@@ -52,9 +52,9 @@ def of_image(about, given):
     if window.mode.startswith("I"):  # 16 bits
         window = Image.fromarray((np.asarray(window) >> 8).astype(np.uint8))
     # As floats: Pillow's resize of bytes rounds twice.
-    bands = window.convert("RGB").split()
-    bands = [band.convert("F").resize([about["size"]] * 2, Image.BILINEAR) for band in bands]
-    images = np.rint([np.stack(bands, -1)]).astype(np.uint8)
+    size, linear = [about["size"]] * 2, Image.Resampling.BILINEAR
+    bands = [one.convert("F").resize(size, linear) for one in window.convert("RGB").split()]
+    images = np.rint([np.stack([*map(np.asarray, bands)], -1)]).astype(np.uint8)
     return about.get("classes"), run("image", images=images)
 
 
@@ -99,7 +99,7 @@ def pieces(word, ids, prefix=""):
     return [None] * bool(word)
 
 
-def run(head, **inputs):
+def run(head, **inputs) -> np.ndarray:
     """The logits of a head."""
     if (path := HERE / f"{head}.tflite").exists():
         from ai_edge_litert.interpreter import Interpreter
@@ -107,7 +107,7 @@ def run(head, **inputs):
         return Interpreter(str(path)).get_signature_runner()(**inputs)[f"{head}_logits"]
     import onnxruntime
 
-    return onnxruntime.InferenceSession(HERE / f"{head}.onnx").run(None, inputs)[0]
+    return np.asarray(onnxruntime.InferenceSession(HERE / f"{head}.onnx").run(None, inputs)[0])
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vitbert.trained.portable.character_table import table
 from pipelines.text.tokenization import PortableTokenizer, TextEncoder
 from tests.keras_vitbert.trained.portable.written_predict import (
     TEMPLATES,
+    characters,
     load_predict,
     write_tokenizer,
 )
@@ -51,14 +51,14 @@ def test_every_character_becomes_what_the_portable_tokenizer_makes_of_it(lower_c
 
 
 def test_the_table_is_small():
-    size = {case: len(json.dumps(table(case), ensure_ascii=False).encode()) for case in (1, 0)}
+    size = {case: len(json.dumps(characters(case), ensure_ascii=False).encode()) for case in (1, 0)}
     assert size[True] < 60_000 and size[False] < 5_000
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["lower_case", "cased"])
 def cases(request):
     """`lower_case`, and rows `(vocabulary, fills, texts, inputs)` by TensorFlow Text."""
-    texts, rows = [*MARKS, *ODD, *fuzz(int(request.param), 200)], []
+    texts, rows = [*MARKS, *ODD, *fuzz(int(request.param), 120)], []
     pairs = list(zip(texts, texts[1:] + texts[:1], strict=True))
     for vocabulary in (SMALL, with_every_character(texts)):
         encoder = TextEncoder(vocabulary, 1000, request.param)
@@ -77,8 +77,8 @@ def test_texts_and_pairs_in_python(cases, tmp_path):
         write_tokenizer(tmp_path, vocabulary, lower_case)
         predict, asked = load_predict(tmp_path), {}
         predict.HEADS = {"mlm", "text"} if fills else {"text"}
-        predict.run = lambda head, asked=asked, **values: (
-            asked.update(values) or values["token_ids"]
+        predict.run = lambda head, asked=asked, **inputs: (
+            asked.update(inputs) or inputs["token_ids"]
         )
         for given, expected in zip(texts, inputs, strict=True):
             if fills == any("[MASK]" in text for text in given):
@@ -93,7 +93,7 @@ def test_texts_and_pairs_in_javascript(cases):
     lower_case, rows = cases
     script = SCRIPT.replace("TEMPLATE", (TEMPLATES / "page.mjs").as_uri())
     for vocabulary, fills, texts, inputs in rows:
-        asked = {"table": table(lower_case), "vocabulary": vocabulary, "texts": texts}
+        asked = {"table": characters(lower_case), "vocabulary": vocabulary, "texts": texts}
         done = subprocess.run(
             ["node", "--input-type=module", "-e", script],
             input=json.dumps(asked | {"fills": fills}).encode(),

@@ -1,5 +1,6 @@
 """The `predict.py` of a portable folder as a module, and the tokenizer's files beside it."""
 
+import functools
 import importlib.util
 import json
 import pathlib
@@ -8,6 +9,8 @@ import keras_vitbert
 from keras_vitbert.trained.portable.character_table import table
 
 TEMPLATES = pathlib.Path(keras_vitbert.__file__).parent / "trained" / "portable" / "templates"
+
+characters = functools.cache(table)
 
 
 def load_predict(folder):
@@ -22,4 +25,4 @@ def load_predict(folder):
 def write_tokenizer(folder, vocabulary, lower_case):
     """Writes `vocabulary.txt` and `characters.json`."""
     (folder / "vocabulary.txt").write_bytes("".join(f"{t}\n" for t in vocabulary).encode())
-    (folder / "characters.json").write_text(json.dumps(table(lower_case)))
+    (folder / "characters.json").write_text(json.dumps(characters(lower_case)))

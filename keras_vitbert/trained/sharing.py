@@ -33,6 +33,7 @@ _KINDS = {
     "masked_lm": ("fill-mask", "masked language modelling", "MaskedLM"),
     "backbone": ("feature-extraction", "backbone", "Backbone"),
     "run": ("feature-extraction", "pre-trained", ""),
+    "portable": ("feature-extraction", "without TensorFlow", ""),
 }
 _MEASURES = (
     ("image classification accuracy", "image_accuracy", "image_majority_accuracy"),
@@ -147,14 +148,16 @@ def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
     """The text of a model's `README.md`, with the metadata that model hubs read.
 
     The kind is one of `hub.available_kinds(trained)`, an architecture of transformers, such as
-    `BertModel`, or `run` for the weights of a run; the origin is that of `origin_of`.
+    `BertModel`, `run` for the weights of a run, or `portable` for graphs with their `predict.py`;
+    the origin is that of `origin_of`.
     """
-    library, architecture = "keras" if kind == "run" else "keras-hub", ""
+    library = "keras" if kind in ("run", "portable") else "keras-hub"
+    architecture = ""
     if kind in ARCHITECTURES:
         library, architecture, heads = "transformers", kind, ARCHITECTURES[kind]
         kind = next((kind for kind, head in HEADS.items() if head in heads), "backbone")
     pipeline, title, name = _KINDS[kind]
-    usage = _usage(trained, name, architecture)
+    usage = _usage(trained, kind, name, architecture)
     sections = [_table("Model", ["", ""], _model(trained, kind))]
     if trained.origin:
         sections.append(f"## Weights\n\n{trained.origin}")
@@ -172,7 +175,7 @@ def model_card(trained: TrainedModel, kind: str, origin: dict[str, Any]) -> str:
     return str(ModelCard(card))
 
 
-def _usage(trained: TrainedModel, name: str, architecture: str) -> str:
+def _usage(trained: TrainedModel, kind: str, name: str, architecture: str) -> str:
     """How to open it: lines of Python, or of a shell."""
     if architecture:
         inputs = "AutoTokenizer" if architecture.startswith("Bert") else "AutoImageProcessor"
@@ -188,6 +191,8 @@ def _usage(trained: TrainedModel, name: str, architecture: str) -> str:
             f"model = keras_hub.models.{name}.from_preset(PRESET)"
         )
     flags = {"image": "--image=FILE", "text": "--text=TEXT", "mlm": '--text="The [MASK] is warm."'}
+    if kind == "portable":
+        return "\n".join(f"python predict.py {flags[head]}" for head in trained.heads)
     uses = [f"predict --checkpoint=FOLDER {flags[head]}" for head in trained.heads]
     uses.append("finetune --checkpoint=FOLDER --data_dir=DIR")
     return "\n".join(f"python -m keras_vitbert.{use}" for use in uses)
@@ -208,7 +213,7 @@ def _model(trained: TrainedModel, kind: str) -> Iterator[tuple[str, str]]:
         yield "text", f"WordPiece, {count:,} tokens, {case}; {length} tokens at most"
     for head in ("image", "text"):
         classes = trained.classes_of(head)
-        if classes and head in trained.heads and kind in ("run", f"{head}_classifier"):
+        if classes and head in trained.heads and kind in ("run", "portable", f"{head}_classifier"):
             names = ", ".join(classes[:20])
             more = ", ..." if len(classes) > 20 else ""
             name = f"{head} classes" if trained.text_classes else "classes"

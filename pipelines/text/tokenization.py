@@ -24,8 +24,8 @@ from pipelines.text.wordpiece import CLS, MASK, PAD, SEP, UNKNOWN
 _SENTENCES_PER_CALL = 4096
 _RAGGED: Any = tf.RaggedTensor  # its stubs lack the constructors
 
-_MAX_WORD_BYTES = 100  # FastBertTokenizer's; longer words are [UNK]
-_TOO_LONG = "x" * (_MAX_WORD_BYTES + 1)  # stands for these, as `tokenizers` counts characters
+MAX_WORD_BYTES = 100  # FastBertTokenizer's; longer words are [UNK]
+_TOO_LONG = "x" * (MAX_WORD_BYTES + 1)  # stands for these, as `tokenizers` counts characters
 
 _NO_TOKEN = "\uffff"  # a character that no vocabulary has: its word is [UNK]
 
@@ -197,7 +197,7 @@ class PortableTokenizer:
 
         ids = {token: number for number, token in enumerate(vocabulary)}
         self._words = Tokenizer(
-            models.WordPiece(ids, unk_token=UNKNOWN, max_input_chars_per_word=_MAX_WORD_BYTES)
+            models.WordPiece(ids, unk_token=UNKNOWN, max_input_chars_per_word=MAX_WORD_BYTES)
         )
         self._characters = _Characters(lower_case)
 
@@ -238,21 +238,21 @@ class _Characters(dict):
         if 0xD800 <= code < 0xE000:  # a byte that is not UTF-8
             self[code] = _NO_TOKEN
         else:
-            text = _folded(code) if self._lower_case else chr(code)
-            self[code] = "".join(map(_isolated, text))
+            text = folded(code) if self._lower_case else chr(code)
+            self[code] = "".join(map(isolated, text))
         return self[code]
 
 
-def _folded(code: int) -> str:
+def folded(code: int) -> str:
     """A character by Unicode's NFKC_Casefold, decomposed and without its accents."""
     if _is_in(code, _IGNORABLE):
         return ""
-    folded = unicodedata.normalize("NFKC", chr(code)).casefold()
-    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", folded))
+    lower = unicodedata.normalize("NFKC", chr(code)).casefold()
+    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", lower))
     return "".join(one for one in decomposed if unicodedata.category(one) != "Mn")
 
 
-def _isolated(character: str) -> str:
+def isolated(character: str) -> str:
     """Replaces a control character by a space; puts spaces around one that is a word by itself."""
     category = unicodedata.category(character)
     if category in ("Cc", "Cf"):
@@ -268,4 +268,4 @@ def _is_in(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
 
 
 def _is_short(word: str) -> bool:
-    return len(word) <= _MAX_WORD_BYTES // 4 or len(word.encode()) <= _MAX_WORD_BYTES
+    return len(word) <= MAX_WORD_BYTES // 4 or len(word.encode()) <= MAX_WORD_BYTES

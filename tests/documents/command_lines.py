@@ -19,8 +19,8 @@ from tests.documents.markdown import ROOT
 # What nobody parses here: it asks or starts a server, needs an account or a key, changes the shell
 # or git, or is run by CI as it is.
 UNCHECKED = {
-    *("bash", "curl", "docker", "export", "gcloud", "lint-imports", "pip", "pre-commit", "pyright"),
-    *("pytest", "ruff", "shellcheck", "ssh-add", "tensorboard"),
+    *("bash", "curl", "docker", "export", "gcloud", "lint-imports", "npm", "pip", "pre-commit"),
+    *("pyright", "pytest", "ruff", "shellcheck", "ssh-add", "tar", "tensorboard"),
 }
 UNCHECKED_MODULES = {"mkdocs", "pip", "pytest", "tests.golden", "venv"}
 _CODE = (".py", ".sh")

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import keras_vitbert
 from keras_vitbert import finetune as finetune_command
 from keras_vitbert.runs import machine
 from keras_vitbert.trained.exporting import export
+from keras_vitbert.trained.portable.folder import write_folder
 from keras_vitbert.trained.sharing import model_card
 from keras_vitbert.trained.trained_model import origin_of
 from pipelines import command_line
@@ -108,6 +111,24 @@ def test_one_model_answers_both(both, tmp_path, capsys):
 
     card = model_card(trained, "run", origin_of(trained))
     assert "--image=FILE" in card and "--text=TEXT" in card and "green" in card and "yes" in card
+
+
+@pytest.mark.slow
+def test_one_folder_answers_both_without_tensorflow(both, image_task, tmp_path):
+    write_folder(keras_vitbert.load(str(both)), str(tmp_path / "it"), "onnx")
+    model = both / summary_of(both)["model"]
+
+    def answer(*words):
+        line = [sys.executable, str(tmp_path / "it" / "predict.py"), *words]
+        found = subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()
+        return dict(zip(found[::2], map(float, found[1::2]), strict=True))
+
+    for section, names in (("text", ("no", "yes")), ("image", CLASSES)):
+        for row in rows_of(model / f"{section}_predictions.csv")[:2]:
+            words = [f"{image_task}/{row['image']}"] if section == "image" else ["--text"]
+            words += [] if section == "image" else [row["text"], "--text_pair", row["text_pair"]]
+            wanted = {name: float(row[f"probability_{name}"]) for name in names}
+            assert answer(*words) == pytest.approx(wanted, abs=1e-3)
 
 
 @pytest.mark.slow

@@ -8,9 +8,9 @@ its package finds no GPU:
 
     tensorflow, jax  the paper's step, as `pretrain` runs it: a gradient of each loss, merged by
                      masks; dropout, clip and AdamW
-    eager, compiled  PyTorch: one encoder of the same size, of the blocks of transformers' `ViTModel`,
-                     and one backward pass of the sum of the losses; heads, dropout, clip and AdamW
-                     are the same; with and without `torch.compile`. They need the extra `parity`
+    eager, compiled  PyTorch, without and with `torch.compile`: one encoder of the same size, of the
+                     blocks of transformers' `ViTModel`, and one backward pass of the sum of the
+                     losses; heads, dropout, clip and AdamW are the same. The extra `parity` has both
     sample           the README's first run, from new data to its end, on TensorFlow
 
 A step is the median after the first three, batches come from the host each time. "Peak" is what the
@@ -44,7 +44,13 @@ SIDES = {
 }
 HEADER = ("what", "device", "first step", "a step", "peak", "MFU", "")
 QUICK = {"size": "sample", "images": 4, "texts": 2, "steps": 5}
-QUICK_SAMPLE = ["--config.steps=10", "--config.optimizer.warmup_steps=1"]
+QUICK_SAMPLE = [
+    "--config.steps=10",
+    "--config.optimizer.warmup_steps=1",
+    "--config.merge.mask_update_interval=1",
+    "--config.teachers.image_steps=10",
+    "--config.teachers.text_steps=10",
+]
 WARM = 3  # steps
 
 

@@ -10,7 +10,7 @@ its package finds no GPU:
                      masks; dropout, clip and AdamW
     eager, compiled  PyTorch, without and with `torch.compile`: one encoder of the same size, of the
                      blocks of transformers' `ViTModel`, and one backward pass of the sum of the
-                     losses; heads, dropout, clip and AdamW are the same. The extra `parity` has both
+                     losses; heads, dropout, clip, AdamW are the same. The extra `parity` has both
     sample           the README's first run, from new data to its end, on TensorFlow
 
 A step is the median after the first three, batches come from the host each time. "Peak" is what the

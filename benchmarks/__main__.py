@@ -17,25 +17,19 @@ job fails or a ratio is below half of its target. `--only` takes names or beginn
 import argparse
 import dataclasses
 import json
-import os
-import re
-import subprocess
 import sys
 import time
 
-from benchmarks.speed_table import Row, formatted
-
-OPTIONAL = ("torch", "transformers", "accelerate", "keras_cv", "sklearn", "PIL")
+from benchmarks.speed_table import Row, formatted, outcome
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A benchmark's module and flags, those that `--quick` changes, and its environment."""
+    """A benchmark's module and flags, and those that `--quick` changes."""
 
     module: str
     flags: dict[str, object]
     quick: dict[str, object]
-    environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def command(self, quick: bool) -> list[str]:
         """The command line."""
@@ -44,20 +38,8 @@ class Job:
         return [sys.executable, "-m", f"benchmarks.{self.module}", *values, "--json"]
 
 
-def _joint(dtype, at_least, keeping=False):
-    # By default glibc gives large pieces of memory back to the system after each step, which takes
-    # PyTorch some time. With these settings it keeps them.
-    keeps = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368"}
-    flags = {"dtype": dtype, "at_least": at_least, "rounds": 7}
-    return Job("joint_peer", flags, {"size": "sample", "rounds": 3}, keeps if keeping else {})
-
-
 _SENTENCES = {"size": "sample", "batch": 8, "steps": 8, "rounds": 2, "vocabulary": 2_000}
 JOBS = {
-    "joint_float32_8": _joint("float32", 1.4),
-    "joint_float32_keeping": _joint("float32", 1.4, keeping=True),
-    "joint_bfloat16_8": _joint("mixed_bfloat16", 1.7),
-    "joint_bfloat16_keeping": _joint("mixed_bfloat16", 1.7, keeping=True),
     "start": Job("start", {"runs": 3}, {"runs": 1, "size": "sample"}),
     "fine_tuning_padded": Job("fine_tuning_peer", {"peer": "padded", "at_least": 2.0}, _SENTENCES),
     "fine_tuning_trainer": Job(
@@ -83,17 +65,10 @@ def chosen(only: str) -> list[str]:
 def measured(name: str, quick: bool) -> list[Row]:
     """Runs a job; if it fails or was left out, one row says why."""
     job = JOBS[name]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **job.environment}
-    done = subprocess.run(job.command(quick), capture_output=True, text=True, env=environment)
-    if not done.returncode:
-        return [Row(**row) for row in json.loads(done.stdout.splitlines()[-1])]
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else "no output"
-    missing = re.match(r"ModuleNotFoundError: No module named '(\w+)", last)
-    if missing and missing[1] in OPTIONAL:
-        return [Row(name, left_out=f"{missing[1]} is not installed")]
-    killed = f"killed by signal {-done.returncode}; " if done.returncode < 0 else ""
-    return [Row(name, failed=killed + last)]
+    found = outcome(job.command(quick), {})
+    if found.value is None:
+        return [Row(name, failed=found.failed, left_out=found.left_out)]
+    return [Row(**row) for row in found.value]
 
 
 def main() -> int:

@@ -159,13 +159,17 @@ def _checkpoint(sizes, rounds):
         for layers in (2 << k for k in range(sizes)):
             trainer = _trainer({**_width(512), "num_layers": layers, "vocabulary_size": 1_000})
             count = trainer.network.count_params()
-            saves[count] = functools.partial(checkpoints.save, f"{folder}/{layers}", trainer, 1)
+            saves[count] = functools.partial(_save, f"{folder}/{layers}", trainer)
             state = np.ones((3, count), np.float32)  # weights and both moments
             bare[-count] = functools.partial(_copy_and_write, state, f"{folder}/{layers}.bare")
         times = _medians(saves | bare, rounds)
     least = Growth("of copying and writing as many bytes", "s", list(saves), times[sizes:], np.inf)
     what, at_most = "time of saving a checkpoint against parameters", max(1, least.exponent)
     return [Growth(what, "s", list(saves), times[:sizes], at_most), least]
+
+
+def _save(folder, trainer):
+    checkpoints.write(folder, checkpoints.snapshot(trainer), keep=1)
 
 
 def _copy_and_write(state, path):

@@ -1,15 +1,19 @@
-"""What the benchmarks share: sides that take turns, a table of figures, and a command line."""
+"""What the benchmarks share: sides that take turns or have processes, a table, a command line."""
 
 import argparse
 import dataclasses
 import inspect
 import json
+import os
+import re
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
+OPTIONAL = ("jax", "torch", "transformers", "accelerate", "keras_cv", "sklearn", "PIL")
 HEADER = ("what", "ours", "peer", "ratio", "ceiling", "share", "target", "pass")
 SECONDS = "s"
 
@@ -42,6 +46,33 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
         return time.perf_counter() - began
 
     return seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a benchmark in a process of its own has come to."""
+
+    value: Any = None  # what the last line that it printed says in JSON
+    failed: str = ""  # why there is none
+    left_out: str = ""  # the same, of what is not installed
+    seconds: float = 0.0
+
+
+def outcome(command: list[str], environment: dict[str, str]) -> Outcome:
+    """Runs a benchmark, with further variables in its environment."""
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **environment}
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    seconds = time.monotonic() - began
+    if not done.returncode:
+        return Outcome(json.loads(done.stdout.splitlines()[-1]), seconds=seconds)
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    last = lines[-1] if lines else "no output"
+    missing = re.match(r"ModuleNotFoundError: No module named '(\w+)", last)
+    if missing and missing[1] in OPTIONAL:
+        return Outcome(left_out=f"{missing[1]} is not installed", seconds=seconds)
+    killed = f"killed by signal {-done.returncode}; " if done.returncode < 0 else ""
+    return Outcome(failed=killed + last, seconds=seconds)
 
 
 @dataclasses.dataclass(frozen=True)

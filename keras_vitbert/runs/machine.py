@@ -25,6 +25,7 @@ from tpu.strategy import get_strategy, wait_for_peers
 Strategy = Any  # `tf.distribute.Strategy` or `tpu.jax_strategy.JaxStrategy`
 
 _LOSSES = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError
+_LOSSES += (tf.errors.DeadlineExceededError,)  # heartbeats that did not come
 # What JAX's messages then begin with; between CPUs, Gloo sends the sums. They say it in their text
 # alone: a step that takes too much memory raises the same types.
 _JAX_LOSSES = ("UNAVAILABLE", "ABORTED", "INTERNAL", "CANCELLED", "DEADLINE_EXCEEDED")

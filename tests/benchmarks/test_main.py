@@ -31,6 +31,6 @@ def test_a_table_and_a_status(monkeypatch, capsys, tmp_path, row, status, quick_
 
 def test_a_job_that_is_killed_has_a_row(monkeypatch):
     killed = subprocess.CompletedProcess("", -9, "", "")
-    monkeypatch.setattr(benchmarks.subprocess, "run", lambda command, **_: killed)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: killed)
     [row] = benchmarks.measured("images", quick=True)
     assert row == Row("images", failed="killed by signal 9; no output")

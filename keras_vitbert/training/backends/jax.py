@@ -7,6 +7,7 @@ divided, only the passes are, inside `sum_micro_batches` (`tpu.jax_strategy`).
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -91,16 +92,30 @@ class State(keras.StatelessScope):
 
 
 class DividedState(keras.StatelessScope):
-    """Values of variables of which this device holds a part; they are gathered when read."""
+    """Values of variables of which this device holds a part; they are gathered when read.
+
+    Weights of a block wait for the inputs of the block before it: without this, XLA may gather all
+    at once.
+    """
 
     def __init__(self, variables: Variables, values: Values, strategy: JaxStrategy):
         super().__init__()  # it takes only values of the variables' own shapes
         self._strategy = strategy
         self._local = {id(v): value for v, value in zip(variables, values, strict=True)}
+        self._inputs: list[jax.Array] = []  # of the block before and of this one
+
+    def enter_block(self, inputs: jax.Array) -> None:
+        """Says that what is read next is of a block with these inputs."""
+        self._inputs = [*self._inputs[-1:], inputs]
 
     def get_current_value(self, variable: keras.Variable) -> jax.Array | None:
         value = self.local_value(variable)
-        return None if value is None else self._strategy.gather(value, variable.shape)
+        if value is None or value.shape == variable.shape:
+            return value
+        for inputs in self._inputs[:1]:
+            # Never true, which XLA does not know; on CPUs it drops `optimization_barrier`.
+            value = jnp.where(inputs.ravel()[0] > jnp.inf, jnp.zeros((), value.dtype), value)
+        return self._strategy.gather(value, variable.shape)
 
     def local_value(self, variable: keras.Variable) -> jax.Array | None:
         """See `State`."""
@@ -239,11 +254,24 @@ def prepare(network: Any) -> None:
             outer.call = _behind(inner.activation, outer.call)
             inner.activation = None
             recompute([outer])
+            block.call = _in_turn(block.call)
 
 
 def _behind(activation: Callable, product: Callable) -> Callable:
     def call(inputs: jax.Array, training: bool | None = None) -> jax.Array:
         return product(activation(inputs), training=training)
+
+    return call
+
+
+def _in_turn(block: Callable) -> Callable:
+    """A block's call, of which `DividedState` learns."""
+
+    @functools.wraps(block)
+    def call(inputs: jax.Array, *arguments: Any, **named: Any) -> jax.Array:
+        if isinstance(state := step_context.value_of("state"), DividedState):
+            state.enter_block(inputs)
+        return block(inputs, *arguments, **named)
 
     return call
 

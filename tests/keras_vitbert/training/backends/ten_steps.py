@@ -110,6 +110,9 @@ def train(case, student_weights, teacher_weights):
         for name, variables in states.items()
         for number, variable in enumerate(variables)
     }
+    batches = strategy.distribute_datasets_from_function(examples)
+    evaluated = trainer.evaluate(batches, steps=2, return_dict=True, verbose=0)
+    found |= {f"evaluated/{name}": value for name, value in evaluated.items()}
     logs = schedule.logs
     return found | {f"logs/{name}": [one[name] for one in logs] for name in logs[0]}
 

@@ -110,6 +110,9 @@ def _random(size):
     vocabulary += [f"##{number}" for number in range(30_000 - len(vocabulary))]
     config = paper_config(size, num_classes=1000, vocabulary_size=len(vocabulary))
     network = build_network(config.model.to_dict())
+    rng = np.random.default_rng(0)
+    for variable in network.weights:  # scales of 1 and offsets of 0 would be left out of a graph
+        variable.assign_add(rng.normal(0, 0.01, variable.shape))
     heads = {"image": network.image_head, "mlm": network.mlm_head}
     path = os.path.join(os.path.dirname(__file__), "none")
     return TrainedModel(path, size, network.backbone, heads, vocabulary=vocabulary, network=network)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import keras_vitbert
 from keras_vitbert import finetune as finetune_command
 from keras_vitbert.runs import machine
 from keras_vitbert.trained.exporting import export
+from keras_vitbert.trained.portable.folder import write_folder
 from keras_vitbert.trained.sharing import model_card
 from keras_vitbert.trained.trained_model import origin_of
 from pipelines import command_line
@@ -108,6 +111,27 @@ def test_one_model_answers_both(both, tmp_path, capsys):
 
     card = model_card(trained, "run", origin_of(trained))
     assert "--image=FILE" in card and "--text=TEXT" in card and "green" in card and "yes" in card
+
+
+@pytest.mark.slow
+def test_one_folder_answers_both_without_tensorflow(both, image_task, tmp_path):
+    write_folder(keras_vitbert.load(str(both)), str(tmp_path / "it"), "onnx")
+    model = both / summary_of(both)["model"]
+
+    def assert_answers(row, names, *words):
+        line = [sys.executable, str(tmp_path / "it" / "predict.py"), *words]
+        found = subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()
+        answer = dict(zip(found[::2], map(float, found[1::2]), strict=True))
+        wanted = {name: float(row[f"probability_{name}"]) for name in names}
+        assert answer == pytest.approx(wanted, abs=1e-3)
+
+    for row in rows_of(model / "image_predictions.csv")[:2]:
+        assert_answers(row, CLASSES, f"{image_task}/{row['split']}/{row['path']}")
+    # The shortest: `predict.py` refuses texts that training cut.
+    rows = rows_of(model / "text_predictions.csv")
+    for row in sorted(rows, key=lambda row: len(row["text"] + row["text_pair"]))[:2]:
+        words = "--text", row["text"], "--text_pair", row["text_pair"]
+        assert_answers(row, ("no", "yes"), *words)
 
 
 @pytest.mark.slow

@@ -62,7 +62,9 @@ def write_folder(
         for file, content in files.items():
             text = json.dumps(content, ensure_ascii=False, indent=1)
             write_atomically(os.path.join(folder, file), text + "\n")
-        script = importlib.resources.files(__package__) / "templates" / "predict.py"
+        script = (
+            importlib.resources.files("keras_vitbert.trained.portable") / "templates" / "predict.py"
+        )
         write_atomically(os.path.join(folder, "predict.py"), script.read_bytes())
 
     write_shared(path, write, trained, "portable")

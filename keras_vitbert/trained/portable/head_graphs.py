@@ -133,8 +133,8 @@ class _Forward:
         if not head.tied:
             return self._dense(head.logits, x)
         with tf.name_scope(head.logits.name):
-            words = tf.convert_to_tensor(head.logits._embedding())
-            return tf.matmul(x, words, transpose_b=True) + head.logits.bias
+            words, bias = map(tf.convert_to_tensor, (head.logits._embedding(), head.logits.bias))
+            return tf.matmul(x, words, transpose_b=True) + bias
 
     def _dense(self, layer: Layer, x: tf.Tensor) -> tf.Tensor:
         """A dense layer, of Keras' `Dense` or `EinsumDense`, as a product of matrices."""

@@ -4,7 +4,6 @@ import os
 import tempfile
 from typing import Any
 
-import keras
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
@@ -20,7 +19,7 @@ def write_litert(trained: TrainedModel, folder: str, int8: bool = False) -> None
         ValueError: a graph answers otherwise.
     """
     layers: list[Any] = [trained.backbone, *trained.heads.values()]
-    for head, function in head_graphs(trained, keras.activations.gelu).items():
+    for head, function in head_graphs(trained, tf.nn.gelu).items():
         model: Any = tf.Module()
         model.weights = [weight.value for layer in layers for weight in layer.weights]
         with tempfile.TemporaryDirectory() as saved:  # only from there, inputs keep their names

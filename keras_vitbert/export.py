@@ -69,7 +69,7 @@ def main(argv: list[str]) -> str:
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"{package} is not installed; run: {install(extra)}")
     if values.format == "html" and not values.runtime:
-        raise ValueError("--runtime is missing; run: npm pack onnxruntime-web, and unpack it")
+        raise ValueError("--runtime is missing; run: npm pack onnxruntime-web@1.30, and unpack it")
     if is_portable:
         if "://" in path:
             raise ValueError(f"{path}: give a local folder, and copy it")

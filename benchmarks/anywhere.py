@@ -1,21 +1,24 @@
-"""Measures exported models without TensorFlow beside the SavedModel, in a process for each.
+"""Measures exported models beside the SavedModel and `transformers`, in a process for each.
 
     python -m benchmarks.anywhere [--sizes=small,base] [--threads=1,2] [--seconds=3]
 
 `small` is the preset `vitbert_small`, `base` has random weights and 30,000 tokens. Columns:
 
-    image, text       milliseconds of a graph: one image; 16 tokens, one text and 32 at once
+    image, text       milliseconds of a graph, for one image and 32, one text of 16 tokens and 32
     first answer      seconds of a new process, from its start to what it says about an image, by
                       the folder's predict.py, or by keras_vitbert.predict for the SavedModel
     folder            megabytes of what is exported
     installed         megabytes of the packages that answering takes, without Python
     resident          megabytes of a process that has answered for an image and a text
 
-Times are medians. It needs the extras `onnx` and `litert`.
+Times are medians. The SavedModel also decodes and tokenizes. `transformers`, beside base alone, are
+a ViT and a BERT with a head for masked words as PyTorch exports them to ONNX. It needs the extras
+`onnx` and `litert`, for these also `parity` and the package onnxscript.
 """
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import resource
@@ -38,14 +41,15 @@ SIDES = {
     "LiteRT int8": ("litert", True),
     "SavedModel": ("saved_model", False),
 }
+PEERS = {"transformers, ONNX float32": False, "transformers, ONNX int8": True}
 PACKAGES = {
     "onnx": ("onnxruntime", "pillow"),
     "litert": ("ai-edge-litert", "pillow"),
     "saved_model": ("keras-vitbert",),
 }
-HEADER = ("model", "threads", "image ms", "text ms", "32 texts ms", "first answer s")
-HEADER += ("folder MB", "installed MB", "resident MB")
-TEXTS = 1, 32  # at once
+HEADER = ("model", "threads", "image ms", "32 images ms", "text ms", "32 texts ms")
+HEADER += ("first answer s", "folder MB", "installed MB", "resident MB")
+COUNTS = 1, 32  # of inputs at once
 TOKENS = 16
 SENTENCE = "the " * (TOKENS - 2)
 FIRST_ANSWERS = 3  # that are timed
@@ -59,15 +63,22 @@ def rows(sizes="small,base", threads="1,2", seconds=3.0) -> list[list[str]]:
             image = os.path.join(work, "image.png")
             _write_image(image)
             _in_process("export", work, size)
-            for side, (file_format, _) in SIDES.items():
-                folder = os.path.join(work, side)
-                of_all = [_first_answer(folder, file_format, image) for _ in range(FIRST_ANSWERS)]
-                first = statistics.median(of_all)
+            sides = {side: file_format for side, (file_format, _) in SIDES.items()}
+            if size == "base" and importlib.util.find_spec("onnxscript"):
+                _in_process("export_peers", work)
+                sides |= dict.fromkeys(PEERS, "onnx")
+            for side, file_format in sides.items():
+                folder, first = os.path.join(work, side), ""
+                if side not in PEERS:
+                    times = (
+                        _first_answer(folder, file_format, image) for _ in range(FIRST_ANSWERS)
+                    )
+                    first = f"{statistics.median(times):.2f}"
                 for count in threads.split(","):
                     line = _in_process("measure", folder, file_format, count, str(seconds))
-                    cells = [f"{size}, {side}", count, *line[:3], f"{first:.2f}"]
+                    cells = [f"{size}, {side}", count, *line[:-1], first]
                     taken = _megabytes(folder), _installed(PACKAGES[file_format])
-                    found.append([*cells, *(f"{number:.1f}" for number in taken), line[3]])
+                    found.append([*cells, *(f"{number:.1f}" for number in taken), line[-1]])
                     print(*found[-1], sep="  ", file=sys.stderr, flush=True)
     return found
 
@@ -118,6 +129,47 @@ def _random(size):
     return TrainedModel(path, size, network.backbone, heads, vocabulary=vocabulary, network=network)
 
 
+def export_peers(work):
+    """Writes a ViT and a BERT of base size, which take the same inputs as our graphs."""
+    import torch
+    import transformers
+    from onnxruntime.quantization import quantize_dynamic
+
+    class Image(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            config = transformers.ViTConfig(num_labels=1000)
+            self.network = transformers.ViTForImageClassification(config)
+
+        def forward(self, images):
+            return self.network(images.permute(0, 3, 1, 2).float() / 127.5 - 1).logits
+
+    class MaskedWords(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=30_000))
+
+        def forward(self, token_ids, segment_ids, padding_mask):
+            return self.network(token_ids, padding_mask, segment_ids).logits
+
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=512)
+    texts = torch.ones((2, TOKENS), dtype=torch.int32)
+    models = {
+        "image": (Image(), (torch.zeros((2, 224, 224, 3), dtype=torch.uint8),), ({0: batch},)),
+        "mlm": (MaskedWords(), (texts,) * 3, ({0: batch, 1: length},) * 3),
+    }
+    plain, integers = (os.path.join(work, side) for side in PEERS)
+    for folder in (plain, integers):
+        os.mkdir(folder)
+        with open(os.path.join(folder, "settings.json"), "w") as file:
+            json.dump({"image": {"size": 224}}, file)
+    for head, (model, inputs, shapes) in models.items():
+        path = os.path.join(plain, f"{head}.onnx")
+        options = {"dynamo": True, "opset_version": 18, "verbose": False}
+        torch.onnx.export(model.eval(), inputs, path, dynamic_shapes=shapes, **options)
+        quantize_dynamic(path, os.path.join(integers, f"{head}.onnx"))
+
+
 def _first_answer(folder, file_format, image):
     """Seconds of a new process."""
     if file_format == "saved_model":
@@ -131,11 +183,11 @@ def _first_answer(folder, file_format, image):
 
 
 def measure(folder, file_format, threads, seconds):
-    """Milliseconds of an image, of a text and of 32, and the process' megabytes, as JSON."""
+    """Milliseconds of images and of texts, by how many, and the process' megabytes, as JSON."""
     heads = _opened(folder, file_format, int(threads))
     rng = np.random.default_rng(0)
-    values = [_milliseconds(heads["image"](rng), float(seconds))]
-    values += [_milliseconds(heads["mlm"](rng, count), float(seconds)) for count in TEXTS]
+    calls = [heads[head](rng, count) for head in ("image", "mlm") for count in COUNTS]
+    values = [_milliseconds(call, float(seconds)) for call in calls]
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([*(f"{value:.2f}" for value in values), f"{resident:.0f}"]))
 
@@ -151,7 +203,7 @@ def _milliseconds(run, seconds):
 
 
 def _opened(folder, file_format, threads):
-    """By head: a function of a generator, and of how many texts, to a call without arguments."""
+    """By head: a function of a generator and of a number of inputs to a call that answers them."""
     if file_format == "saved_model":
         return _saved_model(os.path.join(folder, "it", "1"), threads)
     with open(os.path.join(folder, "settings.json")) as file:
@@ -172,8 +224,8 @@ def _opened(folder, file_format, threads):
 
     image, mlm = graph("image"), graph("mlm")
 
-    def of_image(rng):
-        images = rng.integers(0, 256, (1, side, side, 3), np.uint8)
+    def of_image(rng, count):
+        images = rng.integers(0, 256, (count, side, side, 3), np.uint8)
         return lambda: image(images=images)
 
     def of_text(rng, count):
@@ -193,9 +245,10 @@ def _saved_model(path, threads):
     tf.config.threading.set_inter_op_parallelism_threads(1)
     signatures = tf.saved_model.load(path).signatures
 
-    def of_image(rng):
-        encoded = tf.io.encode_png(rng.integers(0, 256, (32, 32, 3), np.uint8))[None]
-        return lambda: signatures["classify_image"](image=encoded)
+    def of_image(rng, count):
+        encoded = tf.io.encode_png(rng.integers(0, 256, (32, 32, 3), np.uint8))
+        images = tf.repeat(encoded[None], count)
+        return lambda: signatures["classify_image"](image=images)
 
     def of_text(rng, count):
         texts = tf.constant([f"{SENTENCE} [MASK]"] * count)
@@ -230,7 +283,7 @@ def _installed(packages):
 
 def main() -> None:
     """Runs the benchmark, or a part of it in a process of its own."""
-    if sys.argv[1:2] in (["export"], ["measure"]):
+    if sys.argv[1:2] in (["export"], ["export_peers"], ["measure"]):
         globals()[sys.argv[1]](*sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])

@@ -6,13 +6,17 @@ import math
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
+import keras
+import numpy as np
 import onnx
 import onnxruntime
 import tensorflow as tf
 import tf2onnx
 from onnx.external_data_helper import set_external_data
+from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from keras_vitbert.trained.portable.comparison import compare
@@ -33,11 +37,11 @@ def write_onnx(trained: TrainedModel, folder: str, int8: bool = False) -> None:
         ValueError: a graph has an operation that ONNX does not define, or answers otherwise.
     """
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_is_of_use)
     graphs = {}
     for head, function in head_graphs(trained, _gelu).items():
-        graph, _ = tf2onnx.convert.from_function(function, input_specs(trained, head), OPSET)
-        _require_known(graph, head)
-        graphs[head] = graph
+        graphs[head] = _converted(trained, head, function.python_function)
+        _require_known(graphs[head], head)
     _write({head: _quantised(graph) if int8 else graph for head, graph in graphs.items()}, folder)
     for head in graphs:
         session: Any = open_graph(os.path.join(folder, f"{head}.onnx"))
@@ -50,6 +54,53 @@ def open_graph(path: str, threads: int = 0) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Whether a line of the log says something: the quantiser always advises another step."""
+    return not record.msg.startswith("Please consider to run pre-processing")
+
+
+def _converted(trained: TrainedModel, head: str, logits: Callable) -> onnx.ModelProto:
+    """A head as an ONNX graph with its weights.
+
+    tf2onnx copies a graph some fifty times; it gets the weights as inputs, and sees none of them.
+    """
+    layers = trained.backbone, trained.heads[head]
+    weights = {f"weight_{n}": v for n, v in enumerate(v for x in layers for v in x.weights)}
+    of_head = input_specs(trained, head)
+
+    def of_weights(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = zip(weights.values(), inputs[len(of_head) :], strict=True)
+        with keras.StatelessScope(state_mapping=list(values)):
+            return logits(*inputs[: len(of_head)])
+
+    specs = of_head + [tf.TensorSpec(v.shape, v.dtype, name) for name, v in weights.items()]
+    function = tf.function(of_weights, input_signature=specs, autograph=False)
+    model, _ = tf2onnx.convert.from_function(function, specs, OPSET)
+    graph = model.graph
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    values |= {name: keras.ops.convert_to_numpy(variable) for name, variable in weights.items()}
+    del graph.input[len(of_head) :], graph.initializer[:]
+    _fold(graph, values)
+    used = {name for node in graph.node for name in node.input}
+    of_graph = (onnx.numpy_helper.from_array(values[n], n) for n in values if n in used)
+    graph.initializer.extend(of_graph)
+    return model
+
+
+def _fold(graph: onnx.GraphProto, values: dict[str, np.ndarray]) -> None:
+    """Computes what depends on known values alone, such as kernels as matrices."""
+    others = []
+    for node in graph.node:
+        inputs = {name: values.get(name) for name in node.input if name}
+        if all(value is not None for value in inputs.values()):
+            found = ReferenceEvaluator(node).run(None, inputs)
+            values |= dict(zip(node.output, found, strict=True))
+        else:
+            others.append(node)
+    del graph.node[:]
+    graph.node.extend(others)
 
 
 def _gelu(x: tf.Tensor) -> tf.Tensor:

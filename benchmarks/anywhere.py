@@ -209,20 +209,7 @@ def _opened(folder, file_format, threads):
     with open(os.path.join(folder, "settings.json")) as file:
         side = json.load(file)["image"]["size"]
 
-    def graph(head):
-        if file_format == "onnx":
-            import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            session = onnxruntime.InferenceSession(os.path.join(folder, f"{head}.onnx"), options)
-            return lambda **inputs: session.run(None, inputs)
-        from ai_edge_litert.interpreter import Interpreter
-
-        path = os.path.join(folder, f"{head}.tflite")
-        return Interpreter(path, num_threads=threads).get_signature_runner()
-
-    image, mlm = graph("image"), graph("mlm")
+    image, mlm = (opened(folder, file_format, head, threads) for head in ("image", "mlm"))
 
     def of_image(rng, count):
         images = rng.integers(0, 256, (count, side, side, 3), np.uint8)
@@ -234,6 +221,22 @@ def _opened(folder, file_format, threads):
         return lambda: mlm(token_ids=token_ids, **inputs)
 
     return {"image": of_image, "mlm": of_text}
+
+
+def opened(folder, file_format, head, threads=1):
+    """A graph of a portable folder, as a function of its inputs by name to its logits."""
+    if file_format == "onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(os.path.join(folder, f"{head}.onnx"), options)
+        return lambda **inputs: session.run(None, inputs)[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = os.path.join(folder, f"{head}.tflite")
+    runner = Interpreter(path, num_threads=threads).get_signature_runner()
+    return lambda **inputs: runner(**inputs)[f"{head}_logits"]
 
 
 def _saved_model(path, threads):

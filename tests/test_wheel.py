@@ -81,7 +81,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(files, wheel):
     assert {pathlib.PurePath(name, "py.typed") for name in PACKAGES} <= expected
     weights = {path for path in expected if path.parts[:2] == ("keras_vitbert", "weights")}
     assert {path.parts[2] for path in weights} == {"vitbert_small"}
-    assert {path.suffix for path in expected - weights} == {".py", ".sh", ".txt", ".typed"}
+    page = {".html", ".mjs"}
+    assert {path.suffix for path in expected - weights} == {".py", ".sh", ".txt", ".typed"} | page
 
 
 def test_the_citation_names_the_version(wheel):

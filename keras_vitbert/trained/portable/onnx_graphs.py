@@ -80,7 +80,7 @@ def _converted(trained: TrainedModel, head: str, logits: Callable) -> onnx.Model
     model, _ = tf2onnx.convert.from_function(function, specs, OPSET)
     graph = model.graph
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    values |= {name: keras.ops.convert_to_numpy(variable) for name, variable in weights.items()}
+    values |= {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in weights.items()}
     del graph.input[len(of_head) :], graph.initializer[:]
     _fold(graph, values)
     used = {name for node in graph.node for name in node.input}
@@ -95,7 +95,7 @@ def _fold(graph: onnx.GraphProto, values: dict[str, np.ndarray]) -> None:
     for node in graph.node:
         inputs = {name: values.get(name) for name in node.input if name}
         if all(value is not None for value in inputs.values()):
-            found = ReferenceEvaluator(node).run(None, inputs)
+            found: Any = ReferenceEvaluator(node).run(None, inputs)
             values |= dict(zip(node.output, found, strict=True))
         else:
             others.append(node)

@@ -192,6 +192,7 @@ def _usage(trained: TrainedModel, kind: str, name: str, architecture: str) -> st
         )
     flags = {"image": "--image=FILE", "text": "--text=TEXT", "mlm": '--text="The [MASK] is warm."'}
     if kind == "portable":
+        flags["image"] = "FILE"
         return "\n".join(f"python predict.py {flags[head]}" for head in trained.heads)
     uses = [f"predict --checkpoint=FOLDER {flags[head]}" for head in trained.heads]
     uses.append("finetune --checkpoint=FOLDER --data_dir=DIR")

@@ -11,9 +11,9 @@
 """
 
 import dataclasses
-import importlib.resources
 import json
 import os
+import pathlib
 from typing import Any
 
 from keras_vitbert.trained.portable.character_table import table
@@ -22,6 +22,7 @@ from keras_vitbert.trained.sharing import write_shared
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.files import write_atomically
 from pipelines.status import doing
+from pipelines.text.wordpiece import write_vocabulary
 
 
 def write_folder(
@@ -57,14 +58,11 @@ def write_folder(
         files = {"settings.json": _settings(trained, int8)}
         if len(heads) > ("image" in heads):
             files["characters.json"] = table(trained.lower_case)
-            vocabulary = "".join(f"{token}\n" for token in trained.vocabulary or [])
-            write_atomically(os.path.join(folder, "vocabulary.txt"), vocabulary)
+            write_vocabulary(os.path.join(folder, "vocabulary.txt"), trained.vocabulary or [])
         for file, content in files.items():
             text = json.dumps(content, ensure_ascii=False, indent=1)
             write_atomically(os.path.join(folder, file), text + "\n")
-        script = (
-            importlib.resources.files("keras_vitbert.trained.portable") / "templates" / "predict.py"
-        )
+        script = pathlib.Path(__file__).parent / "templates" / "predict.py"
         write_atomically(os.path.join(folder, "predict.py"), script.read_bytes())
 
     write_shared(path, write, trained, "portable")

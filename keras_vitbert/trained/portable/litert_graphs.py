@@ -35,6 +35,6 @@ def write_litert(trained: TrainedModel, folder: str, int8: bool = False) -> None
         compare(trained, head, lambda inputs, run=run: next(iter(run(**inputs).values())), int8)
 
 
-def open_graph(path: str, threads: int | None = None) -> Any:
+def open_graph(path: str) -> Any:
     """Opens a file to run it: a function of inputs by name to a dict of the logits."""
-    return Interpreter(path, num_threads=threads).get_signature_runner()
+    return Interpreter(path).get_signature_runner()

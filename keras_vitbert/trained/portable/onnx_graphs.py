@@ -48,17 +48,16 @@ def write_onnx(trained: TrainedModel, folder: str, int8: bool = False) -> None:
         compare(trained, head, lambda inputs, run=session.run: run(None, inputs)[0], int8)
 
 
-def open_graph(path: str, threads: int = 0) -> onnxruntime.InferenceSession:
-    """Opens an ONNX file to run it on the processor, on all its cores unless `threads` is given."""
+def open_graph(path: str) -> onnxruntime.InferenceSession:
+    """Opens an ONNX file to run it on the processor."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
     """Whether a line of the log says something: the quantiser always advises another step."""
-    return not record.msg.startswith("Please consider to run pre-processing")
+    return not str(record.msg).startswith("Please consider to run pre-processing")
 
 
 def _converted(trained: TrainedModel, head: str, logits: Callable) -> onnx.ModelProto:

@@ -13,11 +13,11 @@ import re
 import tempfile
 
 from keras_vitbert.trained.portable.folder import write_folder
+from keras_vitbert.trained.portable.head_graphs import HEADS
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.files import make_folder, write_atomically
 from pipelines.status import doing
 
-_HEADS = ("image", "text", "mlm")
 _RUNTIME = {  # of the npm package: the smallest build, which runs on the processor
     "runtime": "dist/ort.wasm.bundle.min.mjs",
     "wasm": "dist/ort-wasm-simd-threaded.wasm",
@@ -63,7 +63,7 @@ def _read_runtime(path: str) -> tuple[str, dict[str, str]]:
 
 def _page(model: pathlib.Path, version: str, packed: dict[str, str]) -> str:
     """The page of a folder of ONNX graphs."""
-    heads = [head for head in _HEADS if (model / f"{head}.onnx").exists()]
+    heads = [head for head in HEADS if (model / f"{head}.onnx").exists()]
     files = {**{head: f"{head}.onnx" for head in heads}, "weights": "weights.bin"}
     packed = packed | {name: _packed((model / file).read_bytes()) for name, file in files.items()}
     size = sum((model / file).stat().st_size for file in files.values())

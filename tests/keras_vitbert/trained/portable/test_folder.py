@@ -38,7 +38,7 @@ def test_what_is_written(both, tmp_path):
     for line in (folder / "sha256sums.txt").read_text().splitlines():
         digest, name = line.split("  ")
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    assert "python predict.py --image=FILE" in (folder / "README.md").read_text()
+    assert "python predict.py FILE" in (folder / "README.md").read_text()
 
 
 def test_nothing_is_left_of_an_export_that_fails(both, monkeypatch, tmp_path):

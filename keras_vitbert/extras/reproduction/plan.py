@@ -121,7 +121,7 @@ def _transfer(
     values["model.num_classes"] = 5
     common = {"dtype": "mixed_bfloat16", "evaluation_interval": 0, "grid": (1e-4, 3e-4, 1e-3)}
     # By AdamW, as all own images. From random weights, the paper's SGD learns less in this time
-    # than a probe of them does.
+    # than ridge regression on their frozen features does.
     images = {**common, "image_size": 32, "batch": 64, "steps": 300, "dropout": 0.0}
     images["images.crop_area"] = (0.5, 1.0)
     tasks = (
@@ -214,7 +214,8 @@ class Plan:
         for row in table.rows:
             for seed in self.seeds(name):
                 for task in self.scale.tasks_of(table):
-                    self._add_downstream("probe", row.recipe, task, seed)
+                    if table.averaged:
+                        self._add_downstream("probe", row.recipe, task, seed)
                     self._add_downstream("finetune", row.recipe, task, seed)
                 if not table.has_tasks:
                     self._add_pretraining(row.recipe, seed)

@@ -115,17 +115,15 @@ def fill(
 ) -> Filled:
     """A table with the numbers of its jobs.
 
-    Its rows are pre-trained and, if there are tasks, fine-tuned and probed. Averages of tasks are
-    the paper's: of a modality, and of both averages.
+    Its rows are pre-trained and, if there are tasks, fine-tuned and perhaps probed. Averages of
+    tasks are the paper's: of a modality, and of both averages.
     """
     sources = dict.fromkeys((NSP, MLM, NATS, IC), ("pretrain", ""))
     averages: dict[str, tuple[str, ...]] = {MEAN: (MLM, IC)}
     columns, asked = PRETRAINING, (MEAN,)
     if not table.averaged:
-        asked = tuple(task.name for task in tasks)
-        columns = (*asked, *(PROBE + name for name in asked))
+        asked = columns = tuple(task.name for task in tasks)
         sources |= {name: ("finetune", name) for name in asked}
-        sources |= {PROBE + name: ("probe", name) for name in asked}
     elif tasks:
         for before, kind in (("", "finetune"), (PROBE, "probe")):
             sources |= {before + task.name: (kind, task.name) for task in tasks}

@@ -57,11 +57,11 @@ class Table:
     questions: list[tuple[str, list[str], list[str]]]
     has_tasks: bool = True  # or only what pre-training measures
     is_ordered: bool = False  # whether rows are ordered by the number in their first label
-    averaged: bool = True  # whether tasks of a modality count as their mean, as in the paper
+    averaged: bool = True  # whether modalities' means and frozen features are columns, too
 
 
 JOINT, FULL, NO_MASKS = Recipe("joint"), Recipe("vitbert"), Recipe("vitbert_no_gm")
-OF_TEACHERS = (("steps", 12_000),)  # what they change, at the scale `transfer`
+OF_TEACHERS = (("steps", 6_000),)  # what they change, at the scale `transfer`
 RANDOM_MASK = (("merge.name", "random_mask"),)
 TEXT_TASKS = ("mnli", "qqp", "qnli", "sst2", "rte")
 IMAGE_TASKS = ("cifar10", "cifar100", "imagenet", "flowers", "pets")

@@ -182,7 +182,7 @@ class Job:
             task: dict[str, Any] = {} if self.kind == "pretrain" else {"task": self.experiment}
             usual = flatten(type(config)(**task))
             flat = {name: value for name, value in flatten(config).items() if value != usual[name]}
-        content = json.dumps([self.kind, flat, self.inputs], ensure_ascii=False)
+        content = json.dumps([self.kind, flat, self.inputs], ensure_ascii=False, sort_keys=True)
         return hashlib.sha256(content.replace(f"{output}/", "").encode()).hexdigest()[:16]
 
 

@@ -114,3 +114,12 @@ def test_settings_are_all_that_makes_a_run():
     name = "pretrain/vitbert-s0"
     assert settings(name) == settings(name, output="/elsewhere")
     assert settings(name) != settings(name, steps=700)
+
+
+def test_committed_runs_have_the_settings_of_today():
+    """Or a config has changed in a way that makes them another experiment."""
+    units = json.loads((ROOT / "docs/reproduction/transfer.json").read_text())["units"]
+    jobs = planned("transfer", "controls", "answers").jobs
+    assert {name: unit["settings"] for name, unit in units.items()} == {
+        name: jobs[name].settings("/out") for name in units
+    }

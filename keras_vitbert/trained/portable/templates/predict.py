@@ -30,8 +30,9 @@ def main():
     given = parser.parse_args()
     settings = json.loads((HERE / "settings.json").read_bytes())
     kind = "text" if given.image is None else "image"
-    if (given.image is None) == (given.text is None) or kind not in settings:
-        parser.error(f"give one {' or '.join(settings.keys() & {'image', 'text'})}")
+    is_one = (given.image is None) != (given.text is None) and len(given.text or ()) <= 2
+    if not is_one or kind not in settings:
+        parser.error(f"give one {' or '.join(sorted(settings.keys() & {'image', 'text'}))}")
     try:
         names, logits = (of_text if kind == "text" else of_image)(settings[kind], given)
     except (ValueError, OSError) as error:
@@ -62,7 +63,7 @@ def of_text(about, given):
     """The names of classes or tokens, and their logits (1, classes) or (masks, vocabulary)."""
     vocabulary = (HERE / "vocabulary.txt").read_bytes().decode().removesuffix("\n").split("\n")
     ids = {token: number for number, token in enumerate(vocabulary)}
-    text = "".join(f"{text} {SEP_MARK} " for text in given.text[:2])
+    text = "".join(f"{text} {SEP_MARK} " for text in given.text)
     if fills := "mlm" in HEADS and (MASK in text or "text" not in HEADS):
         text = text.replace(MASK, f" {MASK_MARK} ")
     found = tokenize(text, {**ids, MASK_MARK: ids[MASK], SEP_MARK: ids[SEP]})

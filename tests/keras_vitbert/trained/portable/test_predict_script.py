@@ -61,4 +61,5 @@ def test_what_it_refuses(portable, tmp_path):
     ):
         done = run(portable, *words)
         assert done.returncode == 2 and culprit in done.stderr and done.stderr.count("\n") == 1
-    assert run(portable).returncode == 2
+    for words in ([], [tmp_path / "image.jpg", "--text=the cat"], ["--text=the"] * 3):
+        assert run(portable, *words).returncode == 2

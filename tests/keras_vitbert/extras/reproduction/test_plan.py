@@ -114,6 +114,9 @@ def test_settings_are_all_that_makes_a_run():
     name = "pretrain/vitbert-s0"
     assert settings(name) == settings(name, output="/elsewhere")
     assert settings(name) != settings(name, steps=700)
+    jobs = planned("sample", "table1").jobs
+    of_kinds = {jobs[f"{kind}/next/vit-s0"].settings("/out") for kind in ("probe", "finetune")}
+    assert len(of_kinds) == 2
 
 
 def test_committed_runs_have_the_settings_of_today():

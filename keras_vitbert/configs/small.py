@@ -2,7 +2,7 @@
 
     python -m keras_vitbert.reproduce --scale=transfer --table=controls --cifar10=DIR --books=DIR
 
-prepares its data, images of 32 pixels and texts of 128 tokens, and passes them by
+prepares its data, images of 32 pixels and texts of 32 tokens, and passes them by
 `--config.data.*`; without these flags the config has no data. This is not `paper:small`, which is
 the paper's experiment with a larger encoder.
 """

@@ -118,7 +118,7 @@ def _transfer(
         for split in ("train", "validation")
     }
     values["data.vocabulary"] = vocabulary = f"{data}/vocabulary/vocab.txt"
-    values["model.num_classes"] = 5
+    values |= {"model.num_classes": 5, "text_batch_size": 128}  # of 32 tokens, see prepared.py
     common = {"dtype": "mixed_bfloat16", "evaluation_interval": 0, "grid": (1e-4, 3e-4, 1e-3)}
     # By AdamW, as all own images. From random weights, the paper's SGD learns less in this time
     # than ridge regression on their frozen features does.

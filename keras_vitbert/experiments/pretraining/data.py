@@ -137,7 +137,7 @@ def open_data(
 def _sample(config: Pretraining, cache_dir: str) -> DataSection:
     """Prepares the sample; returns the `data` section of a config with the sample's files."""
     usual = sample_config.get_config().model
-    length = config.model.max_sequence_length or usual.max_sequence_length
+    length = min(sample.LENGTH, config.model.max_sequence_length or usual.max_sequence_length)
     prepared = sample.prepare(
         cache_dir or None,
         vocabulary_size=config.model.vocabulary_size or usual.vocabulary_size,

@@ -19,6 +19,8 @@ def get_config(size: str = "sample") -> Pretraining:
             "model.patch_size": 7,
             "model.num_classes": 10,
             "model.vocabulary_size": 2_000,
+            # For fine-tuning. Texts of the sample have fewer, `pipelines.prepare.sample.LENGTH`:
+            # positions behind these are not trained.
             "model.max_sequence_length": 64,
             "model.dropout": 0.0,
             "model.embedding_scale": 50.0,  # else masked words stay at 6.07; docs/reproduction.md

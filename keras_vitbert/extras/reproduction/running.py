@@ -61,12 +61,23 @@ class Results:
                 raise ValueError(f"{self.path}: its results were made with other {kind}")
 
     def require_settings(self, jobs: Iterable[Job]) -> None:
-        """Refuses jobs with other settings than when they were finished."""
+        """Refuses jobs with other settings, or another rate, than when they were finished."""
         for job in jobs:
-            # `docs/reproduction/small.json` has none.
-            known = self.jobs.get(job.name, {}).get("settings")
-            if known and known != job.settings(self.output):
+            known = self.jobs.get(job.name, {})
+            settings = known.get("settings")  # `docs/reproduction/small.json` has none
+            if settings and settings != job.settings(self.output):
                 raise ValueError(f"{self.path}: {job.name} was made with other settings")
+            rate = self.rate(job)  # of sweeps that may have been made again
+            if rate is not None and known.get("learning_rate", rate) != rate:
+                raise ValueError(f"{self.path}: {job.name} had another rate than its sweeps pick")
+
+    def rate(self, job: Job) -> float | None:
+        """The learning rate that a job's sweeps pick; None without any, or until all are done."""
+        if not job.rates_of or not self.jobs.keys() >= {*job.rates_of}:
+            return None
+        if self.diverged(job.rates_of):
+            return None
+        return best_rate([self.jobs[name]["sweep"] for name in job.rates_of])
 
     def summary(self, name: str) -> str:
         """The path of a job's summary, which exists while its folder does."""
@@ -179,9 +190,8 @@ def _begin(
         if names & needs or job.name in processes or len(processes) == parallel:
             continue
         values = dict(job.values)
-        if job.rates_of and not results.diverged(job.rates_of):
-            sweeps = [results.jobs[name]["sweep"] for name in job.rates_of]
-            values["optimizer.learning_rate"] = best_rate(sweeps)
+        if (rate := results.rate(job)) is not None:
+            values["optimizer.learning_rate"] = rate
         asked: dict[str, Any] = {"kind": job.kind, "folder": os.path.join(results.output, job.name)}
         asked |= {"experiment": job.experiment, "values": values, "inputs": job.inputs}
         asked["tpu"] = tpus.get(job.kind)

@@ -120,6 +120,16 @@ def test_other_settings_or_data_than_those_of_a_finished_run(out, chain):
         results.require_data({"text": "2"})
 
 
+def test_another_rate_than_that_of_its_sweeps(out, chain):
+    jobs = [*chain(), tuned(out, "b", 1, rates_of=("finetune/a/vitbert-s0",))]
+    results = call(out, jobs)
+    call(out, jobs)
+    results.jobs["finetune/a/vitbert-s0"]["sweep"] = {"0.5": 1.0}
+    results.add(jobs[0], [], DONE)  # writes the file
+    with pytest.raises(ValueError, match="finetune/b/vitbert-s1"):
+        call(out, jobs)
+
+
 def test_several_run_at_a_time(out):
     names = ("pretrain/vit-s0", "pretrain/bert-s0")
     pairs = zip(names, reversed(names), strict=True)

@@ -1,8 +1,10 @@
 """Measures exported models beside the SavedModel and `transformers`, in a process for each.
 
-    python -m benchmarks.anywhere [--sizes=small,base] [--threads=1,2] [--seconds=3]
+    python -m benchmarks.anywhere [--models=vitbert_small,base] [--threads=1,2]
+        [--seconds=3]
 
-`small` is the preset `vitbert_small`, `base` has random weights and 30,000 tokens. Columns:
+A model is anything that `--checkpoint` takes, or `base` with random weights and 30,000 tokens.
+Columns:
 
     image, text       milliseconds of a graph, for one image and 32, one text of 16 tokens and 32
     first answer      seconds of a new process, from its start to what it says about an image, by
@@ -41,6 +43,7 @@ SIDES = {
     "LiteRT int8": ("litert", True),
     "SavedModel": ("saved_model", False),
 }
+BASE = "base"  # with random weights
 PEERS = {"transformers, ONNX float32": False, "transformers, ONNX int8": True}
 PACKAGES = {
     "onnx": ("onnxruntime", "pillow"),
@@ -55,16 +58,16 @@ SENTENCE = "the " * (TOKENS - 2)
 FIRST_ANSWERS = 3  # that are timed
 
 
-def rows(sizes="small,base", threads="1,2", seconds=3.0) -> list[list[str]]:
-    """Exports each size and measures it: the cells of a table."""
+def rows(models="vitbert_small,base", threads="1,2", seconds=3.0) -> list[list[str]]:
+    """Exports each model and measures it: the cells of a table."""
     found = []
-    for size in sizes.split(","):
+    for model in models.split(","):
         with tempfile.TemporaryDirectory() as work:
             image = os.path.join(work, "image.png")
             _write_image(image)
-            _in_process("export", work, size)
+            _in_process("export", work, model)
             sides = {side: file_format for side, (file_format, _) in SIDES.items()}
-            if size == "base" and importlib.util.find_spec("onnxscript"):
+            if model == BASE and importlib.util.find_spec("onnxscript"):
                 _in_process("export_peers", work)
                 sides |= dict.fromkeys(PEERS, "onnx")
             for side, file_format in sides.items():
@@ -76,7 +79,7 @@ def rows(sizes="small,base", threads="1,2", seconds=3.0) -> list[list[str]]:
                     first = f"{statistics.median(times):.2f}"
                 for count in threads.split(","):
                     line = _in_process("measure", folder, file_format, count, str(seconds))
-                    cells = [f"{size}, {side}", count, *line[:-1], first]
+                    cells = [f"{model}, {side}", count, *line[:-1], first]
                     taken = _megabytes(folder), _installed(PACKAGES[file_format])
                     found.append([*cells, *(f"{number:.1f}" for number in taken), line[-1]])
                     print(*found[-1], sep="  ", file=sys.stderr, flush=True)
@@ -96,13 +99,13 @@ def _write_image(path):
     Image.fromarray(pixels).save(path)
 
 
-def export(work, size):
+def export(work, model):
     """Writes all sides of a model into folders named after them."""
     from keras_vitbert.trained.exporting import export as export_saved_model
     from keras_vitbert.trained.loading import load
     from keras_vitbert.trained.portable.folder import write_folder
 
-    trained = load("vitbert_small") if size == "small" else _random(size)
+    trained = _random() if model == BASE else load(model)
     for side, (file_format, int8) in SIDES.items():
         folder = os.path.join(work, side)
         if file_format == "saved_model":
@@ -111,7 +114,7 @@ def export(work, size):
             write_folder(trained, folder, file_format, int8=int8)
 
 
-def _random(size):
+def _random():
     from benchmarks.steps import paper_config
     from keras_vitbert.model.pretraining_network import build_network
     from keras_vitbert.trained.trained_model import TrainedModel
@@ -119,14 +122,14 @@ def _random(size):
 
     vocabulary = [*SPECIAL_TOKENS, "the"]
     vocabulary += [f"##{number}" for number in range(30_000 - len(vocabulary))]
-    config = paper_config(size, num_classes=1000, vocabulary_size=len(vocabulary))
+    config = paper_config(BASE, num_classes=1000, vocabulary_size=len(vocabulary))
     network = build_network(config.model.to_dict())
     rng = np.random.default_rng(0)
     for variable in network.weights:  # scales of 1 and offsets of 0 would be left out of a graph
         variable.assign_add(rng.normal(0, 0.01, variable.shape))
     heads = {"image": network.image_head, "mlm": network.mlm_head}
     path = os.path.join(os.path.dirname(__file__), "none")
-    return TrainedModel(path, size, network.backbone, heads, vocabulary=vocabulary, network=network)
+    return TrainedModel(path, BASE, network.backbone, heads, vocabulary=vocabulary, network=network)
 
 
 def export_peers(work):
@@ -290,7 +293,7 @@ def main() -> None:
         globals()[sys.argv[1]](*sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sizes", default="small,base")
+    parser.add_argument("--models", default="vitbert_small,base")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--seconds", type=float, default=3.0)
     print("\n".join(aligned(HEADER, rows(**vars(parser.parse_args())))))

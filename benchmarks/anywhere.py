@@ -1,7 +1,6 @@
 """Measures exported models beside the SavedModel and `transformers`, in a process for each.
 
-    python -m benchmarks.anywhere [--models=vitbert_small,base] [--threads=1,2]
-        [--seconds=3]
+    python -m benchmarks.anywhere [--models=vitbert_small,base] [--threads=1,2] [--seconds=3]
 
 A model is anything that `--checkpoint` takes, or `base` with random weights and 30,000 tokens.
 Columns:

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         ("cache_dir", None, f"Folder for prepared data. Default: {where}."),
         ("vocabulary_size", 2000, "Tokens of the vocabulary.", MIN_SIZE),
         ("max_length", sample.LENGTH, "Tokens of a text example.", 8, MAX_LENGTH),
-        ("max_predictions", 2, "Masked tokens of a text example, at most.", 1, MAX_LENGTH),
+        ("max_predictions", sample.PREDICTIONS, "Masked tokens of a text, at most.", 1, MAX_LENGTH),
         ("seed", 0, "Seed of splits, pairs, masks and shuffles.", 0, MAX_SEED),
         ("duplication", 3, "Passes over the training text, each with other masks.", 1),
     )

@@ -16,7 +16,7 @@ from pipelines.status import doing
 from pipelines.text import tf_text
 from pipelines.text import wordpiece as vocabularies
 from pipelines.text.bert_examples import ExampleSettings
-from pipelines.text.wordpiece import LEARNING
+from pipelines.text.wordpiece import LEARNING, MASKED_RATIO
 
 FORMAT_VERSION = 3  # raise it when the same settings give other data
 
@@ -30,6 +30,7 @@ VALIDATION_DOCUMENTS = 0.08
 # Tokens of a text. Attention begins almost uniform, so that a neighbour weighs the more the fewer
 # words there are; in minutes, texts of 64 teach little more than which words are frequent.
 LENGTH = 16
+PREDICTIONS = round(MASKED_RATIO * LENGTH)  # tokens of a text that are masked, at most
 SHARDS = 4  # of the training files; validation files are one shard
 
 
@@ -57,7 +58,7 @@ def prepare(
     *,
     vocabulary_size: int = 2000,
     max_length: int = LENGTH,
-    max_predictions: int = 2,
+    max_predictions: int = PREDICTIONS,
     seed: int = 0,
     duplication: int = 3,
 ) -> PreparedData:

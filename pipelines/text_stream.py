@@ -88,6 +88,9 @@ class TextStream:
             predictions = len(features["masked_lm_positions"].int64_list.value)
             return cls(records, names, length, predictions, vocabulary_size)
         dynamic = Masking(tuple(vocabulary), **(masking or {"max_predictions": 20}))
+        # No text of this length has more, and the model computes logits for padding too.
+        most = min(dynamic.max_predictions, max(1, round(dynamic.ratio * length)))
+        dynamic = dataclasses.replace(dynamic, max_predictions=most)
         return cls(records, names, length, dynamic.max_predictions, vocabulary_size, dynamic)
 
     def training(

@@ -107,7 +107,7 @@ def test_texts_of_another_vocabulary_are_refused(open_texts):
 
 
 @pytest.fixture(scope="module")
-def unmasked(open_texts):
+def examples():
     """Texts as `text_examples --dynamic_masking` writes them; the ids tell their number."""
     examples = make_examples(9)
     for number, example in enumerate(examples):
@@ -115,7 +115,24 @@ def unmasked(open_texts):
             del example[name]
         example["input_ids"] = np.full(LENGTH, 5 + number)
         example["input_mask"] = np.ones(LENGTH, int)
+    return examples
+
+
+@pytest.fixture(scope="module")
+def unmasked(open_texts, examples):
     return open_texts(examples, masking={"max_predictions": 4, "ratio": 0.3, "whole_word": False})
+
+
+def test_there_is_no_room_for_masks_that_no_text_has(open_texts, examples):
+    few, many = (
+        open_texts(examples, masking={"max_predictions": most, "ratio": 0.3, "whole_word": False})
+        for most in (round(0.3 * LENGTH), 76)
+    )
+    batches = (take(texts.training(1, 0, 3), 3) for texts in (few, many))
+    for expected, batch in zip(*batches, strict=True):
+        assert (batch["masked_weights"] == 1).all()
+        for name in expected:
+            np.testing.assert_array_equal(batch[name], expected[name])
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import os
 import tarfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines.command_line import say
 from pipelines.files import open_binary, reading, walk
@@ -60,6 +60,8 @@ class ImageList:
     @contextlib.contextmanager
     def store_in(self, folder: str) -> Iterator["StoredList"]:
         """Keeps the list in a file in a folder, local or `gs://`, while the block runs."""
+        import tensorflow as tf
+
         path = os.path.join(folder, f"images-{uuid.uuid4().hex}.list")
         tf.io.gfile.makedirs(folder)
         try:
@@ -105,11 +107,16 @@ def read_entry(source: str, entry: np.void) -> bytes:
 
 def read_bytes(path: str, offset: int = 0, size: int = WHOLE_FILE) -> bytes:
     """Reads a part of a file, local or `gs://`; an `OSError` if it ends too early."""
+    remote_errors: Any = ()  # local files need no TensorFlow
+    if "://" in path:
+        import tensorflow as tf
+
+        remote_errors = tf.errors.OpError
     try:
         with open_binary(path) as stream:
             stream.seek(offset)
             data = stream.read(size)
-    except tf.errors.OpError as error:
+    except remote_errors as error:
         raise OSError(error.message) from error
     if size not in (WHOLE_FILE, len(data)):
         raise OSError(f"{path} has {offset + len(data)} bytes, expected {offset + size}")
@@ -151,12 +158,16 @@ def check_sources(
     source: str, splits: dict[str, str], validation_labels: str | None = None
 ) -> None:
     """Refuses missing sources before the first one is listed, which may take minutes."""
+    import tensorflow as tf
+
     for path in [*splits.values(), *filter(None, [validation_labels])]:
         tf.io.gfile.stat(path)
 
 
 def find_folders(folder: str) -> dict[str, str]:
     """The folders of `train` and `validation`, or one of them, in a folder, local or `gs://`."""
+    import tensorflow as tf
+
     names = {"train": "train", "val": "validation", "validation": "validation"}
     there = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
     if not there or {"val", "validation"} <= set(there):
@@ -296,5 +307,10 @@ def _lines(path: str) -> list[str]:
 def _check_names(classes: Iterable[str], source: str) -> None:
     """Refuses names that cannot be lines of a text file, and names that are not unique."""
     for name, following in itertools.pairwise([*classes, ""]):
-        if name != name.strip() or not name.isprintable() or name in ("", following):
-            raise ValueError(f"{source}: the class {name!r} occurs twice, or is no line of text")
+        if name and name == following:
+            raise ValueError(f"{source}: the class {name!r} occurs twice")
+        if name != name.strip() or not name.isprintable() or not name:
+            raise ValueError(
+                f"{source}: {name!r} names a class; use printable characters, without a line break "
+                "and without spaces around them"
+            )

@@ -16,7 +16,7 @@ from keras_vitbert.configs.fine_tuning import FineTuning, TextSettings
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.runs.damaged_records import reading_images
 from pipelines.images.image_records import ImageRecordFiles
-from pipelines.tasks.labelled_images import ListedImages
+from pipelines.tasks.listed_images import ListedImages
 
 SMALL = 64  # pixels; smaller images lose their subject when cropped like ImageNet's
 _BATCH = 64

@@ -17,9 +17,10 @@ from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import own_data, tfds_data
-from pipelines.tasks.labelled_images import LabelledImages, ListedImages, read_images
+from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.tasks.labelled_rows import LabelledRows, numbered, read_rows
 from pipelines.tasks.labelled_texts import LabelledTexts
+from pipelines.tasks.listed_images import ListedImages, read_images
 from pipelines.text.casing import is_lower
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples

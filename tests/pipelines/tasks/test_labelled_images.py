@@ -8,7 +8,8 @@ from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.shards.shard_files import to_example, write_shards
-from pipelines.tasks.labelled_images import LabelledImages, ListedImages
+from pipelines.tasks.labelled_images import LabelledImages
+from pipelines.tasks.listed_images import ListedImages
 
 SIZE, COUNT = 6, 23
 VIEWS = ImageViews(SIZE, crop_area=(1.0, 1.0), flip=False, central_crop=1.0)

@@ -8,9 +8,10 @@ from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 
 from keras_vitbert.experiments.fine_tuning import report
 from pipelines.images.image_views import ImageViews
-from pipelines.tasks.labelled_images import LabelledImages, ListedImages
+from pipelines.tasks.labelled_images import LabelledImages
 from pipelines.tasks.labelled_rows import LabelledRows
 from pipelines.tasks.labelled_texts import LabelledTexts
+from pipelines.tasks.listed_images import ListedImages
 from tests.keras_vitbert.tiny_runs import VOCABULARY
 
 GOOD, BAD = ("fine", "good !", "a joy"), ("dull", "bad ?", "a bore")

@@ -68,11 +68,11 @@ def main(argv: list[str]) -> dict[str, Any]:
     if values.evaluate_only:
         refuse_given(values, _OF_TRAINING, "with --evaluate_only")
     choose_backend(values.backend)
+    inputs = inputs_of(values, None if values.evaluate_only else config)
+    inputs["predictions"] = values.predictions
     with quiet_loading():
         from keras_vitbert.experiments.experiment import evaluate_run, open_run
 
-    inputs = {**inputs_of(values), "predictions": values.predictions}
-    inputs |= {"images": values.images, "texts": values.texts}
     if values.evaluate_only:
         options = devices_of(values) | {"deterministic": values.deterministic}
         return evaluate_run(config, **options, **inputs)

@@ -48,11 +48,12 @@ def main(argv: list[str]) -> dict[str, Any]:
     values, config, given = parse_fine_tuning(argv, define_flags, __doc__ or "")
     shots = _shots(values.shots)
     choose_backend(values.backend)
+    inputs = inputs_of(values, config)
     with quiet_loading():
         from keras_vitbert.experiments.experiment import probe_task
         from keras_vitbert.experiments.fine_tuning.inputs import Inputs
 
-    inputs, path = inputs_of(values), os.path.join(values.output_dir, "summary.json")
+    path = os.path.join(values.output_dir, "summary.json")
     if values.output_dir:
         check_no_input(path, Inputs(**inputs).paths(config.task_names))
     summary = probe_task(config, shots, values.draws, given, **devices_of(values), **inputs)

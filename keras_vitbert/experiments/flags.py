@@ -179,10 +179,20 @@ def devices_of(values: FlagValues) -> dict[str, Any]:
     return {name: values[name].value for name in ("tpu", "tpu_address", "wait_seconds")}
 
 
-def inputs_of(values: FlagValues) -> dict[str, Any]:
-    """What `INPUT_FLAGS` name: fields of `keras_vitbert.experiments.fine_tuning.inputs.Inputs`."""
-    names = ("checkpoint", "architecture", "vocabulary", "data_dir", "download", "skip_damaged")
-    return {name: values[name].value for name in names} | {"files": _files(values)}
+def inputs_of(values: FlagValues, config: FineTuning | None = None) -> dict[str, Any]:
+    """What `INPUT_FLAGS` name: fields of `keras_vitbert.experiments.fine_tuning.inputs.Inputs`.
+
+    With the config of a training, own data are read, so that bad ones are refused at once.
+    """
+    names = ["checkpoint", "architecture", "vocabulary", "data_dir", "download", "skip_damaged"]
+    names += [name for name in (IMAGES, TEXTS) if name in values]
+    given: dict[str, Any] = {name: values[name].value for name in names}
+    files, own = _files(values), {}
+    for section, settings in config.tasks.items() if config and not values.download else ():
+        place = given.get(settings.task) or values.data_dir
+        where = place, files, values.skip_damaged, bool(section)
+        own[section] = tasks.read_own(settings, *where)
+    return {**given, "files": files, "own": own}
 
 
 def refuse_given(values: FlagValues, names: Iterable[str], reason: str) -> None:

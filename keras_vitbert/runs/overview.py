@@ -19,12 +19,14 @@ _CLASSES_SHOWN = 6
 
 
 def overview(run: Any) -> str:
-    """The table of an opened `PretrainingRun` or `FineTuningRun`."""
+    """The table of an opened `PretrainingRun` or `FineTuningRun`, below notices about its data."""
     is_pretraining = isinstance(run.config, Pretraining)
+    every = () if is_pretraining else run.data.values()
+    notices = [str(notice) for data in every for notice in data.notices]
     rows = _pretraining_rows(run) if is_pretraining else _fine_tuning_rows(run)
     rows += [("device", _device(run)), ("folder", run.folder.path)]
     width = max(len(subject) for subject, _ in rows) + 2
-    return "\n".join(f"  {subject:<{width}}{text}" for subject, text in rows)
+    return "\n".join([*notices, *(f"  {subject:<{width}}{text}" for subject, text in rows)])
 
 
 def passes(steps: int, batch: int, count: int) -> str:

@@ -45,6 +45,11 @@ class LabelledImages:
         """Some of the images: ascending ranges of indices, their ends excluded."""
         return dataclasses.replace(self, store=self.store.part(ranges))
 
+    def take(self, places: np.ndarray) -> "LabelledImages":
+        """Some of the images of a list, by their indices."""
+        assert isinstance(self.store, ListedImages)
+        return dataclasses.replace(self, store=self.store.take(places))
+
     def training(
         self,
         seed: int,

@@ -3,10 +3,9 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from pipelines.command_line import say
 from pipelines.tasks.tables import Row, Table
 
 # The usual names of columns, GLUE's first; compared without regard to case.
@@ -44,11 +43,35 @@ class LabelledRows:
     first: tuple[str, ...]
     second: tuple[str, ...] | None
     labels: tuple[str, ...]
-    left_out: int = 0  # rows that are damaged or have no label
+    left_out: tuple[str, ...] = ()  # what is wrong with each row that is not here
     places: tuple[str, ...] = ()  # the line or row of each
     # Those that were read, of a table.
     sentence_columns: tuple[str, ...] = ()
     label_column: str = ""
+
+    @property
+    def count(self) -> int:
+        return len(self.labels)
+
+    @property
+    def keys(self) -> list[tuple[Hashable, ...]]:
+        """The texts of each row; the place of one without any, which is no copy of another."""
+        rows = zip(self.first, self.second or self.first, strict=True)
+        return [row if "".join(row).strip() else (place,) for place, row in enumerate(rows)]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of each row, joined."""
+        pairs = zip(self.first, self.second or (), strict=True)
+        return [*self.first] if self.second is None else [*map(" ".join, pairs)]
+
+    def example_name(self, place: int) -> str:
+        """The line of a row."""
+        return f"line {self.places[place]}" if self.places else f"row {place + 1}"
+
+    def class_names(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """The class of each row."""
+        return self.labels
 
     def part(self, indices: Iterable[int]) -> "LabelledRows":
         """Some of the rows, in the order of `indices`."""
@@ -98,7 +121,7 @@ def read_rows(
         source += f" and {len(tables) - 1} more"
         places = (f"{os.path.basename(table.path)}:{row.number}" for table, row in rows)
     second = texts[1] if len(texts) > 1 else None
-    rest = left_out, tuple(places), tuple(sentences), label
+    rest = tuple(left_out), tuple(places), tuple(sentences), label
     return LabelledRows(source, texts[0], second, labels, *rest)
 
 
@@ -107,15 +130,15 @@ def whole_rows(
     columns: Callable[[Table], list[str]],
     problem: Callable[[Table, list], str],
     skip_damaged: int,
-) -> tuple[list[tuple[Table, Row]], int]:
-    """The rows that are whole and have a label, each with its table, and how many are left out.
+) -> tuple[list[tuple[Table, Row]], list[str]]:
+    """The rows that are whole and have a label, each with its table; and what is wrong with others.
 
     Args:
         columns: names the columns of a table to read, the label's last.
         problem: says what is wrong with the values before the label; empty if nothing is.
         skip_damaged: how many rows may be left out.
     """
-    whole, left_out = [], 0
+    whole, left_out = [], []
     for table in tables:
         for row in table.read(columns(table)):
             reason = row.damage or problem(table, row.values[:-1]) or _problem(row.values[-1])
@@ -123,10 +146,9 @@ def whole_rows(
                 whole.append((table, row))
                 continue
             reason = f"{table.path}, {table.unit} {row.number}: {reason}"
-            if left_out >= skip_damaged:
+            if len(left_out) >= skip_damaged:
                 raise ValueError(f"{reason}; fix the {table.unit}, or raise skip_damaged")
-            say(f"left out: {reason}")
-            left_out += 1
+            left_out.append(reason)
     if not whole:
         raise ValueError(f"{tables[0].path}: holds no examples")
     return whole, left_out

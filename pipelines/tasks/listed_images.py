@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.digests import sampled_digest
+from pipelines.files import printable
 from pipelines.images import image_sources
 from pipelines.images.image_sources import WHOLE_FILE, ImageList, entry_file, entry_name, read_entry
 from pipelines.tasks.labelled_rows import image_columns, numbered, whole_rows
@@ -35,6 +36,7 @@ class ListedImages:
 
     images: ImageList  # in the order of evaluation; of cells: the table and its rows
     cells: list[bytes] | None = None  # encoded, in memory; None for files
+    keys: Sequence[int] = ()  # equal images have equal ones; empty where nobody compared them
 
     @classmethod
     def find(cls, folder: str, classes: list[str] | None = None) -> tuple[ListedImages, list[str]]:
@@ -48,6 +50,10 @@ class ListedImages:
     @property
     def count(self) -> int:
         return len(self.images)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return ()
 
     @property
     def known_labels(self) -> np.ndarray:
@@ -86,11 +92,28 @@ class ListedImages:
             return read_entry(self.images.source, self.images.entries[place])
         return self.cells[place]
 
+    def size(self, place: int) -> int:
+        """The bytes of an image."""
+        path = self.where(place)
+        return os.path.getsize(path) if self.cells is None else len(self.cells[place])
+
+    def example_name(self, place: int) -> str:
+        """The path of an image within the folder, or its row."""
+        return printable(self.name(place)) if self.cells is None else f"row {self.name(place)}"
+
+    def class_names(self, classes: Sequence[str]) -> Sequence[str]:
+        """The class of each image."""
+        return [classes[int(label)] for label in self.known_labels]
+
     def part(self, ranges: list[tuple[int, int]]) -> ListedImages:
         """Some of the images: ascending ranges of indices, their ends excluded."""
-        places = np.concatenate([np.arange(begin, end) for begin, end in ranges])
+        return self.take(np.concatenate([np.arange(begin, end) for begin, end in ranges]))
+
+    def take(self, places: np.ndarray) -> ListedImages:
+        """Some of the images, by their indices."""
         images = dataclasses.replace(self.images, entries=self.images.entries[places])
-        return ListedImages(images, self.cells and [self.cells[place] for place in places])
+        cells = self.cells and [self.cells[place] for place in places]
+        return ListedImages(images, cells, self.keys and [self.keys[place] for place in places])
 
     def elements(self, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
         """The endless shuffled stream of a host: (number, place in the list).
@@ -170,7 +193,7 @@ def read_images(
     label_column: str = "",
     classes: list[str] | None = None,
     skip_damaged: int = 0,
-) -> tuple[ListedImages, list[str], int]:
+) -> tuple[ListedImages, list[str], list[str]]:
     """Reads the images, or their paths, and the classes of the tables of a split.
 
     Paths are relative to the folder of the tables. The images are shuffled once, always in the same
@@ -182,7 +205,7 @@ def read_images(
         skip_damaged: how many rows that are damaged or have no label may be left out.
 
     Returns:
-        The images, the names of the classes, and how many rows were left out.
+        The images, the names of the classes, and what is wrong with each row that is left out.
     """
     source = tables[0].path
     folder = os.path.dirname(source)

@@ -3,7 +3,7 @@
 | file | is read as |
 | --- | --- |
 | `.tsv` | fields separated by tabs, not quoted: a quotation mark is part of its field, as in GLUE |
-| `.csv` | RFC 4180; if the first line has no comma, semicolons separate |
+| `.csv` | RFC 4180; if the first line has no comma, semicolons, tabs or vertical bars separate |
 | `.jsonl`, `.ndjson`, `.json` | one object per line, or one list of objects |
 | `.parquet` | by `pyarrow` |
 | a folder | by Hugging Face's `datasets`, whose `save_to_disk` wrote it |
@@ -23,12 +23,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pipelines.command_line import install, one_line, say
+from pipelines.command_line import install, one_line
 from pipelines.files import reading
 from pipelines.text_tables import csv_reader
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 _ROWS_AT_ONCE = 1_000  # of Arrow's tables
+# The first one in a CSV file's first line.
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one; UTF-8 cannot
 
 
@@ -51,8 +53,11 @@ class Table:
     # For some columns, yields each row's number and its values, or what is wrong with it.
     rows: Callable[[list[str]], Iterator[tuple[int, list[Any] | str]]]
     image_columns: list[str] = dataclasses.field(default_factory=list)  # of encoded images
+    guess: str = ""  # what was guessed of its form
 
     def __post_init__(self) -> None:
+        if not any(self.columns):
+            raise ValueError(f"{self.path}: is empty, or its first {self.unit} is")
         for name, count in collections.Counter(self.columns).items():
             if count > 1:
                 raise ValueError(f"{self.path}: has {count} columns {name!r}")
@@ -107,13 +112,14 @@ def open_saved(folder: str) -> Table:
 
 
 def _separated(path: str, text: str) -> Table:
+    guess = ""
     if path.lower().endswith(".tsv"):
         lines = functools.partial(_tsv_lines, text)
     else:
         header = text.partition("\n")[0]
-        delimiter = ";" if ";" in header and "," not in header else ","
-        if delimiter == ";":
-            say(f"{path}: its columns are separated by semicolons")
+        delimiter = next((mark for mark in _DELIMITERS if mark in header), ",")
+        if delimiter != ",":
+            guess = f"{path}: its columns are separated by {_DELIMITERS[delimiter]}"
         lines = functools.partial(_csv_lines, path, text, delimiter)
     columns = next(lines(), (1, [""]))[1]
     expected = f"fields, expected {len(columns)} ({', '.join(columns)})"
@@ -124,7 +130,7 @@ def _separated(path: str, text: str) -> Table:
             whole = len(fields) == len(columns)
             yield number, [fields[n] for n in places] if whole else f"{len(fields)} {expected}"
 
-    return Table(path, columns, "line", rows)
+    return Table(path, columns, "line", rows, guess=guess)
 
 
 def _tsv_lines(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -5,10 +5,12 @@ What flags and files alone show is in `tests/bad_input`.
 
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from pipelines.command_line import EXIT_DONE
+from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.bad_calls import assert_refused
 from tests.keras_vitbert.tiny_tasks import IMAGE_FLAGS, TEXT_FLAGS, finetune
 
@@ -47,6 +49,29 @@ def test_chosen_values_are_told_as_flags(images, capsys):
     assert finetune(*flags) == EXIT_DONE
     told = "".join(capsys.readouterr())
     assert all(f" {field}=" in told for field in ("image_size", "images.crop_area", "steps"))
+
+
+def test_bad_data_are_refused_before_tensorflow_is_loaded(tmp_path):
+    """That takes many seconds, and so does a checkpoint."""
+    script = """
+import sys
+from keras_vitbert import finetune
+from pipelines.command_line import run
+status = run(finetune.main, sys.argv[1:])
+assert not {"tensorflow", "keras"} & set(sys.modules)
+sys.exit(status)
+"""
+    (tmp_path / "labels.csv").write_text("text,label\none,a\ntwo,a\n")
+    (tmp_path / "unlabelled.csv").write_text("text,label\none,a\ntwo,\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "classes" / "a\nb").mkdir(parents=True)
+    (tmp_path / "classes" / "a\nb" / "1.jpg").write_text("")
+    for name in ("labels.csv", "unlabelled.csv", "empty.csv", "classes"):
+        flags = [f"--checkpoint={SAVED / 'run'}", f"--data_dir={tmp_path / name}"]
+        command = [sys.executable, "-c", script, *flags, f"--output_dir={tmp_path / 'run'}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == EXIT_BAD_INPUT and len(done.stderr.splitlines()) == 1
+        assert name in done.stderr and not (tmp_path / "run").exists()
 
 
 def test_classes_of_images(refused, images):

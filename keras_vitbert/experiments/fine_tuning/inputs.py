@@ -9,6 +9,7 @@ from keras_vitbert.experiments.fine_tuning.task_data import TaskData, open_task
 from keras_vitbert.experiments.fine_tuning.tasks import find_task
 from pipelines.status import doing
 from pipelines.tasks import own_data
+from pipelines.tasks.own_examples import OwnExamples
 from pipelines.text.casing import case_of
 
 
@@ -25,6 +26,8 @@ class Inputs:
     files: dict[str, str] = dataclasses.field(default_factory=dict)  # paths by split
     download: bool = False  # whether TFDS may fetch missing data
     skip_damaged: int = 0  # rows of tables that may be left out
+    # Own data that were read before, by the section of the config.
+    own: dict[str, OwnExamples | None] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def pop_from(cls, named: dict[str, Any]) -> "Inputs":
@@ -74,5 +77,6 @@ class Inputs:
         task = find_task(config.tasks[section].task)
         options |= {name: getattr(self, name) for name in ("files", "download", "skip_damaged")}
         options |= {"data_dir": self._place(task.name), "section": section}
+        options["own"] = self.own.get(section)
         with doing("opening the data"):
             return open_task(task, config, vocabulary, max_length, **options)

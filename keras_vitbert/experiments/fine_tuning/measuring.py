@@ -106,6 +106,8 @@ def _open_saved(
             classes=known,
             columns=trained.record.get("columns"),
         )
+        for notice in data.notices:
+            say(str(notice))
         if data.classes != known:
             raise ValueError(
                 f"{path}: was trained on the classes {', '.join(known[:10])}, the data have "
@@ -152,6 +154,8 @@ def run_probe(
     [settings] = config.tasks.values()
     length = pretrained.max_length(settings)
     data = inputs.open_data(config, "", pretrained.vocabulary, length)
+    for notice in data.notices:
+        say(str(notice))
     keras.utils.set_random_seed(config.seed)  # for the weights that the checkpoint lacks
     with machine.strategy.scope():
         classifier: Any = pretrained.classifier(config, [len(data.classes)])[0]

@@ -5,6 +5,7 @@ themselves. That takes seconds and has seen no other data, so a pre-trained enco
 below it has not paid off, however far it is above the majority class.
 """
 
+import dataclasses
 import math
 import os
 import statistics
@@ -86,6 +87,7 @@ def _summarize_task(run: Any, section: str, reported: list[dict]) -> dict[str, A
         "splits": splits,
         "batch": settings.batch,
         "training_examples": data.train.count,
+        "notices": [dataclasses.asdict(notice) for notice in data.notices],
     }
 
 

@@ -1,8 +1,7 @@
 """The splits of a downstream task, from TFDS or from a user's own data."""
 
 import dataclasses
-import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +9,17 @@ import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import FineTuning, ImageSettings, TaskSettings
 from keras_vitbert.experiments.fine_tuning.evaluation import Split
-from keras_vitbert.experiments.fine_tuning.tasks import Task
-from pipelines.command_line import say
-from pipelines.files import reading
+from keras_vitbert.experiments.fine_tuning.tasks import Task, read_own
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.images.image_views import ImageViews
 from pipelines.shards.records import RecordFiles
 from pipelines.tasks import own_data, tfds_data
 from pipelines.tasks.labelled_images import LabelledImages
-from pipelines.tasks.labelled_rows import LabelledRows, numbered, read_rows
+from pipelines.tasks.labelled_rows import LabelledRows, numbered
 from pipelines.tasks.labelled_texts import LabelledTexts
-from pipelines.tasks.listed_images import ListedImages, read_images
+from pipelines.tasks.listed_images import ListedImages
+from pipelines.tasks.notices import Notice, first_equal
+from pipelines.tasks.own_examples import OwnExamples
 from pipelines.text.casing import is_lower
 
 HELD_OUT = "held_out"  # the name of a split that is cut from the training examples
@@ -36,6 +35,7 @@ class TaskData:
     tests: dict[str, Split]  # those that are reported; the first one gives the result
     selection: Split | None = None  # what learning rates are picked on; None to cut a split
     picked_on: str = ""  # its name
+    notices: tuple[Notice, ...] = ()  # about a user's own data
 
     def split_for_sweep(self, fraction: float) -> tuple[Split, Split]:
         """The training examples for a sweep, and the examples that pick its learning rate.
@@ -58,6 +58,7 @@ def open_task(
     columns: dict | None = None,
     choose: Callable | None = None,
     section: str = "",
+    own: OwnExamples | None = None,
 ) -> TaskData:
     """Opens the splits of a task, whose settings are in a section of the config.
 
@@ -67,23 +68,21 @@ def open_task(
     `classes` and `columns` are those of a trained model, which needs no training examples. Its
     columns, `sentences`, one or two names, and `label`, are read where the config names no others
     and a table has them. `choose` returns the config for a store of images, without open fields.
+    `own` is what `read_own` returned, if it was called before.
     """
     is_new = download and task.tfds and not tf.io.gfile.isdir(data_dir)  # TFDS makes it
-    places = own_data.find_splits("" if is_new else data_dir, files, anything=not task.tfds)
-    if places and classes is None and "train" not in places:
-        raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
-    # One of two tasks is named by its flag; the task of other data was named or chosen by them.
-    if section and places and own_data.kind_of(places, task.kind) != task.kind:
-        place = next(iter(places.values()))
-        raise ValueError(f"{place}: holds no {task.kind}, which task {task.name} takes")
+    if own is None and not is_new:
+        trained = {"classes": classes, "known_columns": columns}
+        where = config.tasks[section], data_dir, files, skip_damaged, bool(section)
+        own = read_own(*where, **trained)
     stores: dict[str, ListedImages | ImageRecordFiles] = {}
     rows: dict[str, LabelledRows] = {}
-    if places:
-        if task.kind == "images":
-            settings = config.tasks[section]
-            stores, classes = _own_images(places, settings, classes, skip_damaged)
-        else:
-            rows = _own_texts(places, config.tasks[section], skip_damaged, files or (), columns)
+    if own:
+        stores, rows, classes = {**own.images}, own.rows, own.classes
+        for split, place in own.places.items():
+            if place.form == own_data.RECORDS:
+                records = RecordFiles.find(place.paths[0])
+                stores[split] = ImageRecordFiles(records, len(classes or ()))
     else:
         builder = tfds_data.open_builder(task.tfds, data_dir, download)
         classes = tfds_data.class_names(builder)
@@ -101,87 +100,31 @@ def open_task(
     for split, part in rows.items():
         labels, classes = numbered(part.labels, classes, part.source)
         splits[split] = _encode(part, labels, vocabulary or [], settings, max_length)
-    if not classes or len(classes) < 2:
-        raise ValueError(f"{places['train']}: all training examples are of class {classes}")
-    train: Any = splits.pop("train", None)  # None where a trained model is only evaluated
+    assert classes  # of TFDS, or refused
+    notices = [*own.notices] if own else []
+    is_trained = "train" in splits  # otherwise a trained model is only evaluated
+    train: Any = splits.pop("train", None)
     selection, picked_on = None, ""
-    if not places and task.selection:
+    if not own and task.selection:
         selection, picked_on = splits.pop(task.selection), task.selection
     elif {"test", "validation"} <= splits.keys():  # both are reported
         selection, picked_on = splits["validation"], "validation"
     if not splits:
+        count = train.count
         train, splits[HELD_OUT] = cut(train, config.validation_fraction)
-        say(
-            f"there are no validation data: {splits[HELD_OUT].count} of the training examples are "
-            "held out for validation"
-        )
+        held = splits[HELD_OUT].count
+        text = f"{held:,} of {count:,} examples are held out for validation, as none are given"
+        notices.append(Notice("held_out", "train", text, held))
+    each = train.class_counts(len(classes)) if own and is_trained else None
+    if each is not None and not each.all():
+        absent = [classes[label] for label in np.flatnonzero(each == 0)]
+        notices.append(Notice.of("no_example", "train", "classes have no example", absent))
     for name, split in splits.items():
         if 0 < config.test_examples < split.count:
-            say(f"{name}: {config.test_examples:,} of its {split.count:,} examples are reported")
+            text = f"{config.test_examples:,} of its {split.count:,} examples are reported"
+            notices.append(Notice("in_part", name, text, config.test_examples))
             splits[name] = cut(split, config.test_examples / split.count)[1]
-    return TaskData(classes, train, splits, selection, picked_on)
-
-
-def _own_images(
-    places: dict[str, own_data.Place],
-    settings: TaskSettings,
-    classes: list[str] | None,
-    skip_damaged: int,
-) -> tuple[dict[str, ListedImages | ImageRecordFiles], list[str]]:
-    """The stores of own images, by split, and the names of the classes."""
-    stores: dict[str, ListedImages | ImageRecordFiles] = {}
-    for split, place in places.items():
-        if place.form == own_data.RECORDS:
-            with reading(os.path.join(os.path.dirname(place.paths[0]), "classes.txt")) as (file, _):
-                known = file.read().decode().splitlines()
-            if classes not in (None, known):
-                raise ValueError(f"{place}: its classes differ from those of the training images")
-            records = RecordFiles.find(place.paths[0])
-            stores[split], classes = ImageRecordFiles(records, len(known)), known
-        elif place.form == own_data.FOLDERS:
-            stores[split], classes = ListedImages.find(place.paths[0], classes)
-        else:
-            columns = settings.value("data.image_column"), settings.value("data.label_column")
-            stores[split], classes, left_out = read_images(
-                place.tables(), *columns, classes, skip_damaged
-            )
-            skip_damaged -= left_out
-    return stores, classes or []
-
-
-def _own_texts(
-    places: dict[str, own_data.Place],
-    settings: TaskSettings,
-    skip_damaged: int,
-    asked_for: Collection[str],
-    columns: dict | None,
-) -> dict[str, LabelledRows]:
-    """The rows of a user's own tables, by split; reports what is left out.
-
-    Splits that are `asked_for` must have labels.
-    """
-    given = tuple(filter(None, settings.value("data.sentence_columns").split(",")))
-    known, rows = columns or {"sentences": (), "label": ""}, {}
-    for split, place in places.items():
-        tables = place.tables()
-        there = set(tables[0].columns)
-        if rows and known["label"] not in there and split not in asked_for and split == "test":
-            say(f"{place}: has no column {known['label']!r}, so nothing is measured on it")
-            continue
-        sentences = given or (known["sentences"] if there.issuperset(known["sentences"]) else ())
-        label = settings.value("data.label_column") or (
-            known["label"] if known["label"] in there else ""
-        )
-        rows[split] = read = read_rows(tables, sentences, label, skip_damaged)
-        skip_damaged -= read.left_out
-        if len(known["sentences"]) not in (0, len(read.sentence_columns)):
-            raise ValueError(
-                f"{read.source}: has {len(read.sentence_columns)} columns of sentences, others "
-                f"have {len(known['sentences'])}; name them in data.sentence_columns"
-            )
-        if len(rows) == 1:  # the next splits have the columns of the first one, if they are present
-            known = {"sentences": read.sentence_columns, "label": read.label_column}
-    return rows
+    return TaskData(classes, train, splits, selection, picked_on, tuple(notices))
 
 
 def _encode(
@@ -199,7 +142,10 @@ def _encode(
 
 
 def cut(split: Split, fraction: float) -> tuple[Split, Split]:
-    """Cuts a fraction from a split, always the same; it resembles the rest, which comes first."""
+    """Cuts a fraction from a split, always the same; it resembles the rest, which comes first.
+
+    Equal texts, and equal images that are not in records, stay together.
+    """
     size = round(split.count * fraction)
     rest = split.count - size
     if not size or not rest:
@@ -208,14 +154,31 @@ def cut(split: Split, fraction: float) -> tuple[Split, Split]:
         )
     if isinstance(split, LabelledTexts):
         order = np.random.default_rng(0).permutation(split.count)
-        return split.part(np.sort(order[:rest])), split.part(np.sort(order[rest:]))
-    # Lists of images are in random order. Record files may be sorted by class, so the end of each
-    # of many stretches is cut.
-    is_ordered = isinstance(split.store, ImageRecordFiles)
-    stretches = min(_STRETCHES, size, rest) if is_ordered else 1
+        kept, part = _parts(order, split.rows.keys if split.rows else (), rest)
+        return split.part(kept), split.part(part)
+    if isinstance(split.store, ListedImages):  # which is in random order
+        kept, part = _parts(np.arange(split.count), split.store.keys, rest)
+        return split.take(kept), split.take(part)
+    # Record files may be sorted by class, so the end of each of many stretches is cut.
+    stretches = min(_STRETCHES, size, rest)
     begins = split.count * np.arange(stretches + 1) // stretches
     ends = begins[1:] - np.diff(size * np.arange(stretches + 1) // stretches)
     return (
         split.part(list(zip(begins[:-1].tolist(), ends.tolist(), strict=True))),
         split.part(list(zip(ends.tolist(), begins[1:].tolist(), strict=True))),
     )
+
+
+def _parts(order: np.ndarray, keys: Sequence[Hashable], rest: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `rest` examples of an order, or some more, and the others; those of a key together.
+
+    Each ascends. Without keys, all examples differ.
+    """
+    if len(keys):
+        first = np.array(first_equal([keys[place] for place in order]))
+        order, first = order[np.argsort(first, kind="stable")], np.sort(first)
+        end = np.searchsorted(first, first[rest - 1], side="right")  # of the last one's equals
+        rest = end if end < len(order) else np.searchsorted(first, first[rest - 1])
+    if not 0 < rest < len(order):
+        raise ValueError(f"{len(order)} training examples are all the same")
+    return np.sort(order[:rest]), np.sort(order[rest:])

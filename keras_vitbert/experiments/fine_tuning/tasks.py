@@ -1,10 +1,18 @@
 """The downstream tasks of the paper's Table 1, and those with a user's own data."""
 
 import dataclasses
+from typing import Any
 
-from keras_vitbert.configs.fine_tuning import IMAGES, TEXTS, FineTuning, get_config
+from keras_vitbert.configs.fine_tuning import (
+    IMAGES,
+    TEXTS,
+    FineTuning,
+    TaskSettings,
+    get_config,
+)
 from pipelines.command_line import meant
 from pipelines.tasks import own_data
+from pipelines.tasks.own_examples import OwnExamples, read_own_examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,3 +72,29 @@ def choose_task(data_dir: str, files: dict[str, str]) -> str:
         raise ValueError(f"no data and no task: must be own data, or one of {', '.join(TASKS)}")
     places = own_data.find_splits(data_dir, files)
     return IMAGES if own_data.kind_of(places) == "images" else TEXTS
+
+
+def read_own(
+    settings: TaskSettings,
+    data_dir: str = "",
+    files: dict[str, str] | None = None,
+    skip_damaged: int = 0,
+    is_one_of_two: bool = False,
+    **trained: Any,
+) -> OwnExamples | None:
+    """A user's own data for a task, see `pipelines.tasks.own_data`; None of TFDS' folder.
+
+    `trained` are `classes` and `known_columns` of a model that needs no training examples.
+    """
+    task = find_task(settings.task)
+    places = own_data.find_splits(data_dir, files, anything=not task.tfds)
+    if not places:
+        return None
+    if trained.get("classes") is None and "train" not in places:
+        raise ValueError(f"{'; '.join(map(str, places.values()))}: there are no training examples")
+    # One of two tasks is named by its flag; the task of other data was named or chosen by them.
+    if is_one_of_two and own_data.kind_of(places, task.kind) != task.kind:
+        place = next(iter(places.values()))
+        raise ValueError(f"{place}: holds no {task.kind}, which task {task.name} takes")
+    columns = settings.value("data")
+    return read_own_examples(places, task.kind, columns, skip_damaged, files or (), **trained)

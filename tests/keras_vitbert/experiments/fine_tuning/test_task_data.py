@@ -46,12 +46,13 @@ def test_all_splits_are_reported_the_test_split_first(tmp_path):
     assert data.selection is data.tests["validation"] and data.picked_on == "validation"
 
 
-def test_a_test_split_without_labels_is_left_out(tmp_path, capsys):
+def test_a_test_split_without_labels_is_left_out(tmp_path):
     write_texts(tmp_path, counts={"train": 12, "dev": 5})
     (tmp_path / "test.tsv").write_text("index\tsentence1\tsentence2\n0\ta\tb\n")
     data = open_data("texts", tmp_path)
     assert list(data.tests) == ["validation"] and data.selection is None
-    assert "test.tsv" in capsys.readouterr().err
+    [notice] = data.notices
+    assert notice.kind == "unlabelled" and "test.tsv" in str(notice)
     with pytest.raises(ValueError, match="test.tsv"):
         open_data("texts", tmp_path, files={"test": str(tmp_path / "test.tsv")})
 
@@ -102,6 +103,34 @@ def test_a_part_that_is_cut_is_no_longer_in_the_rest(tmp_path):
     assert texts(again) == texts(part) and texts(part) != texts(data.train)[30:]
 
 
+def test_copies_stay_on_one_side(tmp_path):
+    lines = [f"text {place % 30} of some\t{place % 2}" for place in range(60)]
+    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    texts = open_data("texts", tmp_path, validation_fraction=0.3)
+    folder = write_images(tmp_path / "images", counts={"train": 12}) / "train"
+    for file in sorted(folder.rglob("*.jpg")):
+        for copy in "abc":
+            (file.parent / f"{copy}{file.name}").write_bytes(file.read_bytes())
+    images = open_data("images", folder, validation_fraction=0.3)
+    for data, count in ((texts, 60), (images, 48)):
+        train, held_out = data.train, data.tests["held_out"]
+        assert train.count + held_out.count == count and abs(held_out.count - 0.3 * count) < 4
+        keys = [getattr(s, "rows", None) or s.store for s in (train, held_out)]
+        assert not set(keys[0].keys) & set(keys[1].keys)
+        assert [notice.kind for notice in data.notices] == ["copies", "held_out"]
+
+
+def test_a_class_without_a_training_example_is_told(tmp_path):
+    lines = [f"text {place}\t{'rare' if place == 2 else place % 2}" for place in range(20)]
+    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    for fraction in np.arange(1, 10) / 10:  # with one of them it is held out
+        notices = open_data("texts", tmp_path, validation_fraction=float(fraction)).notices
+        if absent := [notice for notice in notices if notice.kind == "no_example"]:
+            assert "rare" in absent[0].examples
+            return
+    raise AssertionError("the rare class was never held out")
+
+
 def test_a_part_of_sorted_records_is_of_all_classes(tmp_path):
     """Users' own files may be sorted by class, and cut from their end the part would be of one."""
     count = 1003
@@ -121,10 +150,12 @@ def test_a_part_of_sorted_records_is_of_all_classes(tmp_path):
     np.testing.assert_allclose(found[1], np.bincount(labels) / 10, atol=1)
 
 
-def test_splits_that_are_reported_in_part(tmp_path, capsys):
+def test_splits_that_are_reported_in_part(tmp_path):
     folder = write_texts(tmp_path, counts={"train": 40, "dev": 12})
     assert open_data("texts", folder, test_examples=99).tests["validation"].count == 12
     part, again = (open_data("texts", folder, test_examples=5) for _ in range(2))
     assert (part.tests["validation"].count, part.train.count) == (5, 40)
     assert part.tests["validation"].sha256 == again.tests["validation"].sha256
-    assert "validation: 5 of its 12" in capsys.readouterr().err
+    assert [(notice.kind, notice.split, notice.count) for notice in part.notices] == [
+        ("in_part", "validation", 5)
+    ]

@@ -267,16 +267,21 @@ def _results(summary: Mapping[str, Any]) -> str:
             "of masked tokens, the more common answer."
         )
     else:
-        header = ["metric", "median", "minimum", "maximum", "most common class"]
-        rows = []
+        header = ["metric", "median", "minimum", "maximum", "most common class", "linear model"]
+        rows, notes = [], []
         for section, task in summary.get("tasks", {"": summary}).items():
             for split, measures in task["splits"].items():
                 value = measures[task["metric"]]
                 numbers = [*(value[name] for name in header[1:4]), measures["majority_accuracy"]]
-                cells = (f"{number:.4f}" for number in numbers)
+                linear = task.get("linear") if split == task["split"] else None
+                numbers += [linear["accuracy"]] if linear else []
+                cells = [f"{number:.4f}" for number in numbers] + ([] if linear else [""])
                 name = f"{task['metric']} on {section} {split}".replace("  ", " ")
                 rows.append((f"{name}, {measures['examples']:,} examples", *cells))
+                if linear and linear["note"]:
+                    notes.append(f"On {section} {split} {linear['note']}.".replace("  ", " "))
         note = f"Over {len(summary['seeds'])} seed(s); the model is that of the median."
+        note = " ".join([note, "The last two columns are accuracies.", *notes])
     return f"{_table('Measured', header, rows)}\n\n{note}"
 
 

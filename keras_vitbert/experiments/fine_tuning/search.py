@@ -227,7 +227,8 @@ def _run_trials(
                 train, test = of_report[section].train, of_report[section].first
                 with doing("fitting a linear model for comparison"), reading_images([train, test]):
                     linear = report.linear_baseline(train, test)
-                report.of_task(summary, section)["linear"] = linear
+                of_task = report.of_task(summary, section)
+                of_task["linear"] = report.compared_with_linear(of_task, linear)
         folder.write("results.csv", report.results_csv(folder.path))
         folder.finish(summary)
     run.workers.wait()

@@ -19,3 +19,13 @@ def test_the_card_of_a_fine_tuned_model_has_the_spread_of_its_seeds():
     assert r"| classes | 2: a\|b, &lt;i&gt; |" in card
     assert "\n# &lt;u&gt; #: ViT-BERT, text classification\n" in card
     assert str(SAVED) not in card
+
+
+def test_the_cards_of_a_preset_and_of_an_export_say_that_a_linear_model_is_ahead():
+    trained = keras_vitbert.load(str(SAVED / "fine_tuned_texts"))
+    linear = {"accuracy": 0.98765, "note": "a linear model is ahead by 0.5"}
+    summary = {**trained.summary, "linear": linear}
+    trained = dataclasses.replace(trained, summary=summary)
+    for kind in ("text_classifier", "portable"):
+        card = model_card(trained, kind, origin_of(trained))
+        assert "| 0.9877 |" in card and linear["note"] in card

@@ -1,5 +1,7 @@
 """The linear model in a report, against scikit-learn on the same files."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -77,6 +79,28 @@ def test_images_are_classified_from_their_pixels(tmp_path, monkeypatch):
     model = RidgeClassifierCV(np.logspace(-1, 5, 7)).fit((pixels - mean) / spread, labels)
     assert found["accuracy"] == model.score((others - mean) / spread, wanted)
     assert 0.4 < found["accuracy"] < 1
+
+
+def test_the_linear_model_of_some_files_is_the_same_whatever_a_model_takes(tmp_path):
+    splits = _images(tmp_path / "train", 60, 0), _images(tmp_path / "test", 33, 1)
+
+    def accuracy(**views):
+        changed = (dataclasses.replace(split, views=ImageViews(**views)) for split in splits)
+        return report.linear_baseline(*changed)["accuracy"]
+
+    assert accuracy(image_size=12) == accuracy(image_size=50, central_crop=0.7)
+
+
+@pytest.mark.parametrize(("linear", "words"), [(0.7, ""), (0.81, "within"), (0.9, "more than")])
+def test_a_linear_model_that_is_ahead_is_said_to_be(linear, words):
+    measures = {"accuracy": {"median": 0.8}, "examples": 400}
+    task = {"split": "test", "splits": {"test": measures}}
+    note = report.compared_with_linear(task, {"accuracy": linear})["note"]
+    assert words in note and (not words) == (not note)
+    if note:
+        error = np.sqrt((0.8 * 0.2 + linear * (1 - linear)) / 400)
+        assert "linear model is ahead" in note
+        assert f"{linear - 0.8:.4f}" in note and f"{error:.4f}" in note
 
 
 def test_many_examples_are_a_drawn_part(monkeypatch):

@@ -13,6 +13,7 @@ import keras_vitbert.experiments.flags
 from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.loading import load_config
 from keras_vitbert.configs.sections import flatten
+from keras_vitbert.experiments.fine_tuning import tasks
 from pipelines import command_line, files
 from tests.documents.markdown import ROOT
 
@@ -25,7 +26,7 @@ UNCHECKED = {
 UNCHECKED_MODULES = {"mkdocs", "pip", "pytest", "tests.golden", "venv"}
 _CODE = (".py", ".sh")
 # Called behind the checks of the flags, and before anything is done.
-_STOPS = ("load_tensorflow", "quiet_loading", "check_installed", "serve")
+_STOPS = ("read_own", "load_tensorflow", "quiet_loading", "check_installed", "serve")
 
 
 class Wrong(Exception):
@@ -111,7 +112,7 @@ def _parse_command(name, arguments):
     module = importlib.import_module(name)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ))  # `--backend` sets Keras' variable
-        for owner in (module, command_line, files):
+        for owner in (module, command_line, files, tasks):
             for stop in filter(functools.partial(hasattr, owner), _STOPS):
                 stack.enter_context(mock.patch.object(owner, stop, side_effect=_Parsed))
         for owner in (module, keras_vitbert.experiments.flags):

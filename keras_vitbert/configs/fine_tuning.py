@@ -149,6 +149,9 @@ class FineTuning(Experiment):
     attention_dropout: float = AS_DROPOUT  # of attention weights; -1: as dropout
     stochastic_depth: float = ranged(0.0, "[0, 1)")  # of the last block; less in earlier ones
     lora_rank: int = ranged(0, "[0, inf)")  # 0: all weights are trained
+    # Training goes on from `steps` up to so many while held-out training examples get better, and
+    # is given these back at the end; 0: it ends at `steps`; -1: as fits own data.
+    most_steps: int = ranged(0, "[-1, inf)")
     grid: tuple[float, ...]  # learning rates of a sweep
     # Of the training examples, held out by a sweep; not in the paper.
     validation_fraction: float = ranged(0.1, "(0, 1)")
@@ -170,6 +173,8 @@ class FineTuning(Experiment):
         super().__post_init__()
         self.require(self.seed < 2**31, "seed", "below 2**31")
         self.require_within("[0, inf)", "steps")
+        fits = self.most_steps < 1 or self.most_steps >= self.steps
+        self.require(fits, "most_steps", f"0, or at least steps, which is {self.steps}")
         check_attention_dropout(self)
         distinct = len(set(self.grid)) == len(self.grid)
         fits = bool(self.grid) and distinct and min(self.grid) > 0
@@ -264,6 +269,7 @@ class ImageTask(ImageSettings, SingleTask):
     CHOSEN: ClassVar[dict[str, Any]] = {
         **ImageSettings.CHOSEN,
         "steps": 0,
+        "most_steps": -1,
         "optimizer.learning_rate": 0.0,
     }
 
@@ -283,7 +289,11 @@ class TextTask(TextSettings, SingleTask):
         learning_rate=5e-5  # not in the paper, which searches
     )
 
-    CHOSEN: ClassVar[dict[str, Any]] = {"epochs": 0.0, "optimizer.learning_rate": 0.0}
+    CHOSEN: ClassVar[dict[str, Any]] = {
+        "epochs": 0.0,
+        "most_steps": -1,
+        "optimizer.learning_rate": 0.0,
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -311,6 +321,7 @@ class JointTasks(FineTuning):
         **{f"image.{field}": empty for field, empty in ImageSettings.CHOSEN.items()},
         **{f"text.{field}": empty for field, empty in TextSettings.CHOSEN.items()},
         "steps": 0,
+        "most_steps": -1,
         "optimizer.learning_rate": 0.0,
         "merge.image_loss_ratio": 0.0,
         "merge.mask_update_interval": Merge.mask_update_interval,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TRAINING = 3  # the cost of a training step, in forward passes
 
 
-def encoder_flops(backbone: "ViTBertBackbone", length: float, read: int) -> float:
+def encoder_flops(backbone: "ViTBertBackbone", length: float, read: float) -> float:
     """The operations of the blocks for one sequence.
 
     Args:

@@ -159,10 +159,11 @@ class Checkpoints(TrainerCallback, contextlib.AbstractContextManager):
     def _save_if_due(self, validated: bool = False) -> None:
         step, config = self.model.step, self.run.config
         must_stop = self.run.workers.any_asks(stop_request.requested)
-        if must_stop or step % config.checkpoint_interval == 0 or step == config.steps:
+        is_last = step == config.steps or self.model.stop_training
+        if must_stop or step % config.checkpoint_interval == 0 or is_last:
             with doing("saving a checkpoint", "saving"):
                 self.save(self.model, validated)
-                if must_stop or step == config.steps:
+                if must_stop or is_last:
                     self.wait()
         if must_stop and step != config.steps:
             place = self.run.folder.checkpoints

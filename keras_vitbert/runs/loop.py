@@ -27,14 +27,17 @@ def fit(
     label: str = "",
     flops: float | None = None,
     later: float = 0.0,
+    at_most: int = 0,
 ) -> int:
     """Trains to the end of the config's steps, from the last checkpoint in the run's folder.
+
+    A callback may end it earlier, by the trainer's `stop_training`; it then saves a checkpoint.
 
     Args:
         trainer: compiled, and built under the run's strategy.
         stream: with validation, the config has a `validation_interval`.
         before_log: callbacks that run before an epoch's log is written.
-        label, flops, later: see `RunProgress`.
+        label, flops, later, at_most: see `RunProgress`.
 
     Returns:
         The step that training resumed from.
@@ -61,7 +64,7 @@ def fit(
     callbacks = [
         DivergenceGuard(run, stream, keeper),
         throughput,
-        RunProgress(label, config.steps, throughput, speaks, flops, peak, later),
+        RunProgress(label, config.steps, throughput, speaks, flops, peak, later, at_most),
         *before_log,
         RunLog(folder, start),
         keeper,
@@ -95,6 +98,8 @@ def fit(
                 verbose=0,  # `RunProgress` reports  # pyright: ignore[reportArgumentType]
                 **validation,
             )
+            if trainer.stop_training:
+                break
     return start
 
 

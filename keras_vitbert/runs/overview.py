@@ -68,11 +68,16 @@ def _fine_tuning_rows(run: Any) -> list[tuple[str, str]]:
         count = data.train.count
         steps = config.steps_for(count)
         of_kind = f" {kind}" if section else ""
-        batches.append(f"{settings.batch}{of_kind}: {passes(steps, settings.batch, count)} passes")
+        most = config.most_steps or steps
+        times = passes(most, settings.batch, count)
+        batches.append(f"{settings.batch}{of_kind}: {times} passes")
     rows.append(("model", _initial_model(run, model)))
     rates = f"{len(config.grid)} rates" if run.sweep else f"rate {config.optimizer.learning_rate:g}"
     seeds = f", {run.seeds} seeds" if run.seeds > 1 else ""
     training = f"{steps:,} steps of {' and '.join(batches)}"
+    if config.most_steps:
+        training = f"while held-out examples get better, from {steps:,} to at most "
+        training += f"{config.most_steps:,} steps of {' and '.join(batches)}"
     rows.append(("training", f"{training}; {config.optimizer.name}, {rates}{seeds}"))
     chosen = {field: config.value(field) for field in run.chosen}
     if run.sweep:

@@ -21,7 +21,8 @@ class RunProgress(TrainerCallback):
     """Reports the progress of a run over all its calls of `fit`; its time begins when it is made.
 
     A step takes `flops` operations, of which the devices can do `peak` a second, if they are known.
-    `later` are the seconds of what follows the run; `time left` reports it too.
+    `later` are the seconds of what follows the run; `time left` reports it too. `at_most` are the
+    steps of a run that may end earlier, and goes on after these `steps`.
     """
 
     def __init__(
@@ -33,9 +34,11 @@ class RunProgress(TrainerCallback):
         flops: float | None = None,
         peak: float | None = None,
         later: float = 0.0,
+        at_most: int = 0,
     ):
         super().__init__()
-        self.label, self.steps, self.throughput = label, steps, throughput
+        self.label, self.steps, self.throughput = label, at_most or steps, throughput
+        self.of = "of at most" if at_most else "of"
         self.speaks, self.flops, self.peak, self.later = speaks, flops, peak, later
         self._traced, self._began = times().get("tracing", 0.0), time.monotonic()
         self._first = self._last_line = None
@@ -67,7 +70,7 @@ class RunProgress(TrainerCallback):
             say(line)
 
     def _place(self) -> str:
-        step = f"step {self.model.step:,} of {self.steps:,}"
+        step = f"step {self.model.step:,} {self.of} {self.steps:,}"
         return f"{self.label}: {step}" if self.label else step
 
     def _rates(self) -> Iterator[str]:
@@ -87,7 +90,7 @@ class RunProgress(TrainerCallback):
         tracing = times().get("tracing", 0.0) - self._traced
         left = (time.monotonic() - self._began - tracing) / done * (self.steps - step)
         more = f", {duration(left + self.later)} for all trials" if self.later else ""
-        return f"{duration(left)} left{more}"
+        return f"{'at most ' * (self.of != 'of')}{duration(left)} left{more}"
 
 
 def time_shares(before: dict[str, float], began: float, teachers: float = 0.0) -> dict[str, float]:

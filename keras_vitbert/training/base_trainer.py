@@ -107,6 +107,12 @@ class BaseTrainer(backend.Fitting):
         """Further values for the log at the end of an epoch."""
         return {}
 
+    def change_rate(self, rate: keras.optimizers.schedules.LearningRateSchedule) -> None:
+        """Changes the learning rate; the step is traced again."""
+        self.optimizer.learning_rate = rate
+        self.train_function = None
+        self._kinds_traced.clear()
+
     def as_on_gpu(self) -> None:
         """Makes it trace a GPU's step without a GPU; a TPU's compiler orders operations itself."""
         self.in_turn = True

@@ -5,6 +5,7 @@ values chosen for them are recorded, and a resumed run keeps them.
 """
 
 import dataclasses
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 from keras_vitbert.configs.devices import batch_unit
 from keras_vitbert.configs.fine_tuning import FineTuning, TextSettings
 from keras_vitbert.configs.sections import flatten
+from keras_vitbert.model.flops import TRAINING, encoder_flops
 from keras_vitbert.runs.damaged_records import reading_images
 from pipelines.images.image_records import ImageRecordFiles
 from pipelines.tasks.listed_images import ListedImages
@@ -36,6 +38,11 @@ _TEXT_PASSES = 3, 20  # at least, as for BERT; at most
 # Of both at once, between the two.
 _JOINT_RATE = 0.09
 _LEAST_BATCH = 8  # of the task with fewer examples
+# Training goes on while held-out examples get better: up to so many times the steps above, and so
+# many operations, some four minutes of two CPU cores.
+_LONGER = 8
+_LEAST_HELD_OUT = 10  # fewer examples say nothing
+_OPERATIONS = 3.5e13
 _UPDATES = 100  # of masks would fit into a run: the paper's share of its steps
 _LOOKED_AT = 64  # images
 _POINTS = 20  # points of a curve: at least for training, at most for evaluation
@@ -93,17 +100,18 @@ class Chosen:
         if self.config.kind == "both":
             return self._fill({f"image.{field}": value for field, value in views.items()})
         batch, steps = self._for_images(store.count, self.config.value("batch"))
-        return self._fill({**views, "batch": batch, "steps": steps}, _RATE)
+        config = self._fill({**views, "batch": batch, "steps": steps}, _RATE)
+        return self._fill_most(config.steps, store.count, (batch, self._image_tokens(config)))
 
-    def choose_for_texts(self, count: int) -> FineTuning:
-        """The config for so many training texts."""
-        config = self._fill({"epochs": _passes(count)}, _TEXT_RATE)
+    def choose_for_texts(self, count: int, length: float) -> FineTuning:
+        """The config for so many training texts, of a mean length in tokens."""
+        config: Any = self._fill({"epochs": _passes(count)}, _TEXT_RATE)
         if config.steps and "epochs" in self.fields:  # then it has no effect
             self.fields.remove("epochs")
-        return config
+        return self._fill_most(config.steps_for(count), count, (config.batch, length))
 
-    def choose_for_both(self, images: int, texts: int) -> FineTuning:
-        """The config for so many training images and texts.
+    def choose_for_both(self, images: int, texts: int, length: float) -> FineTuning:
+        """The config for so many training images and texts, these of a mean length in tokens.
 
         A step takes what makes each task see as many examples as alone, in the steps of the one
         that takes more.
@@ -121,7 +129,24 @@ class Chosen:
             values[f"{section}.batch"] = -(-size // unit) * unit
         values["merge.image_loss_ratio"] = 0.5
         values["merge.mask_update_interval"] = max(steps // _UPDATES, 1)
-        return self._fill(values, _JOINT_RATE)
+        config = self._fill(values, _JOINT_RATE)
+        of_images = config.tasks["image"].batch, self._image_tokens(config.tasks["image"])
+        of_texts = config.tasks["text"].batch, length
+        return self._fill_most(config.steps, min(images, texts), of_images, of_texts)
+
+    def _image_tokens(self, settings: Any) -> int:
+        side = settings.image_size // self._model["patch_size"]
+        return side**2 + self._model["prefix_tokens"]
+
+    def _fill_most(self, steps: int, count: int, *parts: tuple[int, float]) -> FineTuning:
+        """Fills in `most_steps` for steps that take some batches of examples of so many tokens."""
+        is_given = not {"steps", "epochs"} & set(self.fields)
+        if is_given or count * self.config.validation_fraction < _LEAST_HELD_OUT:
+            self.fields = [field for field in self.fields if field != "most_steps"]
+            return self._fill({"most_steps": 0})
+        model: Any = types.SimpleNamespace(**self._model)
+        work = sum(TRAINING * n * encoder_flops(model, tokens, tokens) for n, tokens in parts)
+        return self._fill({"most_steps": int(np.clip(_OPERATIONS / work, steps, _LONGER * steps))})
 
     def _for_images(self, count: int, batch: int) -> tuple[int, int]:
         """A batch, chosen if it is 0, and steps, for so many training images."""

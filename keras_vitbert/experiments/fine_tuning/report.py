@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import FineTuning, dotted
 from keras_vitbert.experiments.fine_tuning.evaluation import MEASURES, Split
+from keras_vitbert.experiments.fine_tuning.length import TOO_EARLY
 from keras_vitbert.experiments.fine_tuning.task_data import cut
 from keras_vitbert.experiments.fine_tuning.trials import Trial
 from keras_vitbert.runs.progress import shares_line, summed
@@ -58,7 +59,9 @@ def summarize(run: Any, swept: list[dict], reported: list[dict]) -> dict[str, An
         "transfer": reported[0]["transfer"],
         "seeds": seeds,
         **(tasks[""] if "" in tasks else {"tasks": tasks, **_spread("value", values)}),
-        "steps": reported[0]["steps"],
+        "steps": reported[middle]["steps"],
+        "most_steps": config.most_steps,
+        "still_improves": any(trial["still_improves"] for trial in reported),
         "parameters": reported[0]["parameters"],
         "trained_parameters": reported[0]["trained_parameters"],
         "trials": folders,
@@ -164,6 +167,8 @@ def table(summary: dict[str, Any], folder: str) -> str:
             if split == task["split"] and "linear" in task:
                 lines += [begin + x for x in _linear(task["linear"], task["training_examples"])]
     lines += [f"  over {count} seed{'s' if count > 1 else ''}", f"  {shares_line(summary['time'])}"]
+    if summary["still_improves"]:
+        lines.append("  " + TOO_EARLY.format(summary["most_steps"]))
     lines += accepted_lines(summary)
     lines.append(f"  details: {folder}/summary.json; tensorboard --logdir {folder}")
     return "\n".join(lines)

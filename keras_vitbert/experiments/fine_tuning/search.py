@@ -129,11 +129,12 @@ def open_fine_tuning(
             data[section] = inputs.open_data(
                 config, section, pretrained.vocabulary, length, choose=choose
             )
-        counts = [of_task.train.count for of_task in data.values()]
-        if config.kind == "text":
-            chosen.choose_for_texts(*counts)
-        elif config.kind == "both":
-            chosen.choose_for_both(*counts)
+        counts: Any = [of_task.train.count for of_task in data.values()]
+        if config.kind != "images":
+            texts: Any = [*data.values()][-1].train
+            choose: Any = chosen.choose_for_texts
+            choose = chosen.choose_for_both if config.kind == "both" else choose
+            choose(*counts, float(texts.lengths.mean()))
     return FineTuningRun(
         config=chosen.config,
         folder=run_folder,

@@ -18,7 +18,9 @@ import tensorflow as tf
 
 from keras_vitbert.configs.fine_tuning import FineTuning, JointTasks, dotted
 from keras_vitbert.experiments.fine_tuning.evaluation import Evaluator, Split
+from keras_vitbert.experiments.fine_tuning.length import TOO_EARLY, Length, Measuring
 from keras_vitbert.experiments.fine_tuning.recommended import with_intervals
+from keras_vitbert.experiments.fine_tuning.task_data import cut
 from keras_vitbert.experiments.fine_tuning.trainer import build_fine_tuner
 from keras_vitbert.experiments.fine_tuning.trial_evaluation import (
     EvaluatedTask,
@@ -32,6 +34,7 @@ from keras_vitbert.merging import MaskSchedule
 from keras_vitbert.model.classifier import Classifier, classifiers_of
 from keras_vitbert.model.flops import TRAINING, classified_text_flops, image_flops
 from keras_vitbert.runs import divergence
+from keras_vitbert.runs.checkpoints import latest
 from keras_vitbert.runs.damaged_records import reading_images
 from keras_vitbert.runs.loop import fit
 from keras_vitbert.runs.overview import passes
@@ -114,10 +117,10 @@ def run_trial(
     `later` are the seconds that the trials after it take.
 
     Returns:
-        The content of result.json: `learning_rate`, `seed`, `steps`, `seconds`, `transfer`,
-        `parameters`, `trained_parameters`, `diverged`, `divergences`, `splits`, by a split's name
-        its `Predictions.measures`, and `classes`, by a split's name its `class_measures`. Of two
-        tasks, the names of splits begin with the section.
+        The content of result.json: `learning_rate`, `seed`, `steps`, `still_improves` (at the last
+        of `most_steps`), `seconds`, `transfer`, `parameters`, `trained_parameters`, `diverged`,
+        `divergences`, `splits`, by a split's name its `Predictions.measures`, and `classes`, by a
+        split's name its `class_measures`. Of two tasks, the names of splits begin with the section.
     """
     workers = run.workers
     folder = RunFolder(os.path.join(run.folder.path, "trials", trial.name), workers.is_chief)
@@ -133,6 +136,8 @@ def run_trial(
     most = run.machine.devices.most_executed
     counts = [of_task.train.count for of_task in examples.values()]
     evaluated = [of_task.first.count for of_task in examples.values()]
+    if trial.purpose == "sweep":
+        config = config.with_values({"most_steps": 0})
     config = with_intervals(config, counts[0], evaluated, most)
     with doing("building the model"):
         trainer, transferred = build_fine_tuner(
@@ -144,17 +149,20 @@ def run_trial(
         )
     network = trainer.network
     batches = [config.tasks[section].batch for section in examples]
+    most = config.most_steps or config.steps
     over = ", ".join(
-        f"{passes(config.steps, batch, count)} passes over {count:,} examples"
+        f"{passes(most, batch, count)} passes over {count:,} examples"
         for batch, count in zip(batches, counts, strict=True)
     )
-    say(f"{label}: {network.count_params():,} parameters, {config.steps} steps ({over})")
+    steps = f"{'at most ' if config.most_steps else ''}{most:,} steps"
+    say(f"{label}: {network.count_params():,} parameters, {steps} ({over})")
     result = {
         **dataclasses.asdict(trial),
         "steps": config.steps,
         "parameters": network.count_params(),
         "trained_parameters": sum(math.prod(v.shape) for v in network.trainable_variables),
         "transfer": transferred,
+        "still_improves": False,
         "diverged": False,
         "splits": {},
     }
@@ -170,25 +178,48 @@ def run_trial(
         for section, of_task in examples.items()
     ]
     splits = [of_task.train for of_task in examples.values()]
-    stream = TaskStream(splits, batches, trial.seed, config.steps)
     about = {"task": config.task_names, "checkpoint": run.pretrained.name, "purpose": trial.purpose}
-    before_log = [
+    first = [
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
-        WeightAverages(config.steps),
         *_mask_callbacks(config, folder),
         Validation(trainer, tasks, config),
     ]
-    flops = None
-    if not config.lora_rank:  # all weights are trained
-        flops = TRAINING * _step_flops(config, classifiers, stream)
+    length, starts = Length.read(config, folder), []
+
+    def train(
+        steps: int, stream: TaskStream, last: keras.callbacks.Callback, most: int = 0
+    ) -> None:
+        flops = None
+        if not config.lora_rank:  # all weights are trained
+            flops = TRAINING * _step_flops(config, classifiers, stream)
+        part = config.with_values({"steps": steps, "most_steps": 0})
+        own = dataclasses.replace(run, config=part, folder=folder)
+        starts.append(fit(own, trainer, stream, [*first, last], label, flops, later, most))
+
     try:
         with reading_images([*splits, *(split for task in tasks for split in task.tests.values())]):
-            own = dataclasses.replace(run, config=config, folder=folder)
-            result["resumed_from_step"] = fit(own, trainer, stream, before_log, label, flops, later)
+            if config.most_steps:
+                if latest(folder.checkpoints)[1] < length.limit:
+                    parts = [cut(split, config.validation_fraction) for split in splits]
+                    held_out = [
+                        (task.section, task.evaluator, part)
+                        for task, (_, part) in zip(tasks, parts, strict=True)
+                    ]
+                    trainer.change_rate(length.constant_rate())
+                    rest = [rest for rest, _ in parts]
+                    stream = TaskStream(rest, batches, trial.seed, length.longest)
+                    train(length.limit, stream, Measuring(length, held_out), config.most_steps)
+                trainer.change_rate(length.falling_rate())
+                result |= {"steps": length.steps, "still_improves": length.ended_too_early}
+                if length.ended_too_early:
+                    say(f"{label}: {TOO_EARLY.format(config.most_steps)}")
+            stream = TaskStream(splits, batches, trial.seed, result["steps"])
+            train(result["steps"], stream, WeightAverages(result["steps"]))
+            result["resumed_from_step"] = starts[0]
             result["divergences"] = divergence.counts(trainer)
             # The last checkpoint is written: training need not be repeated if this fails.
-            if result["resumed_from_step"] == config.steps:
-                folder.logged_from = config.steps  # a killed process may have logged it
+            if result["resumed_from_step"] == result["steps"]:
+                folder.logged_from = result["steps"]  # a killed process may have logged it
             result |= evaluate(tasks, folder, trainer.step)
     except Diverged as error:
         if trial.purpose != "sweep":

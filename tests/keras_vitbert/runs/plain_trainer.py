@@ -19,7 +19,7 @@ class Trainer:
         self.optimizer.build(self.network.trainable_variables)
         self.optimizer.iterations.assign(step)
         self.anomaly_guard = AnomalyGuard(name="step_check")
-        self.step = step
+        self.step, self.stop_training = step, False
         self.mean = keras.metrics.Mean("loss")
         variables = [*self.network.variables, *self.optimizer.variables, *self.mean.variables]
         self.values = [variable.value for variable in variables if variable.dtype == "float32"]

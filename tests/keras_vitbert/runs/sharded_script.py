@@ -44,7 +44,7 @@ class Trainer:
     """As much of a trainer as checkpoints look at."""
 
     def __init__(self, strategy):
-        self.distribute_strategy, self.step = strategy, 0
+        self.distribute_strategy, self.step, self.stop_training = strategy, 0, False
         with new_weights(strategy):
             self.weights = [
                 keras.Variable(initializer="zeros", shape=shape, dtype=dtype, name=name)

@@ -22,7 +22,7 @@ class OneWeight:
         self.optimizer = keras.optimizers.SGD(use_ema=bool(ema), ema_momentum=ema or 0.99)
         self.optimizer.build([self.weight])
         self.anomaly_guard = AnomalyGuard(name="step_check")
-        self.step = 0
+        self.step, self.stop_training = 0, False
 
     @property
     def state_variables(self):

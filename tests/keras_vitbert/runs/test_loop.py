@@ -16,7 +16,7 @@ class Trainer:
     """Notes what `fit` is asked for, and the epochs that end with a validation."""
 
     def __init__(self, executed=1):
-        self.step, self.steps_per_execution = 0, executed
+        self.step, self.steps_per_execution, self.stop_training = 0, executed, False
         self.ends, self.validated, self.begins = [], [], []
 
     def fit(self, training, initial_epoch, epochs, steps_per_epoch, **options):

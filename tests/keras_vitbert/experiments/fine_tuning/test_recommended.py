@@ -9,8 +9,10 @@ from keras_vitbert.configs import fine_tuning
 from keras_vitbert.configs.sections import flatten
 from keras_vitbert.experiments.fine_tuning import recommended
 
-SAMPLE = {"image_size": 28, "patch_size": 7, "hidden_dim": 128}
-PAPER = {"image_size": 224, "patch_size": 16, "hidden_dim": 768}
+SAMPLE = {"image_size": 28, "patch_size": 7, "prefix_tokens": 1, "num_layers": 2}
+SAMPLE |= {"hidden_dim": 128, "intermediate_dim": 512}
+PAPER = {"image_size": 224, "patch_size": 16, "prefix_tokens": 1, "num_layers": 12}
+PAPER |= {"hidden_dim": 768, "intermediate_dim": 3072}
 
 
 def chosen(model, side, count=1_000, changes=(), **more):
@@ -68,7 +70,7 @@ def test_both_tasks_see_as_many_examples_as_alone(images, texts, given, steps, b
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(recommended, "look_at", lambda store: pictures)
         choice.choose_for_images(types.SimpleNamespace(count=images))
-    config = choice.choose_for_both(images, texts)
+    config = choice.choose_for_both(images, texts, 20.0)
     assert not config.open_fields()
     assert config.steps == steps and (config.image.batch, config.text.batch) == batches
 
@@ -91,10 +93,26 @@ def test_wider_models_learn_at_a_lower_rate_and_small_images_are_hardly_cropped(
 def test_fewer_texts_are_read_more_often():
     open_config = fine_tuning.get_config("texts", "text")
     counts = (100, 1_000, 2_490, 10**6)
-    configs = [recommended.Chosen(open_config, PAPER).choose_for_texts(n) for n in counts]
+    configs = [recommended.Chosen(open_config, PAPER).choose_for_texts(n, 40.0) for n in counts]
     assert not any(config.open_fields() for config in configs)
     assert [config.epochs for config in configs] == [20.0, 12.0, 5.0, 3.0]
     assert {config.optimizer.learning_rate for config in configs} == {7.8e-5}
+
+
+@pytest.mark.parametrize(
+    ("model", "count", "changes", "most"),
+    [
+        # 64 images of 17 tokens through the sample's blocks take 2.6 GFLOP a step.
+        (SAMPLE, 1_000, {}, 8 * 469),
+        (SAMPLE, 40_000, {}, 13_339),
+        (PAPER, 1_000, {}, 469),  # more would take hours
+        (SAMPLE, 1_000, {"steps": 500}, 0),  # their number is given
+        (SAMPLE, 1_000, {"most_steps": 600}, 600),
+        (SAMPLE, 90, {}, 0),  # 9 held-out images say nothing
+    ],
+)
+def test_the_most_steps(model, count, changes, most):
+    assert chosen(model, 28, count, changes)[0].most_steps == pytest.approx(most, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def tune(data, tiny, tmp_path, monkeypatch):
             measures[metric] = value
             numbers = {"steps": 4, "seconds": 1.5, "parameters": 100, "trained_parameters": 10}
             result = {**vars(trial), **numbers, "diverged": value is None, "splits": {}}
+            result["still_improves"] = False
             result |= {"time": {}, "classes": {name: [] for name in tests}}
             result["transfer"] = {"encoder": "fresh"}
             if value is not None:
@@ -67,7 +68,13 @@ def tune(data, tiny, tmp_path, monkeypatch):
             return result
 
         monkeypatch.setattr(search, "run_trial", run_trial)
-        own = {"grid": RATES, "metric": metric, "epochs": 3.0, "optimizer.learning_rate": 5e-5}
+        own = {
+            "grid": RATES,
+            "metric": metric,
+            "epochs": 3.0,
+            "most_steps": 0,
+            "optimizer.learning_rate": 5e-5,
+        }
         config = fine_tuning.get_config("texts", "text").with_values({**own, **changes})
         strategy = tf.distribute.get_strategy()
         model = {**tiny, "max_sequence_length": 16}

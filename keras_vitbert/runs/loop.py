@@ -48,7 +48,7 @@ def fit(
     """
     config: Any = run.config  # a `Pretraining`, where there is validation
     folder, strategy = run.folder, run.strategy
-    keeper = Checkpoints(run)
+    keeper, before = Checkpoints(run), trainer.step
     with strategy.scope(), doing("looking for a checkpoint"):
         start = keeper.resume(trainer)
     if start % trainer.steps_per_execution:
@@ -57,7 +57,7 @@ def fit(
             "which is not a multiple of it"
         )
     folder.logged_from = start and start + 1  # what was logged at `start` is right
-    if start:
+    if start != before:
         say(f"resumed at step {start} of {config.steps}")
     throughput = Throughput(stream.images_per_step, stream.tokens_per_step)
     peak, speaks = run.machine.peak_flops(config.dtype), run.workers.is_chief

@@ -89,8 +89,9 @@ def _table(filled: Filled, columns: Sequence[str]) -> str:
     rows = []
     for place, row in enumerate(filled.table.rows):
         cells = [filled.estimate(place, column) for column in columns]
-        least = min((cell.seeds for cell in cells if cell), default=0)
-        rows.append([*row.label, *("" if cell is None else cell for cell in cells), least])
+        counts = sorted({cell.seeds for cell in cells if cell}) or [0]
+        seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        rows.append([*row.label, *("" if cell is None else cell for cell in cells), seeds])
     return markdown_table([*filled.table.heads, *map(head_of, columns), "seeds"], rows)
 
 

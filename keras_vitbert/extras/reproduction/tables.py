@@ -204,7 +204,8 @@ def _transfer() -> tuple[Table, Table]:
     """Table 1 without the paper's numbers, which are of other tasks: controls, and all rows."""
     table = _table_1()
     rows = [Row(row.label, row.recipe) for row in table.rows]
-    controls = [*rows[:3], *(Row((f"{name}, teacher",), Recipe(variant, OF_TEACHERS))
+    length = f"{dict(OF_TEACHERS)['steps']:,} steps"
+    controls = [*rows[:3], *(Row((f"{name}, teacher of {length}",), Recipe(variant, OF_TEACHERS))
                              for name, variant in (("BERT", "bert"), ("ViT", "vit")))]  # fmt: skip
     rows.append(Row(("random mask",), Recipe("vitbert", RANDOM_MASK)))
     chance = ("Is magnitude better than chance?", ["ViT-BERT"], ["random mask"])

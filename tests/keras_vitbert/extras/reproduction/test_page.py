@@ -8,9 +8,9 @@ import pytest
 
 from keras_vitbert import reproduce
 from keras_vitbert.extras.reproduction import page
-from keras_vitbert.extras.reproduction.plan import get_scale, job_name
-from keras_vitbert.extras.reproduction.running import DIVERGED, DONE
-from keras_vitbert.extras.reproduction.statistics import deviations, fill
+from keras_vitbert.extras.reproduction.plan import Plan, get_scale, job_name
+from keras_vitbert.extras.reproduction.running import DIVERGED, DONE, Results
+from keras_vitbert.extras.reproduction.statistics import deviations, fill, fill_all
 from keras_vitbert.extras.reproduction.tables import IC, MEAN, MLM, NATS, NSP, RAND, tables
 from tests.documents.markdown import ROOT
 
@@ -29,6 +29,16 @@ def test_the_committed_page_is_that_of_its_results(tmp_path, monkeypatch):
     assert (tmp_path / "small.md").read_bytes() == (folder / "small.md").read_bytes()
     assert (tmp_path / "small-depth.svg").read_text() == "svg"
     assert not (tmp_path / "pretrain").exists()
+
+
+def test_the_committed_page_of_the_scale_transfer():
+    """A teacher was fine-tuned with two seeds on one task, and with one on the others."""
+    folder = ROOT / "docs" / "reproduction"
+    results = Results(str(folder / "transfer.json"), "transfer", "out")
+    written = page.page(fill_all(Plan(TRANSFER, "out"), results.jobs), results)
+    assert written == (folder / "transfer.md").read_text()
+    [row, _] = [line for line in written.splitlines() if line.startswith("| BERT, teacher")]
+    assert row.endswith("| 1 to 2 |")
 
 
 def test_table_cells_are_means_over_seeds():

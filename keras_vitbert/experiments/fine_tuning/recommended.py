@@ -41,7 +41,7 @@ _LEAST_BATCH = 8  # of the task with fewer examples
 # Training goes on while held-out examples get better: up to so many times the steps above, and so
 # many operations, some four minutes of two CPU cores.
 _LONGER = 8
-_LEAST_HELD_OUT = 10  # fewer examples say nothing
+_LEAST_HELD_OUT = 50  # fewer examples say nothing
 _OPERATIONS = 3.5e13
 _UPDATES = 100  # of masks would fit into a run: the paper's share of its steps
 _LOOKED_AT = 64  # images

@@ -58,16 +58,21 @@ def image_layers_of(config: FineTuning, seed: int) -> ImageLayers | None:
     return None
 
 
+def schedule(
+    config: FineTuningOptimizer, steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate over so many steps."""
+    warmup_steps = min(round(config.warmup * steps), steps - 1)
+    if config.schedule == "cosine":
+        return WarmupCosineDecay(config.learning_rate, warmup_steps, steps)
+    return WarmupPolynomialDecay(config.learning_rate, warmup_steps, steps, config.decay_power)
+
+
 def build_optimizer(
     config: FineTuningOptimizer, steps: int, network: Classifier | JointClassifier
 ) -> keras.optimizers.Optimizer:
     """Builds the optimiser of the trainable variables, with its schedule over all steps."""
-    warmup_steps = min(round(config.warmup * steps), steps - 1)
-    if config.schedule == "cosine":
-        rate = WarmupCosineDecay(config.learning_rate, warmup_steps, steps)
-    else:
-        rate = WarmupPolynomialDecay(config.learning_rate, warmup_steps, steps, config.decay_power)
-    optimizer = with_rate(config, rate, network.trainable_variables)
+    optimizer = with_rate(config, schedule(config, steps), network.trainable_variables)
     if config.layer_decay != 1:
         depths = layer_depths(network)
         top = max(depths)

@@ -205,11 +205,11 @@ def run_trial(
                         (task.section, task.evaluator, part)
                         for task, (_, part) in zip(tasks, parts, strict=True)
                     ]
-                    trainer.change_rate(length.constant_rate())
+                    trainer.change_rate(length.rate())
                     rest = [rest for rest, _ in parts]
                     stream = TaskStream(rest, batches, trial.seed, length.longest)
                     train(length.limit, stream, Measuring(length, held_out), config.most_steps)
-                trainer.change_rate(length.falling_rate())
+                trainer.change_rate(length.rate())
                 result |= {"steps": length.steps, "still_improves": length.ended_too_early}
                 if length.ended_too_early:
                     say(f"{label}: {TOO_EARLY.format(config.most_steps)}")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_vitbert.configs import fine_tuning
+from keras_vitbert.experiments.fine_tuning import trainer
 from keras_vitbert.experiments.fine_tuning.length import Length
 from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.loading import load
@@ -17,13 +18,13 @@ from tests.keras_vitbert.tiny_tasks import finetune, rows_of
 
 
 def length(folder, **values):
-    values = {"steps": 100, "most_steps": 1_000, **values}
+    values = {"steps": 100, "most_steps": 1_000, "steps_per_epoch": 1, **values}
     config = fine_tuning.get_config("cifar10", "images").with_values(values)
     return Length.read(config, RunFolder(str(folder)))
 
 
 def ends(folder, losses, accuracies=None, every=10, **values):
-    """At which of the measured steps the constant rate ends; None if it goes on."""
+    """From which of the measured steps the rate falls; None if it never does."""
     accuracies = accuracies or [0.5] * len(losses)
     for number, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), 1):
         # Read anew each time, as by a process that goes on.
@@ -39,28 +40,19 @@ RISING = list(np.linspace(1, 3, 70))
 @pytest.mark.parametrize(
     ("losses", "accuracies", "step", "too_early"),
     [
-        (FALLING, None, 700, True),  # the rate falls at 70 % of most_steps
-        (RISING, None, 70, False),  # at 70 % of steps at the earliest
+        (FALLING, None, 500, True),  # all ends at most_steps
+        (RISING, None, 50, False),  # as if nobody had looked
         ([*FALLING[:20], *RISING[:50]], None, 320, False),  # over a third after 210
-        ([3.0, *RISING[:69]], list(np.linspace(0, 1, 70)), 700, True),  # one of both is enough
+        ([3.0, *RISING[:69]], list(np.linspace(0, 1, 70)), 500, True),  # one of both is enough
     ],
 )
-def test_the_rate_is_constant_while_a_measure_gets_better(
+def test_the_rate_stands_still_while_a_measure_gets_better(
     tmp_path, losses, accuracies, step, too_early
 ):
     assert ends(tmp_path, losses, accuracies) == step
     found = length(tmp_path)
     assert found.reached == step and found.ended_too_early == too_early
-    assert found.steps == step + step * 3 // 7  # the rate falls in the last 30 %
-
-
-def test_measures_after_a_step_that_is_repeated_do_not_count(tmp_path):
-    first = length(tmp_path)
-    for step in (10, 20, 30):
-        first.add(step, {"loss": step, "accuracy": 0.0})
-    again = length(tmp_path)
-    again.add(20, {"loss": 5.0, "accuracy": 0.0})
-    assert [row["step"] for row in again.measured] == [10, 20]
+    assert found.steps == 2 * step
 
 
 @pytest.mark.parametrize("executed", [1, 5])
@@ -72,23 +64,31 @@ def test_never_more_than_the_most_steps(tmp_path, most, executed):
     assert most - 3 * executed < found.steps <= most and not found.steps % executed
 
 
-def test_rates(tmp_path):
-    values = {"optimizer.learning_rate": 0.5, "optimizer.warmup": 0.1, "steps_per_execution": 5}
-    values |= {"steps_per_epoch": 5, "checkpoint_interval": 5}
-    new = length(tmp_path, **values)
-    assert new.limit % 5 == 0
-    constant = new.constant_rate()
-    rates = [float(constant(step)) for step in (0, 5, 10, 400, new.limit)]
-    np.testing.assert_allclose(rates, [0, 0.25, 0.5, 0.5, 0.5])
-    for step in range(5, 400, 5):
-        new.add(step, {"loss": 1.0, "accuracy": 0.5})
-        if new.reached:
-            break
-    falling = new.falling_rate()
-    assert new.steps % 5 == 0 and new.reached == 70
-    middle = (new.reached + new.steps) / 2
-    found = [float(falling(step)) for step in (new.reached, middle, new.steps)]
-    np.testing.assert_allclose(found, [0.5, 0.25, 0], atol=1e-7)
+@pytest.mark.parametrize(
+    ("steps", "schedule"), [(100, "polynomial"), (94, "cosine"), (938, "cosine")]
+)
+@pytest.mark.parametrize("late", [0, 3])
+def test_rates_are_those_of_the_steps_with_a_pause(tmp_path, steps, schedule, late):
+    """Up to the pause as of a training of `steps`, and then as its rest, stretched."""
+    optimizer = {"optimizer.schedule": schedule, "optimizer.warmup": 0.1}
+    optimizer["optimizer.learning_rate"] = 0.5
+    found = length(tmp_path, steps=steps, most_steps=8 * steps, **optimizer)
+    usual = trainer.schedule(found.config.optimizer, steps)
+    before = found.rate()
+    found.reached = reached = found.half + late * found.interval
+    after, factor = found.rate(), reached / found.half
+    assert factor == 1 or 1.5 < factor < 1.7
+    for step in range(steps):
+        place = min(step, found.half)
+        assert float(before(step)) == float(usual(place)) == float(after(place))
+        if step > found.half:
+            part = (step - found.half) / (steps - found.half)
+            later = reached + part * (found.steps - reached)
+            assert float(after(later)) == pytest.approx(float(usual(step)), abs=1e-6)
+    assert float(after(reached)) == float(usual(found.half))
+    assert float(after(found.steps)) == pytest.approx(0, abs=1e-6)
+    if not late:
+        assert [float(after(n)) for n in range(steps)] == [float(usual(n)) for n in range(steps)]
 
 
 @pytest.fixture(scope="module")
@@ -115,15 +115,16 @@ def test_a_run_gives_back_what_it_held_out(unbroken):
     kept, _, rows = state(unbroken)
     summary = summary_of(unbroken)
     steps = [row["step"] for row in kept["measured"]]
-    assert steps == list(range(2, kept["reached"] + 1, 2))
-    assert 14 <= kept["reached"] <= 21
-    assert summary["steps"] == int(rows[-1]["step"]) == int(kept["reached"] / 0.7)
+    assert steps == sorted({*range(2, kept["reached"] + 1, 2), kept["reached"]})
+    assert 10 <= kept["reached"] <= 15
+    assert summary["steps"] == int(rows[-1]["step"]) == 2 * kept["reached"]
     assert summary["training_examples"] == 30
     for measured in kept["measured"]:
         [row] = [row for row in rows if int(row["step"]) == measured["step"]]
         assert float(row["held_out_loss"]) == measured["loss"]
     rates = {int(row["step"]): float(row["learning_rate"]) for row in rows}
-    assert rates[kept["reached"]] == pytest.approx(0.01) and min(rates.values()) < 0.002
+    assert rates[kept["reached"]] == rates[10] == pytest.approx(0.01 * 10 / 18)
+    assert rates[summary["steps"]] < 0.001
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def test_fewer_texts_are_read_more_often():
         (PAPER, 1_000, {}, 469),  # more would take hours
         (SAMPLE, 1_000, {"steps": 500}, 0),  # their number is given
         (SAMPLE, 1_000, {"most_steps": 600}, 600),
-        (SAMPLE, 90, {}, 0),  # 9 held-out images say nothing
+        (SAMPLE, 490, {}, 0),  # 49 held-out images say nothing
     ],
 )
 def test_the_most_steps(model, count, changes, most):

@@ -56,6 +56,7 @@ def test_it_serves_until_ctrl_c_and_leaves_nothing(tmp_path):
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             page = opener.open(address).read().decode()
             assert "It takes no images." in page and "Sentence" in page
+            assert "France" not in page  # no example of what it does not know
             assert '"analytics_enabled":false' in page.replace(" ", "")
             for more in ({"Host": f"evil.example:{port}"}, {"Origin": "http://evil.example"}):
                 with pytest.raises(urllib.error.HTTPError, match="403"):

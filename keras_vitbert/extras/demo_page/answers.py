@@ -58,6 +58,7 @@ class ShownModel:
         self._vocabulary = trained.vocabulary or []
         self.takes_texts = bool(trained.backbone.vocabulary_size and self._vocabulary)
         self._functions = ServedModel(trained, TOP).functions
+        self.fills_masks = FILL_MASK in self._functions
         # So that looking at another block asks nothing again.
         self.image = functools.lru_cache(_KEPT)(self._look_at_image)
         self.text = functools.lru_cache(_KEPT)(self._look_at_text)

@@ -1,12 +1,12 @@
 """The page of the demo: the inputs on the left, a panel per model on the right."""
 
-import pathlib
+import tempfile
 from typing import Any
 
 import gradio as gr
-import sklearn
 from gradio import themes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from keras_vitbert.extras.demo_page.answers import Shown, ShownModel
 from keras_vitbert.inspection.drawing import style
@@ -19,8 +19,7 @@ from pipelines.text.wordpiece import MASK
 # Fonts of the reader's system: others would come from another host.
 THEME = themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 ATTENTION, ACTIVATION = "attention", "activation"
-IMAGES = sorted(pathlib.Path(sklearn.__file__).parent.glob("datasets/images/*.jpg"))
-TEXTS = [f"The capital of France is {MASK}.", "A wonderful film, warm and full of wit."]
+TEXT = f"The capital of France is {MASK}."  # an example for models that fill masks
 _ALL_HEADS = -1
 
 
@@ -28,7 +27,9 @@ def build(models: list[ShownModel]) -> gr.Blocks:
     """The page of one or two models, which answer once before: the first answer takes longer."""
     for model in models:
         if model.takes_images:
-            model.image(str(IMAGES[0]))
+            with tempfile.NamedTemporaryFile(suffix=".png") as black:
+                Image.new("RGB", (32, 32)).save(black.name)
+                model.image(black.name)
         if model.takes_texts:
             model.text(MASK)
     with gr.Blocks(title="ViT-BERT", analytics_enabled=False, fill_width=True) as page:
@@ -47,12 +48,14 @@ def build(models: list[ShownModel]) -> gr.Blocks:
                     height=240,
                     render=False,
                 )
-                _panels(models, "images", [image], [[str(path)] for path in IMAGES])
+                _panels(models, "images", [image], [])
         if any(model.takes_texts for model in models):
             with gr.Tab("Text"):
                 text = gr.Textbox(label="Sentence", max_lines=8, render=False)
                 pair = gr.Textbox(label="Second sentence, if any", max_lines=8, render=False)
-                _panels(models, "texts", [text, pair], [[text] for text in TEXTS])
+                _panels(
+                    models, "texts", [text, pair], [[TEXT]] * any(m.fills_masks for m in models)
+                )
     return page
 
 
@@ -84,7 +87,8 @@ def _panels(
             for component in inputs:
                 component.render()
             ask = gr.Button("Ask", variant="primary", visible=kind == "texts")
-            gr.Examples(examples, inputs[:1], cache_examples=False, api_visibility="private")
+            if examples:
+                gr.Examples(examples, inputs[:1], cache_examples=False, api_visibility="private")
             what = gr.Radio([ATTENTION, ACTIVATION], value=ATTENTION, label="Show of each block")
             most = max(blocks)
             block = gr.Slider(  # at first the last block that all models have

@@ -24,8 +24,9 @@ from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("keras_vitbert", "pipelines", "tpu")
-# Pages that lie elsewhere in the repository.
+# Pages that lie elsewhere in the repository, or have another name.
 ELSEWHERE = {
+    "docs/api.md": "api/index.md",
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
@@ -33,7 +34,8 @@ ELSEWHERE = {
     "benchmarks/NOTES.md": "speed_notes.md",
     "keras_vitbert/weights/vitbert_small/README.md": "vitbert_small.md",
 }
-_LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+# A link, with its text if that is one name.
+_LINK = re.compile(r"(\[`([\w.]+)`)?\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files, config):
@@ -47,26 +49,35 @@ def on_files(files, config):
         make_api_pages(folder)
         for path in sorted(folder.rglob("*.*")):
             page = f"api/{path.relative_to(folder)}"
-            files.append(File.generated(config, page, content=path.read_bytes()))
+            if page != "api/index.html":  # a list of all modules; ours is `docs/api.md`
+                files.append(File.generated(config, page, content=path.read_bytes()))
     return files
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Leads links between files of the repository to where they are on the site."""
+    """Leads links between files of the repository to where they are on the site.
+
+    A link whose text is a name that its module documents leads to that name.
+    """
     sources = {site: path for path, site in ELSEWHERE.items()}
     here = page.file.src_uri
     source = sources.get(here, f"docs/{here}")
 
     def moved(link):
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[1]))
+        text, name, path, anchor = link.groups(default="")
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         target = ELSEWHERE.get(path, path.removeprefix("docs/"))
         if path.partition("/")[0] in PACKAGES and (
             path.endswith(".py") or (ROOT / path / "__init__.py").exists()
         ):
             target = f"api/{path.removesuffix('.py').removesuffix('/__init__')}.html"
+            made = files.get_file_from_path(target)
+            anchor = f"#{name}" if f'id="{name}"' in made.content_string else anchor
         elif not files.get_file_from_path(target):
-            return f"]({config.repo_url}/blob/main/{path})" if config.repo_url else "](#)"
-        return f"]({posixpath.relpath(target, posixpath.dirname(here))}{link[2] or ''})"
+            return (
+                f"{text}]({config.repo_url}/blob/main/{path})" if config.repo_url else f"{text}](#)"
+            )
+        return f"{text}]({posixpath.relpath(target, posixpath.dirname(here))}{anchor})"
 
     return _LINK.sub(moved, markdown)
 
@@ -78,7 +89,7 @@ def make_api_pages(folder):
         for file in sorted((ROOT / package).rglob("__init__.py")):
             _show_all(importlib.import_module(".".join(file.parent.relative_to(ROOT).parts)))
     warnings.filterwarnings("error", module=r"pdoc\.")
-    pdoc.render.configure(docformat="google")
+    pdoc.render.configure(docformat="google", template_directory=ROOT / "docs" / "pdoc")
     pdoc.pdoc(*PACKAGES, output_directory=folder)
 
 

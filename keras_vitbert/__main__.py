@@ -1,7 +1,4 @@
-"""Lists the commands of the project.
-
-python -m keras_vitbert
-"""
+"""Lists the commands of the project: `python -m keras_vitbert`."""
 
 import ast
 import os

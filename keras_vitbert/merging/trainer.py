@@ -1,14 +1,16 @@
 """Merges for any Keras model with two losses, by `fit`.
 
-outputs = {"digit": digit(features), "parity": parity(features)}
-model = keras.Model(inputs, outputs)
-losses = {
-    "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    "parity": keras.losses.BinaryCrossentropy(from_logits=True),
-}
-trainer = TwoTaskTrainer(model, losses, Merge(PCGrad()))
-trainer.compile(optimizer="adam", metrics={"digit": ["accuracy"]})
-trainer.fit(x, {"digit": digits, "parity": parities})
+    outputs = {"digit": digit(features), "parity": parity(features)}
+    model = keras.Model(inputs, outputs)
+    losses = {
+        "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "parity": keras.losses.BinaryCrossentropy(from_logits=True),
+    }
+    trainer = TwoTaskTrainer(model, losses, Merge(PCGrad()))
+    trainer.compile(optimizer="adam", metrics={"digit": ["accuracy"]})
+    trainer.fit(x, {"digit": digits, "parity": parities})
+
+`digits` and `parities` hold the class of each example, by the name of the output.
 """
 
 from collections.abc import Callable
@@ -39,6 +41,12 @@ class TwoTaskTrainer(keras.Model):
     of a `tf.distribute` strategy, like `network`, it merges the gradients of the whole batch, and
     the optimiser clips the merged one. `compile` makes the optimiser this trainer's own: it no
     longer sums over the replicas.
+
+    `fit` and `evaluate` take the inputs of `network` and a dict of targets, by the names of the
+    losses. A target has the shape that its loss takes beside the output: of one that is
+    `(batch, classes)`, `(batch,)` integers for `SparseCategoricalCrossentropy` and
+    `(batch, classes)` for `CategoricalCrossentropy`; of one that is `(batch, 1)`, `(batch, 1)` for
+    `BinaryCrossentropy` or `MeanSquaredError`.
 
     Args:
         network: a Keras model whose outputs are a dict: functional, or called on a `keras.Input`.

@@ -25,6 +25,12 @@ class Classifier(BackboneNetwork):
         head_kind: one of `keras_vitbert.model.heads.CLASS_HEADS`.
         modality: `text` or `image`, of a backbone with both; None for its only one.
 
+    Attributes:
+        modality: `text` or `image`: which inputs it takes.
+        head: the layer from the class token, `(batch, D)`, to the logits; of the kind `deit` from
+            two tokens, `(batch, 2, D)`. Its name is `head`, with a given modality `text_head` or
+            `image_head`.
+
     Call it on a dict with the backbone's inputs; `images` are integers in 0 to 255 or floats in
     [0, 1]. It returns logits `(batch, num_classes)` in float32.
 

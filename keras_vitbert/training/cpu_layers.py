@@ -13,7 +13,7 @@ program, and attention has as few products and transpositions as possible:
 - dropout (`keras_vitbert.training.example_dropout`) draws, compares and selects in one pass.
 
 They stay because they pay on the whole step, on two cores: 0.93 of the time of a joint step of the
-base model in mixed bfloat16 (0.91 to 0.94, by `python -m benchmarks.cpu_layers`), most of it by
+base model in mixed bfloat16 (0.91 to 0.94, see `benchmarks/NOTES.md`), most of it by
 dropout; without dropout's form, 0.96 of the processor's time with the sample's encoder in float32.
 A TPU's compiler fuses by itself, and makes copies where the tokens of all examples become one axis.
 """

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from keras_vitbert import aot
 from keras_vitbert.configs.devices import SHARDINGS
-from keras_vitbert.extras.ahead_of_time import aot_compile
+from keras_vitbert.extras.ahead_of_time import aot_compile, programs
+from keras_vitbert.extras.ahead_of_time.programs import Programs, StepProgram
 from pipelines import command_line
 from pipelines.command_line import EXIT_BAD_INPUT, EXIT_DONE
 from tests.keras_vitbert.extras.ahead_of_time.results import compiled, needs_compiler, refused
@@ -42,6 +44,30 @@ def test_what_fits_or_not_is_told_and_written(small, tmp_path, monkeypatch, caps
         assert "fits: 3.00 GiB of 15.48 GiB a replica" in printed
     else:
         assert "does not fit: 20.00 GiB of 15.48 GiB a replica" in printed and "v3-8" in errors
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_another_variant_is_compared(small, tmp_path, monkeypatch, capsys, fits):
+    """With stand-ins for the steps of both variants and for the TPU's compiler."""
+    built = []
+
+    def programs_of(config, strategy):
+        built.append(config.variant)
+        step = StepProgram("train", lambda x: x + 1, tf.TensorSpec((4,), tf.float32))
+        return Programs([step], [], {"images": 8}, text_length=16, run_steps=10)
+
+    other = compiled(operations=6.15e12 * 1.5) if fits else refused(20)
+    results = [compiled(), other]
+    monkeypatch.setattr(programs, "pretraining_programs", programs_of)
+    monkeypatch.setattr(aot_compile, "compile_apart", lambda *traced: results.pop(0))
+    monkeypatch.setattr(aot, "check_installed", lambda: None)
+    flags = ["--tpu=v3-8", "--variant=vit", "--compare=bert", f"--json={tmp_path}/result.json"]
+    assert command_line.run(aot.main, [f"--config={small}", *flags]) == EXIT_DONE
+    assert built == ["vit", "bert"]
+    compared = json.loads((tmp_path / "result.json").read_text())["compared"]
+    assert (compared["with"], compared["program"]) == ("bert", other)
+    [line] = [row for row in capsys.readouterr().out.splitlines() if row.startswith("against")]
+    assert ("operations -33.33%" if fits else "does not fit") in line
 
 
 @needs_compiler

@@ -79,7 +79,8 @@ def test_a_name_that_is_not_utf8_is_refused(folder, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_a_command_that_is_killed_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 75)])
+def test_a_command_that_is_ended_goes_on_where_it_was(tmp_path, sent, status):
     for number in range(16):
         (tmp_path / f"{number}.txt").write_text(f"CHAPTER {number}\n\n{PARAGRAPH}\n" * 100)
     argv = [f"--folder={tmp_path}", f"--output={tmp_path}/out/x", "--shards=16"]
@@ -89,16 +90,20 @@ def test_a_command_that_is_killed_goes_on_where_it_was(tmp_path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    made, deadline = {}, time.monotonic() + 100
-    while not made:
+    progress, deadline = tmp_path / "out" / "x.progress", time.monotonic() + 100
+    while not list(progress.glob("*.json")):  # of the shards that are complete
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
-        made = content(tmp_path / "out" / "x")
-    os.killpg(process.pid, signal.SIGKILL)  # its workers, too
-    process.wait()
-    assert len(list((tmp_path / "out" / "x.progress").glob("*.json"))) < 16
+    os.killpg(process.pid, sent)  # its workers, too
+    assert process.wait(100) == status
+    made = content(tmp_path / "out" / "x")
+    assert not (tmp_path / "out" / "x.manifest.json").exists()
+    assert len(list(progress.glob("*.json"))) < 16
     for folder in ("out", "whole"):
         assert run(tmp_path, tmp_path / folder / "x", "--shards=16") == 0
-    assert content(tmp_path / "out" / "x") == content(tmp_path / "whole" / "x")
+    whole = content(tmp_path / "whole" / "x")
+    assert content(tmp_path / "out" / "x") == whole
+    if sent == signal.SIGINT:  # it ended by itself, and nothing is half-written
+        assert 0 < len(made) < 16 and made.items() <= whole.items()
     manifests = [(tmp_path / f / "x.manifest.json").read_text() for f in ("out", "whole")]
     assert manifests[0] == manifests[1]

@@ -30,6 +30,23 @@ def projector():
     return linalg.QuadprogProjector(norm_eps=1e-30, reg_eps=1e-13)
 
 
+def sdmgrad(matrix):
+    """With the same batch as both that are independent, and steps until nothing moves."""
+    weighting = aggregation.SDMGradWeighting(lr=0.3, momentum=0.5, n_iter=3000, lambda_=0.3)
+    return weighting(matrix @ matrix.T) @ matrix
+
+
+def nash():
+    """For gradients of about the same length, which changes nothing.
+
+    Theirs begins at weights of 1. It stays there if their sum points against a gradient, and where
+    equal weights solve the equations of normalised products, which have another length.
+    """
+    theirs = aggregation.NashMTL(n_tasks=2, max_norm=0.0, optim_niter=200)
+    lengths = torch.tensor([[1.0], [1.005]])
+    return lambda matrix: theirs(lengths * matrix / matrix.norm(dim=1, keepdim=True))
+
+
 # Our weighting, its options, theirs, relative tolerance.
 METHODS = {
     "PCGrad": (merging.PCGrad, {}, lambda: aggregation.PCGrad(), 1e-5),
@@ -44,7 +61,9 @@ METHODS = {
         lambda: aggregation.CAGrad(c=0.5, norm_eps=1e-9),
         1e-3,
     ),
-    # Least squares from equal weights, to about 1e-8 in the sum of squares; with 1 it is Nash-MTL.
+    "NashMTL": (merging.Nash, {}, nash, 1e-5),
+    "SDMGrad": (merging.SDMGrad, {"strength": 0.3}, lambda: sdmgrad, 1e-4),
+    # Least squares from equal weights, to about 1e-8 in the sum of squares.
     **{
         f"FairGrad {alpha}": (
             merging.FairGrad,

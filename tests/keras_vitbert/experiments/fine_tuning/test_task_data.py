@@ -1,5 +1,8 @@
 """The splits of a task from each kind of data."""
 
+import csv
+import json
+
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -159,3 +162,139 @@ def test_splits_that_are_reported_in_part(tmp_path):
     assert [(notice.kind, notice.split, notice.count) for notice in part.notices] == [
         ("in_part", "validation", 5)
     ]
+
+
+LABELS = ["2", "10", "sky"]
+TEST = {"test": 3}
+# Forms of own data: where they are, a config's changes, and the examples of each split; of 24
+# images and 30 texts a tenth is held out where nothing else is reported.
+FORMS = {
+    "class folders": ("images", "flat", {}, {"train": 22, "held_out": 2}),
+    "folders of splits": ("images", "split", {}, {"train": 24, "test": 3, "validation": 6}),
+    "table of images": (
+        "images",
+        {"train": "images.csv", "test": "split/test"},
+        {},
+        {"train": 24, **TEST},
+    ),
+    "images in Parquet": ("images", {"train": "images.parquet"}, {}, {"train": 22, "held_out": 2}),
+    "records": ("images", "records", {}, {"train": 24, "validation": 3}),
+    "saved images": ("images", "saved_images", {}, {"train": 24, **TEST}),
+    "CSV": ("texts", "csv", {}, {"train": 30, **TEST}),
+    "shards of CSV": ("texts", "shards", {}, {"train": 27, "held_out": 3}),
+    "other columns": (
+        "texts",
+        {"train": "odd.csv"},
+        {"data.sentence_columns": "b,a", "data.label_column": "c"},
+        {"train": 27, "held_out": 3},
+    ),
+    "TSV of pairs": ("texts", "pairs", {}, {"train": 30, "validation": 3}),
+    "a task's own TSV": ("rte", "pairs", {}, {"train": 30, "validation": 3}),
+    "JSON lines": (
+        "texts",
+        {"train": "texts.jsonl", "validation": "csv/test.csv"},
+        {},
+        {"train": 30, "validation": 3},
+    ),
+    "JSON": ("texts", {"train": "texts.json"}, {}, {"train": 27, "held_out": 3}),
+    "texts in Parquet": ("texts", {"train": "texts.parquet"}, {}, {"train": 27, "held_out": 3}),
+    "saved texts": ("texts", "saved_texts", {}, {"train": 27, "held_out": 3}),
+    "one file": ("texts", "texts.jsonl", {}, {"train": 27, "held_out": 3}),
+}
+
+
+def write_table(path, rows):
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory):
+    """The folder of all forms but saved data sets, which need another package."""
+    folder = tmp_path_factory.mktemp("forms")
+    pixels = iter(np.random.default_rng(0).integers(0, 256, (60, 6, 7, 3), np.uint8))
+    for split, count in {"flat": 8, "split/train": 8, "split/val": 2, "split/test": 1}.items():
+        for label in LABELS:
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                file = folder / split / label / f"{number}.png"
+                file.write_bytes(tf.io.encode_png(next(pixels)).numpy())
+    files = sorted(folder.glob("flat/*/*.png"))
+    images = [{"file": str(f.relative_to(folder)), "label": f.parent.name} for f in files]
+    write_table(folder / "images.csv", images)
+    cells = [{"image": f.read_bytes(), "label": f.parent.name} for f in files]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(cells), folder / "images.parquet")
+    (folder / "records").mkdir()
+    for split, part in (("train", files), ("validation", files[::8])):
+        examples = (
+            to_example(
+                {
+                    "image/encoded": file.read_bytes(),
+                    "image/class/label": LABELS.index(file.parent.name) + 1,
+                }
+            )
+            for file in part
+        )
+        write_shards(examples, str(folder / "records" / split), 2)
+    (folder / "records" / "classes.txt").write_text("\n".join(LABELS) + "\n")
+
+    texts = [{"text": f"word{n} of them", "label": LABELS[n % 3]} for n in range(33)]
+    train, test = texts[:30], texts[30:]
+    write_table(folder / "csv" / "train.csv", train)
+    write_table(folder / "csv" / "test.csv", test)
+    for number in range(2):
+        write_table(folder / "shards" / f"train-0000{number}-of-00002.csv", train[number::2])
+    write_table(
+        folder / "odd.csv", [{"a": "x", "b": row["text"], "c": row["label"]} for row in train]
+    )
+    pairs = [{"sentence1": row["text"], "sentence2": "x", "label": row["label"]} for row in texts]
+    for row in pairs:
+        row["label"] = ("entailment", "no")[row["label"] == "sky"]
+    write_table(folder / "pairs" / "train.tsv", pairs[:30])
+    write_table(folder / "pairs" / "dev.tsv", pairs[30:])
+    (folder / "texts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in train))
+    (folder / "texts.json").write_text(json.dumps(train))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(train), folder / "texts.parquet")
+    return folder
+
+
+def save(folder, name):
+    """Writes a saved data set of Hugging Face."""
+    datasets = pytest.importorskip("datasets")
+    if name == "saved_texts":
+        rows = json.loads((folder / "texts.json").read_text())
+        datasets.Dataset.from_list(rows).class_encode_column("label").save_to_disk(folder / name)
+        return
+    files = [str(file) for file in sorted(folder.glob("flat/*/*.png"))]
+    cells = {"image": files, "label": [LABELS.index(file.split("/")[-2]) for file in files]}
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=LABELS)}
+    images = datasets.Dataset.from_dict(cells, datasets.Features(kinds))
+    test = images.select(range(0, 24, 8))
+    datasets.DatasetDict(train=images, test=test).save_to_disk(folder / name)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms_of_own_data(forms, name):
+    task, where, changes, counts = FORMS[name]
+    if isinstance(where, dict):
+        places = {"files": {split: str(forms / path) for split, path in where.items()}}
+    else:
+        places = {"data_dir": str(forms / where)}
+        if where.startswith("saved"):
+            save(forms, where)
+    if TASKS[task].kind == "images":
+        changes = {"image_size": 6}
+    data = open_data(task, **places, **changes)
+    splits = {"train": data.train, **data.tests}
+    assert {split: part.count for split, part in splits.items()} == counts
+    pairs = "TSV" in name
+    of_folders = sorted(LABELS)  # where labels of tables that are numbers come in their order
+    classes = of_folders if "folders" in name else LABELS
+    assert data.classes == (["entailment", "no"] if pairs else classes)
+    if name == "records":  # whose labels are read with their images
+        return
+    of_each = sum(part.class_counts(len(data.classes)) for part in splits.values())
+    assert of_each.tolist() == ([22, 11] if pairs else [sum(counts.values()) // 3] * 3)

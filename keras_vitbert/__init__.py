@@ -4,10 +4,12 @@ The public names are imported on first use, so that importing the package, and w
 every command, does not load TensorFlow.
 """
 
+import contextlib
 import importlib
+import sys
 from typing import Any
 
-import pipelines  # noqa: F401 - it handles Ctrl-C while a command loads
+from pipelines.command_line import quiet_stderr  # the package handles Ctrl-C while a command loads
 
 __version__ = "0.1.0"
 
@@ -34,7 +36,9 @@ __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    with contextlib.nullcontext() if "tensorflow" in sys.modules else quiet_stderr():
+        module = importlib.import_module(_MODULES[name])
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

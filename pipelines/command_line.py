@@ -59,6 +59,10 @@ _REASONS = (
     *(f"; {os.strerror(number)}" for number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)),
     "File system scheme ",  # '...' not implemented: of paths such as `http://...`
 )
+# What TensorFlow calls errors where nothing is wrong: integers that oneDNN leaves to other code on
+# any processor, no GPU driver, and libraries that are in it twice.
+_NO_ERRORS = (b"oneDNN supports ", b"cuInit: UNKNOWN ERROR (303)", b"already been registered")
+_SEVERITIES = {"0": "IWEF", "1": "WEF", "3": "F"}  # that TF_CPP_MIN_LOG_LEVEL lets through; 2: EF
 _REMOTE_ERRORS = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")
 
 
@@ -269,38 +273,58 @@ def quiet_loading() -> Iterator[None]:
         raise ValueError(f"KERAS_BACKEND={backend}: must be {' or '.join(_backends)}; unset it")
     missing = [name for package, name in _HEAVY.items() if package not in sys.modules]
     said = doing(f"loading {missing[0]}") if missing and not is_worker else contextlib.nullcontext()
-    with said, contextlib.nullcontext() if _debugged else _held():
+    with said, quiet_stderr():
         yield
 
 
 @contextlib.contextmanager
-def _held() -> Iterator[None]:
-    """Holds back what libraries write to descriptor 2; shows it if the block fails.
+def quiet_stderr() -> Iterator[None]:
+    """Holds back what libraries write to descriptor 2; shows all of it if the block fails.
 
-    Notes on oneDNN and CUDA are written before TensorFlow's logging obeys `TF_CPP_MIN_LOG_LEVEL`.
-    After an abort only `--debug` shows them.
+    Otherwise it shows TensorFlow's errors, or what `TF_CPP_MIN_LOG_LEVEL` asks for: its first lines
+    are written before that is obeyed. After an abort only `--debug` shows what was held.
     """
+    if _debugged:
+        yield
+        return
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
+        shown = _errors
         try:
             yield
         except (ValueError, Stopped):  # take one line
             raise
         except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
+            shown = bytes
             raise
         finally:
             sys.stderr.flush()
+            held.seek(0)
+            os.write(stderr, shown(held.read()))
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _errors(written: bytes) -> bytes:
+    """The lines of TensorFlow's log, in its two forms, that tell of errors."""
+    severities = _SEVERITIES.get(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""), "EF").encode()
+    form = rb"(?m)^(?:[\d-]{10} \S+: [%b] |[%b]\d{4} ).*\n" % (severities, severities)
+    found = re.findall(form, written)
+    return b"".join(line for line in found if not any(known in line for known in _NO_ERRORS))
 
 
 def load_tensorflow() -> None:
     """Imports TensorFlow and looks for its devices, quietly."""
     with quiet_loading():
-        import tensorflow as tf
+        settle_tensorflow()
 
-        tf.config.list_logical_devices()  # the first look for a GPU prints as much as the import
+
+def settle_tensorflow() -> None:
+    """Lets TensorFlow write, in a block of `quiet_loading`, what it writes once a process."""
+    import tensorflow as tf
+
+    tf.config.list_logical_devices()  # the first look for a GPU prints as much as the import
+    with tf.device("CPU"):  # where oneDNN tells of an error when integers are first transposed
+        tf.transpose(tf.zeros((2, 2), tf.int64))

@@ -17,7 +17,13 @@ import keras
 import tensorflow as tf
 
 from keras_vitbert.configs.devices import Devices
-from pipelines.command_line import EXIT_STOPPED, Stopped, hear_signals_again, quiet_loading
+from pipelines.command_line import (
+    EXIT_STOPPED,
+    Stopped,
+    hear_signals_again,
+    quiet_loading,
+    settle_tensorflow,
+)
 from tpu.devices import enable_determinism, gpus, is_shared, peak_flops
 from tpu.rendezvous import SECONDS
 from tpu.strategy import get_strategy, wait_for_peers
@@ -142,6 +148,8 @@ def open_machine(
         strategy = get_strategy(tpu, tpu_address or "", sharding)
         if deterministic:
             enable_determinism()
+        if tpu is None:
+            settle_tensorflow()
     devices = Devices(
         on_tpu=tpu is not None,
         gpus=tuple(capability for _, capability in gpus()),

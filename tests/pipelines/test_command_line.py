@@ -150,6 +150,48 @@ def test_what_loading_writes_is_shown_only_if_it_fails(capfd):
         assert ("a note on CUDA" in capfd.readouterr().err) == (error is ImportError)
 
 
+INFO, ERROR = b"I0000 1.5 1 port.cc:1] a note\n", b"E0000 1.5 1 dso.cc:5] a driver fails\n"
+HARMLESS = b"E0000 1.5 1 util.cc:1] oneDNN supports DT_INT64 only on platforms with AVX-512.\n"
+
+
+@pytest.mark.parametrize("level", [None, "0", "2", "3"])
+def test_of_what_loading_writes_tensorflow_s_errors_are_shown(capfd, monkeypatch, level):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    if level:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    older = b"2026-12-01 10:00:00.5: E tensorflow/x.cc:1] fails\n"
+    with command_line.quiet_stderr():
+        os.write(2, b"a warning of Python's\n" + INFO + HARMLESS + ERROR + older)
+    shown = {"0": INFO + ERROR + older, "3": b""}.get(level, ERROR + older)
+    assert capfd.readouterr().err.encode() == shown
+    assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == level
+
+
+INTEGERS = "import tensorflow as tf; tf.transpose(tf.zeros((2, 2), tf.int64))"
+RUN = "    from keras_vitbert.runs.machine import open_machine\nopen_machine()"
+
+
+@pytest.mark.slow  # each loads TensorFlow
+@pytest.mark.parametrize(
+    "program",
+    [
+        f"command_line.load_tensorflow()\n{INTEGERS}",
+        f"with command_line.quiet_loading():\n{RUN}\n{INTEGERS}",
+        "from keras_vitbert import GradientMask",
+    ],
+)
+def test_loading_tensorflow_shows_no_lines_that_nobody_can_act_on(program):
+    program = f"from pipelines import command_line\n{program}"
+    own = {"TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"}
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as by default on some processors
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert [x for x in done.stderr.splitlines() if not x.startswith("loading ")] == []
+
+
 def test_help_of_the_preparation_answers_without_anything_heavy():
     program = (
         "import contextlib, importlib, sys\n"

@@ -15,6 +15,7 @@ Exit status: 0 done, 2 bad flag, file or image.
 
 import contextlib
 import itertools
+import os
 import sys
 
 from keras_vitbert.trained.places import require_place
@@ -51,6 +52,8 @@ def main(argv: list[str]) -> int:
     for flag, source in (("text_pair", "text"), ("columns", "file")):
         if getattr(values, flag) and given != [source]:
             raise ValueError(f"--{flag} has no effect without --{source}; leave it out")
+    if values.text is not None and os.path.isfile(values.text):
+        raise ValueError(f"--text={values.text} is a file; read its texts with --file")
     require_place(values.checkpoint)
 
     load_tensorflow()

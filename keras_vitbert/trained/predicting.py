@@ -23,7 +23,7 @@ from pipelines.digests import check_sums
 from pipelines.files import natural, walk
 from pipelines.images import SUFFIXES
 from pipelines.images.image_sources import read_bytes
-from pipelines.status import counted
+from pipelines.status import counted, say
 from pipelines.tasks.labelled_rows import SENTENCES, find_columns
 from pipelines.tasks.tables import open_table
 from pipelines.text import tf_text
@@ -106,6 +106,8 @@ def table_items(
     if len(columns) > 2 or len(set(columns)) < len(columns):
         raise ValueError(f"columns={','.join(columns)}: give one or two different names")
     table = open_table(path)
+    if table.guess:
+        say(f"notice: {table.guess}")
     if not columns and remembered and set(remembered) <= set(table.columns):
         columns = remembered
     names = find_columns(table, columns, SENTENCES, "columns")

@@ -95,6 +95,23 @@ def test_a_row_comes_out_for_each_line(run, served_classifier, tmp_path, paired)
     assert [row["label_1"].encode() for row in rows] == list(expected["top_k_labels"][:, 0].numpy())
 
 
+def test_a_text_that_names_a_file_is_refused(run, tmp_path, monkeypatch):
+    path = tmp_path / "dev.csv"
+    path.write_text("sentence\nthe cat\n")
+    monkeypatch.setattr(predict, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
+    status, out, err = run("--checkpoint=text", f"--text={path}")
+    assert (status, out) == (2, "") and "--file" in err and str(path) in err
+
+
+def test_what_is_guessed_of_a_table_is_said(run, tmp_path):
+    path = tmp_path / "dev.csv"
+    path.write_text("sentence|id\nthe cat|1\n")
+    status, out, err = run("--checkpoint=text", f"--file={path}", "--format=csv")
+    assert status == 0 and out.splitlines()[1].startswith("the cat,")
+    [line] = [line for line in err.splitlines() if line.startswith("notice: ")]
+    assert str(path) in line
+
+
 JPEG = encoded(picture(0), quality=95)
 
 

@@ -69,7 +69,7 @@ def _page(model: pathlib.Path, version: str, packed: dict[str, str]) -> str:
     size = sum((model / file).stat().st_size for file in files.values())
     settings = json.loads((model / "settings.json").read_bytes())
     content = {
-        "name": settings["name"],
+        "title": _title(settings),
         "facts": _facts(settings, size),
         "settings": settings,
         "heads": heads,
@@ -95,6 +95,13 @@ def _page(model: pathlib.Path, version: str, packed: dict[str, str]) -> str:
         "program": program,
     }
     return re.sub("{{(.*?)}}", lambda name: values[name[1]], template)
+
+
+def _title(settings: dict) -> str:
+    """The model's name, and what it takes if the name does not say more than that."""
+    kinds = [f"{kind}s" for kind in ("image", "text") if kind in settings]
+    plain = settings["name"] in (*kinds, ",".join(kinds))
+    return f"A model of {' and '.join(kinds)}" if plain else settings["name"]
 
 
 def _facts(settings: dict, size: int) -> str:

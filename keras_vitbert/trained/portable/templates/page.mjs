@@ -3,7 +3,7 @@
 const MASK = "[MASK]";
 const LIKELIEST = 5; // answers that are shown
 
-/** A function from one or two texts to their tokens; where it fills, [MASK] is one of these. */
+/** A function from one or two texts to their tokens, at most so many; where it fills, [MASK] is one. */
 export function tokenizer(table, vocabulary) {
   const ids = new Map(vocabulary.map((token, id) => [token, id]));
   const [from, to] = table.folded.map((text) => [...text]);
@@ -31,14 +31,20 @@ export function tokenizer(table, vocabulary) {
     return words.flatMap((one) => (bytes(one) > table.longest_word ? ids.get("[UNK]") : pieces(one)));
   }
 
-  return (texts, fills) => {
-    const found = [ids.get("[CLS]")], segments = [0];
-    for (const [segment, text] of texts.entries()) {
+  return (texts, fills, most = Infinity) => {
+    const parts = texts.map((text) => {
       const [first, ...others] = (fills ? text.split(MASK) : [text]).map(tokens);
-      found.push(...first, ...others.flatMap((part) => [ids.get(MASK), ...part]), ids.get("[SEP]"));
+      return [...first, ...others.flatMap((part) => [ids.get(MASK), ...part])];
+    });
+    const whole = parts.reduce((sum, part) => sum + part.length + 1, 1);
+    // Of the longer one, or else of the second.
+    for (let n = whole; n > most; n--) parts.reduce((a, b) => (b.length < a.length ? a : b)).pop();
+    const found = [ids.get("[CLS]")], segments = [0];
+    for (const [segment, part] of parts.entries()) {
+      found.push(...part, ids.get("[SEP]"));
       while (segments.length < found.length) segments.push(segment);
     }
-    return { ids: found, segments, mask: ids.get(MASK) };
+    return { ids: found, segments, mask: ids.get(MASK), whole };
   };
 }
 
@@ -121,8 +127,8 @@ function show(place, answers, title = "") {
 }
 
 async function start() {
-  const { name, facts, settings, heads, vocabulary, table } = JSON.parse(find("model").textContent);
-  document.title = find("name").textContent = name;
+  const { title, facts, settings, heads, vocabulary, table } = JSON.parse(find("model").textContent);
+  document.title = find("name").textContent = title;
   find("facts").textContent = facts;
   const program = new Blob([await unpack("runtime")], { type: "text/javascript" });
   const ort = await import(URL.createObjectURL(program));
@@ -147,16 +153,20 @@ async function start() {
   async function askText() {
     const texts = [find("text").value, find("pair").value].filter((text, i) => !i || text);
     const fills = heads.includes("mlm") && (texts.join().includes(MASK) || !heads.includes("text"));
-    const { ids, segments, mask } = tokenize(texts, fills);
-    if (ids.length > settings.text.max_length)
-      throw Error(`${ids.length} tokens; the model takes ${settings.text.max_length}`);
-    if (fills && !ids.includes(mask)) throw Error(`Write ${MASK} in place of a word.`);
+    const { ids, segments, mask, whole } = tokenize(texts, fills, settings.text.max_length);
+    const places = [...ids.keys()].filter((place) => ids[place] === mask);
+    const masks = texts.join("\n").split(MASK).length - 1;
+    if (fills && (!masks || places.length < masks)) throw Error(`Write ${MASK} in place of a word, early in the text.`);
+    if (ids.length < whole) {
+      const note = document.createElement("p");
+      note.textContent = `Its end is cut off: ${whole} tokens, and the model takes ${ids.length}.`;
+      find("text_answers").append(note);
+    }
     const tensor = (values) => new ort.Tensor("int32", Int32Array.from(values), [1, ids.length]);
     const padding_mask = tensor(ids.map(() => 1));
     const inputs = { token_ids: tensor(ids), segment_ids: tensor(segments), padding_mask };
     const { data, dims } = await run(fills ? "mlm" : "text", inputs);
     if (!fills) return show(find("text_answers"), likeliest(data, settings.text.classes));
-    const places = [...ids.keys()].filter((place) => ids[place] === mask);
     for (const [number, place] of places.entries()) {
       const logits = data.subarray(place * dims[2], (place + 1) * dims[2]);
       show(find("text_answers"), likeliest(logits, vocabulary), `${MASK} ${number + 1}`);
@@ -166,6 +176,7 @@ async function start() {
   const ask = (answers, question) => async (event) => {
     event.preventDefault();
     find(answers).replaceChildren();
+    find(answers).before(find("status"));
     find("status").textContent = "Asking …";
     const begin = performance.now();
     try {
@@ -179,6 +190,11 @@ async function start() {
   find("image").addEventListener("dragover", (event) => event.preventDefault());
   find("image").addEventListener("drop", ask("image_answers", (event) => askImage(event.dataTransfer.files[0])));
   find("form").addEventListener("submit", ask("text_answers", askText));
+  find("text").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    find("form").requestSubmit();
+  });
   find("image").hidden = !heads.includes("image");
   find("texts").hidden = !heads.includes("text") && !heads.includes("mlm");
   find("status").textContent = "Ready.";

@@ -4,21 +4,24 @@
     python predict.py --text="A [MASK] day." [--text_pair="..."] [--top_k=5]
 
 Prints the likeliest classes with their probabilities in one line; of [MASK], a line for each one.
+A text that is too long loses its end, as in training, and stderr says so.
 Needs numpy, onnxruntime (for .tflite files ai_edge_litert) and, for images, Pillow.
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import re
+import sys
 import unicodedata
 
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 HEADS = {path.stem for path in HERE.glob("*.*")}
-MASK, SEP = "[MASK]", "[SEP]"
-MASK_MARK, SEP_MARK = "\ufdd0", "\ufdd1"  # stand for these; characters that no text holds
+MASK = "[MASK]"
+MASK_MARK = "\ufdd0"  # stands for it; a character that no text holds
 
 
 def main():
@@ -63,20 +66,25 @@ def of_text(about, given):
     """The names of classes or tokens, and their logits (1, classes) or (masks, vocabulary)."""
     vocabulary = (HERE / "vocabulary.txt").read_bytes().decode().removesuffix("\n").split("\n")
     ids = {token: number for number, token in enumerate(vocabulary)}
-    text = "".join(f"{text} {SEP_MARK} " for text in given.text)
-    if fills := "mlm" in HEADS and (MASK in text or "text" not in HEADS):
-        text = text.replace(MASK, f" {MASK_MARK} ")
-    found = tokenize(text, {**ids, MASK_MARK: ids[MASK], SEP_MARK: ids[SEP]})
-    tokens = np.array([[ids["[CLS]"], *found]], np.int32)
-    if tokens.size > about["max_length"]:
-        raise ValueError(f"{tokens.size} tokens; the model takes {about['max_length']}")
-    segments = np.cumsum(tokens == ids[SEP], 1, np.int32) - (tokens == ids[SEP])
+    texts, sep, mask = given.text, ids["[SEP]"], ids[MASK]
+    if fills := "mlm" in HEADS and (any(MASK in text for text in texts) or "text" not in HEADS):
+        texts = [text.replace(MASK, f" {MASK_MARK} ") for text in texts]
+    found = [list(tokenize(text, {**ids, MASK_MARK: mask})) for text in texts]
+    whole, masks = sum(map(len, found)) + len(found) + 1, sum(each.count(mask) for each in found)
+    for _ in range(whole - about["max_length"]):  # of the longer one, or else of the second
+        max(reversed(found), key=len).pop()
+    tokens = [ids["[CLS]"], *itertools.chain.from_iterable([*each, sep] for each in found)]
+    tokens = np.array([tokens], np.int32)
+    if fills and not 0 < masks == (tokens == mask).sum():
+        raise ValueError(f"write {MASK} in place of a word, early in the text")
+    if whole > tokens.size:
+        cut = f"{whole} tokens, and the model takes {tokens.size}"
+        print(f"The text's end is cut off: {cut}.", file=sys.stderr)
+    segments = np.cumsum(tokens == sep, 1, np.int32) - (tokens == sep)
     inputs = {"token_ids": tokens, "segment_ids": segments, "padding_mask": np.ones_like(tokens)}
     if not fills:
         return about.get("classes"), run("text", **inputs)
-    if ids[MASK] not in tokens:
-        raise ValueError(f"the text has no {MASK}; write it in place of a word")
-    return vocabulary, run("mlm", **inputs)[tokens == ids[MASK]]
+    return vocabulary, run("mlm", **inputs)[tokens == mask]
 
 
 def tokenize(text, ids):

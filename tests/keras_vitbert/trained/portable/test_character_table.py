@@ -23,9 +23,9 @@ NAMES = "token_ids", "segment_ids", "padding_mask"
 SCRIPT = """
 import { readFileSync } from "fs";
 import { tokenizer } from "TEMPLATE";
-const { table, vocabulary, texts, fills } = JSON.parse(readFileSync(0));
+const { table, vocabulary, texts, fills, most } = JSON.parse(readFileSync(0));
 const tokenize = tokenizer(table, vocabulary);
-console.log(JSON.stringify(texts.map((some) => tokenize(some, fills))));
+console.log(JSON.stringify(texts.map((some) => tokenize(some, fills, most))));
 """
 
 
@@ -57,23 +57,23 @@ def test_the_table_is_small():
 
 @pytest.fixture(scope="module", params=[True, False], ids=["lower_case", "cased"])
 def cases(request):
-    """`lower_case`, and rows `(vocabulary, fills, texts, inputs)` by TensorFlow Text."""
+    """`lower_case`, and rows `(vocabulary, fills, texts, inputs, most)` by TensorFlow Text."""
     texts, rows = [*MARKS, *ODD, *fuzz(int(request.param), 120)], []
     pairs = list(zip(texts, texts[1:] + texts[:1], strict=True))
     for vocabulary in (SMALL, with_every_character(texts)):
-        encoder = TextEncoder(vocabulary, 1000, request.param)
-        for fills in (False, True):
+        for fills, most in ((False, 1000), (True, 1000), (False, 9)):
+            encoder = TextEncoder(vocabulary, most, request.param)
             for some in ([(text,) for text in texts], pairs):
                 columns = [tf.constant(column) for column in zip(*some, strict=True)]
                 found = [value.numpy() for value in encoder(*columns, masks=fills).values()]
                 inputs = [[value[i][found[2][i] > 0] for value in found] for i in range(len(some))]
-                rows.append((vocabulary, fills, some, inputs))
+                rows.append((vocabulary, fills, some, inputs, most))
     return request.param, rows
 
 
 def test_texts_and_pairs_in_python(cases, tmp_path):
     lower_case, rows = cases
-    for vocabulary, fills, texts, inputs in rows:
+    for vocabulary, fills, texts, inputs, most in rows:
         write_tokenizer(tmp_path, vocabulary, lower_case)
         predict, asked = load_predict(tmp_path), {}
         predict.HEADS = {"mlm", "text"} if fills else {"text"}
@@ -82,7 +82,7 @@ def test_texts_and_pairs_in_python(cases, tmp_path):
         )
         for given, expected in zip(texts, inputs, strict=True):
             if fills == any("[MASK]" in text for text in given):
-                predict.of_text({"max_length": 1000}, argparse.Namespace(text=given))
+                predict.of_text({"max_length": most}, argparse.Namespace(text=given))
                 for name, value in zip(NAMES, expected, strict=True):
                     assert asked[name].dtype == np.int32
                     assert asked[name].tolist() == [value.tolist()], (ascii(given), name)
@@ -92,11 +92,11 @@ def test_texts_and_pairs_in_python(cases, tmp_path):
 def test_texts_and_pairs_in_javascript(cases):
     lower_case, rows = cases
     script = SCRIPT.replace("TEMPLATE", (TEMPLATES / "page.mjs").as_uri())
-    for vocabulary, fills, texts, inputs in rows:
+    for vocabulary, fills, texts, inputs, most in rows:
         asked = {"table": characters(lower_case), "vocabulary": vocabulary, "texts": texts}
         done = subprocess.run(
             ["node", "--input-type=module", "-e", script],
-            input=json.dumps(asked | {"fills": fills}).encode(),
+            input=json.dumps(asked | {"fills": fills, "most": most}).encode(),
             capture_output=True,
             check=True,
         )

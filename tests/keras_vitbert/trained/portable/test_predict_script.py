@@ -21,6 +21,13 @@ TEXTS = {
     "mask": ["[MASK] CAT[MASK]."],
     "masks_of_a_pair": ["the [MASK]", "[MASK]"],
 }
+LONG = (
+    ["the cat sat on the cat ."],
+    ["the cat sat on", "the cats"],
+    ["the", "the cat sat on ."],
+    ["the cat sat", "the cat sat"],
+    ["the [MASK] sat on the cat"],
+)
 
 
 def run(folder, *words):
@@ -49,13 +56,17 @@ def test_it_answers_as_predict_does(portable, expected, tmp_path):
     for first, *second in TEXTS.values():
         pair = [f"--text_pair={text}" for text in second]
         check(run(portable, f"--text={first}", *pair, "--top_k=3"), expected([first, *second]))
+    for first, *second in LONG:
+        done = run(portable, f"--text={first}", *(f"--text={text}" for text in second), "--top_k=3")
+        check(done, expected([first, *second]))
+        assert "the model takes 7" in done.stderr
 
 
 @pytest.mark.slow
 def test_what_it_refuses(portable, tmp_path):
     (tmp_path / "image.jpg").write_bytes(b"\xff\xd8\xffno")
     for words, culprit in (
-        (["--text=the cat sat on the cat ."], "9 tokens; the model takes 7"),
+        (["--text=the cat sat on the [MASK] ."], "[MASK]"),  # which is cut off
         ([tmp_path / "image.jpg"], "image.jpg"),
         ([tmp_path / "none.jpg"], "none.jpg"),
     ):

@@ -72,7 +72,6 @@ class Merge(keras.layers.Layer):
         self.weighting, self.entries = weighting, entries
         self.per_block, self.blocks = per_block, blocks
         self.rest = rest or Sum()
-        self._row_of: list[str | None] = []
 
     @property
     def mask(self) -> GradientMask | None:
@@ -141,9 +140,6 @@ class Merge(keras.layers.Layer):
                 masks first. None for neither.
             summed: sums tensors over the replicas; by default gradients and losses are those of all
                 replicas already.
-
-        Raises:
-            ValueError: both losses do not reach as many variables as `make_state` was given.
         """
         if not self.is_linear:
             text_gradients, image_gradients, losses = without_none(
@@ -153,12 +149,6 @@ class Merge(keras.layers.Layer):
             losses = summed(losses)
         pairs = zip(text_gradients, image_gradients, strict=True)
         shared = [(t, i) for t, i in pairs if t is not None and i is not None]
-        if len(shared) != len(self._row_of):
-            raise ValueError(
-                f"text_gradients, image_gradients: both hold those of {len(shared)} variables, but "
-                f"make_state was given {len(self._row_of)}; call it first, and pass None where a "
-                "loss does not reach a variable: JAX has zeros there"
-            )
         both = sums = [t for t, _ in shared], [i for _, i in shared]
         masks, refreshed = None, []
         if clear is not None:

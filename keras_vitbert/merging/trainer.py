@@ -75,8 +75,6 @@ class TwoTaskTrainer(keras.Model):
             raise ValueError(
                 f"TwoTaskTrainer needs Keras' backend tensorflow, not {keras.backend.backend()}"
             )
-        if len(losses) != 2:
-            raise ValueError(f"losses: TwoTaskTrainer merges those of two tasks, not {len(losses)}")
         super().__init__(**kwargs)
         first, second = losses
         if mask_schedule and not merge.mask:

@@ -140,7 +140,15 @@ class Merge(keras.layers.Layer):
                 masks first. None for neither.
             summed: sums tensors over the replicas; by default gradients and losses are those of all
                 replicas already.
+
+        Raises:
+            ValueError: `make_state` was not called; both losses reach other variables than it was
+                given; or there are not two losses.
         """
+        if not hasattr(self, "chosen_paths"):
+            raise ValueError("call make_state(shared_variables) before merge")
+        if losses is not None and len(losses) != 2:
+            raise ValueError(f"losses: must be two, of text and image, not {len(losses)}")
         if not self.is_linear:
             text_gradients, image_gradients, losses = without_none(
                 summed, [text_gradients, image_gradients, losses]
@@ -150,6 +158,12 @@ class Merge(keras.layers.Layer):
         pairs = zip(text_gradients, image_gradients, strict=True)
         shared = [(t, i) for t, i in pairs if t is not None and i is not None]
         both = sums = [t for t, _ in shared], [i for _, i in shared]
+        if len(shared) != len(self._row_of):
+            raise ValueError(
+                f"text_gradients, image_gradients: both have a gradient for {len(shared)} variables"
+                f", and make_state was given {len(self._row_of)}; where a loss does not reach a "
+                "variable, give None, not zeros"
+            )
         masks, refreshed = None, []
         if clear is not None:
             sums = summed(both) if self.is_linear else both

@@ -76,13 +76,14 @@ class TwoTaskTrainer(keras.Model):
                 f"TwoTaskTrainer needs Keras' backend tensorflow, not {keras.backend.backend()}"
             )
         super().__init__(**kwargs)
-        first, second = losses
+        if len(losses) != 2:
+            raise ValueError(f"losses: must be of two outputs, not {', '.join(losses) or 'none'}")
         if mask_schedule and not merge.mask:
             raise ValueError("mask_schedule is given, but merge has no masks")
         self.network = network
         self.losses_of = {name: _reduced(loss) for name, loss in losses.items()}
         self.merge = merge
-        self.output_names = [first, second]  # in whose order `compile` takes a list of metrics
+        self.output_names = list(losses)  # in whose order `compile` takes a list of metrics
         self.mask_schedule = (mask_schedule or MaskSchedule()) if merge.mask else None
         self.means = [keras.metrics.Mean(f"{task}_loss") for task in losses]
         merge.make_state(self._shared_variables())

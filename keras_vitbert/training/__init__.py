@@ -1,1 +1,1 @@
-"""The training steps: losses, gradient merging, masks, optimisers."""
+"""The training steps: losses, distillation, optimisers. Merging and masks are in `merging`."""

@@ -8,6 +8,7 @@ from tests.keras_vitbert.merging import reference_merges
 from tests.keras_vitbert.merging.pairs import (
     BLOCKS,
     EPS,
+    SHARED,
     SIZE,
     built,
     compiled,
@@ -228,3 +229,14 @@ def test_some_blocks_are_merged_each_alone_or_together_and_of_others_the_sum_is_
     if name == "gradvac":
         cosines = [cosine for _, _, cosine in shown]
         np.testing.assert_allclose(merge.weighting.target, 0.01 * np.array(cosines), rtol=1e-5)
+
+
+def test_what_merge_cannot_take_is_named():
+    merge, (text, image) = merging.Merge(merging.PCGrad()), map(split, draw(0))
+    with pytest.raises(ValueError, match="make_state"):
+        merge.merge(text, image)
+    merge.make_state(SHARED)
+    with pytest.raises(ValueError, match="losses"):
+        merge.merge(text, image, losses=(1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match="image_gradients: .* give None"):
+        merge.merge([*text, text[0]], [*image, 0 * text[0]])

@@ -211,6 +211,10 @@ def test_two_replicas_are_one(tmp_path):
 
 
 def test_what_cannot_work_is_refused():
+    for count in (1, 3):
+        losses = dict.fromkeys(["digit", "parity", "third"][:count], LOSSES["digit"])
+        with pytest.raises(ValueError, match="losses: must be of two"):
+            TwoTaskTrainer(make_network(), losses, merging.Merge(merging.Unit()))
     merge = merging.get_merge(merges.Merge(name="sum"))
     with pytest.raises(ValueError, match="mask_schedule"):
         TwoTaskTrainer(make_network(), LOSSES, merge, merging.MaskSchedule())

@@ -1,13 +1,15 @@
 """Decodes images at the size that a model takes, with a random or the central crop.
 
 Only the window of a JPEG is decoded. Other formats (PNG, GIF, BMP, WebP) are decoded whole and
-cropped. Images stay bytes until they are on a device: floats take four times the memory, and four
-times as long to copy.
+cropped. All are turned as their EXIF data say. Images stay bytes until they are on a device: floats
+take four times the memory, and four times as long to copy.
 """
 
 from collections.abc import Callable
 
 import tensorflow as tf
+
+from pipelines.images.orientation import orientation, stored_window, turned
 
 # A bilinear sample weighs two pixels per direction: if the window is larger than the image by more
 # than this factor, pixels would be skipped. Averages over areas skip none and take twice the time.
@@ -92,16 +94,17 @@ def to_floats(images: tf.Tensor) -> tf.Tensor:
 
 
 def _decoded(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """The window of an image, float32 `(height, width, 3)` in 0 to 255.
+    """The window of an image as it is shown, float32 `(height, width, 3)` in 0 to 255.
 
     `window(shape)` returns its top, left, height and width.
     """
+    turn = orientation(encoded)
 
     def from_jpeg() -> tf.Tensor:
         # The default transform is coarser (up to 7 of 255 off, darker on average) and no faster.
         return tf.io.decode_and_crop_jpeg(
             encoded,
-            window(tf.io.extract_jpeg_shape(encoded)),
+            stored_window(window, tf.io.extract_jpeg_shape(encoded), turn),
             channels=3,
             dct_method="INTEGER_ACCURATE",
         )
@@ -109,11 +112,11 @@ def _decoded(encoded: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf
     def from_others() -> tf.Tensor:
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         image.set_shape((None, None, 3))
-        top, left, height, width = tf.unstack(window(tf.shape(image)))
+        top, left, height, width = tf.unstack(stored_window(window, tf.shape(image), turn))
         return image[top : top + height, left : left + width]
 
     is_jpeg = tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG
-    image = tf.cond(is_jpeg, from_jpeg, from_others)
+    image = turned(tf.cond(is_jpeg, from_jpeg, from_others), turn)
     return tf.cast(image, tf.float32)  # from floats the resize is faster
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.images.orientation import orientation, turned
 from pipelines.shards.records import reason_of
 
 QUALITY = 95  # of re-encoded images
@@ -47,6 +48,8 @@ def to_rgb_jpeg(data: bytes) -> RgbJpeg:
     inverted, as Adobe writes them; those of other files do not. A PNG loses its transparency, and
     an animated GIF all but its first image. TensorFlow decodes no WebP with either.
 
+    What is converted is turned as its EXIF data say; a file that is kept has them for its readers.
+
     Some damage escapes every decoder: a JPEG whose bytes were altered may decode to other colours.
 
     Raises:
@@ -58,7 +61,7 @@ def to_rgb_jpeg(data: bytes) -> RgbJpeg:
         for kind, magic in _CONVERTED.items():
             if re.match(magic, data, re.DOTALL):
                 pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
-                return _encoded(pixels, kind)
+                return _encoded(turned(pixels, orientation(data)), kind)
     except tf.errors.OpError as error:
         raise DamagedImage(reason_of(error)) from error
     raise DamagedImage(f"no JPEG, PNG, GIF, BMP or WebP, it begins with {data[:8]!r}")
@@ -78,7 +81,7 @@ def _checked(data: bytes) -> RgbJpeg:
     # As readers decode: the default transform is coarser.
     pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     if components == 4:
-        return _encoded(pixels, "cmyk")
+        return _encoded(turned(pixels, orientation(data)), "cmyk")
     return RgbJpeg(data, pixels.shape[0], pixels.shape[1])
 
 

@@ -97,12 +97,9 @@ async function unpack(name) {
 
 /** The central square of an image file, at the model's size. */
 async function view(file, { size, central_crop }) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  // Training and predict.py read the pixels as they are stored: a browser would turn them by Exif.
-  const exif = new TextDecoder("latin1").decode(bytes.subarray(0, 1024)).indexOf("Exif\0\0");
-  if (exif >= 0) bytes[exif] = 0;
+  // A browser turns it as its Exif data say, as training and predict.py do.
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const image = await createImageBitmap(new Blob([bytes]), options);
+  const image = await createImageBitmap(file, options);
   const exact = Math.fround(Math.min(image.width, image.height) * Math.fround(central_crop));
   const side = Math.max(exact % 1 === 0.5 ? 2 * Math.round(exact / 2) : Math.round(exact), 1);
   const context = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });

@@ -47,9 +47,10 @@ def main():
 
 def of_image(about, given):
     """The names of the classes of an image, if any, and their logits (1, classes)."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    with Image.open(given.image, formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as picture:
+    with Image.open(given.image, formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as stored:
+        picture = ImageOps.exif_transpose(stored)  # as its Exif data say
         side = max(round(np.float32(min(picture.size)) * np.float32(about["central_crop"])), 1)
         left, top = ((length - side) // 2 for length in picture.size)
         window = picture.crop((left, top, left + side, top + side))

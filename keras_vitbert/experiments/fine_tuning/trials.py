@@ -26,7 +26,7 @@ from keras_vitbert.experiments.fine_tuning.trial_evaluation import (
     Validation,
     evaluate,
 )
-from keras_vitbert.inspection.callbacks import MaskPictures
+from keras_vitbert.inspection.callbacks import GradientStats, MaskPictures
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.merging import MaskSchedule
 from keras_vitbert.model.classifier import Classifier, classifiers_of
@@ -175,7 +175,7 @@ def run_trial(
     before_log = [
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
         WeightAverages(config.steps),
-        *_mask_callbacks(config, folder),
+        *_merge_callbacks(config, folder),
         Validation(trainer, tasks, config),
     ]
     flops = None
@@ -211,13 +211,17 @@ def run_trial(
     return result
 
 
-def _mask_callbacks(config: FineTuning, folder: RunFolder) -> list[keras.callbacks.Callback]:
-    """Those that update and draw the masks, if the gradients of two tasks are masked."""
-    if not (isinstance(config, JointTasks) and config.merge.has_masks):
+def _merge_callbacks(config: FineTuning, folder: RunFolder) -> list[keras.callbacks.Callback]:
+    """Those that compare the gradients of two tasks, and update and draw the masks, if any."""
+    if not isinstance(config, JointTasks):
         return []
     merge = config.merge
+    # In the last step of an epoch, so that its row in metrics.csv has the values, too.
+    stats = GradientStats(folder, config.steps_per_epoch, config.steps, pictures=False)
+    if not merge.has_masks:
+        return [stats]
     schedule = merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update
-    return [MaskSchedule(*schedule), MaskPictures(folder)]
+    return [MaskSchedule(*schedule), MaskPictures(folder), stats]
 
 
 def _step_flops(

@@ -229,11 +229,15 @@ class FeatureProbes(ValidationCallback):
 class GradientStats(PeriodicCallback):
     """Compares both tasks' gradients in the first step of a due execution.
 
-    TensorBoard has curves of the whole encoder, `gradient/gradient_cosine` and others, and a
-    picture of the blocks, `gradient_conflict/blocks`.
+    TensorBoard has curves of the whole encoder, `gradient/gradient_cosine` and others, and, with
+    `pictures`, a picture of the blocks, `gradient_conflict/blocks`.
     """
 
     _due = False
+
+    def __init__(self, folder: RunFolder, interval: int, steps: int, pictures: bool = True):
+        super().__init__(folder, interval, steps)
+        self.pictures = pictures
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self._due = self._is_due(self.trainer.step)
@@ -250,6 +254,8 @@ class GradientStats(PeriodicCallback):
         values = conflict.values()
         tags = {f"gradient/{tag}": values["all"][name] for name, tag in GRADIENT_TAGS.items()}
         self.folder.log_scalars("train", step, tags)
+        if not self.pictures:
+            return
         with style():
             self._write_figures(step, {"gradient_conflict/blocks": conflict_figure(values, step)})
 

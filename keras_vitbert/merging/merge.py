@@ -263,10 +263,12 @@ class Merge(keras.layers.Layer):
 
         Returns:
             `merge/text_weight`, `merge/image_weight`, `merge/cosine`, means over the blocks, and
-            with the suffix `/BLOCK` the values of each; empty if the weights are fixed.
+            with the suffix `/BLOCK` the values of each; empty if both gradients are only masked.
         """
         if self.weighting.is_fixed:
-            return {}
+            weights = self.weighting.weigh(None, None, 0)[0]
+            fixed = {"merge/text_weight": weights.text, "merge/image_weight": weights.image}
+            return fixed if self.weighting.weighs_losses else {}
         table = np.asarray(ops.convert_to_numpy(self.shown.value), np.float64)
         names = ("text_weight", "image_weight", "cosine")
         values = {}

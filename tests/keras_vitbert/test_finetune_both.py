@@ -87,6 +87,9 @@ def test_each_task_has_its_results(both):
         shares.append((accuracy - least) / (1 - least))
     assert summary["value"] == pytest.approx(np.mean(shares))
     assert float(metrics["mask_sparsity"]) == 0.5  # two updates cleared all they may
+    assert 0 < abs(float(metrics["gradient_cosine"])) < 1
+    events = EventAccumulator(str(both / summary["model"] / "train")).Reload()
+    assert "gradient/gradient_cosine" in events.Tags()["tensors"]
 
 
 def test_one_model_answers_both(both, tmp_path, capsys):

@@ -39,7 +39,7 @@ def test_logs_hold_every_number_at_the_end_of_each_epoch(finished, variant):
             assert sorted(values) == MAPS
             continue
         assert sorted(values) == EPOCH_ENDS
-        column = tag.split("/")[1]
+        column = tag if tag.startswith("merge/") else tag.split("/")[1]
         if "per_second" in tag or column in ("gradient_norm_ratio", "gradient_opposite_sign"):
             continue
         column = f"val_{column}" if writer == "validation" else column

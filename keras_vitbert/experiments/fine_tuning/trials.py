@@ -28,7 +28,7 @@ from keras_vitbert.experiments.fine_tuning.trial_evaluation import (
     Validation,
     evaluate,
 )
-from keras_vitbert.inspection.callbacks import MaskPictures
+from keras_vitbert.inspection.callbacks import GradientStats, MaskPictures
 from keras_vitbert.inspection.run_texts import RunTexts, finish_session
 from keras_vitbert.merging import MaskSchedule
 from keras_vitbert.model.classifier import Classifier, classifiers_of
@@ -181,7 +181,7 @@ def run_trial(
     about = {"task": config.task_names, "checkpoint": run.pretrained.name, "purpose": trial.purpose}
     first = [
         RunTexts(folder, about, config.with_values({"seed": trial.seed})),
-        *_mask_callbacks(config, folder),
+        *_merge_callbacks(config, folder),
         Validation(trainer, tasks, config),
     ]
     length, starts = Length.read(config, folder), []
@@ -242,13 +242,17 @@ def run_trial(
     return result
 
 
-def _mask_callbacks(config: FineTuning, folder: RunFolder) -> list[keras.callbacks.Callback]:
-    """Those that update and draw the masks, if the gradients of two tasks are masked."""
-    if not (isinstance(config, JointTasks) and config.merge.has_masks):
+def _merge_callbacks(config: FineTuning, folder: RunFolder) -> list[keras.callbacks.Callback]:
+    """Those that compare the gradients of two tasks, and update and draw the masks, if any."""
+    if not isinstance(config, JointTasks):
         return []
     merge = config.merge
+    # In the last step of an epoch, so that its row in metrics.csv has the values, too.
+    stats = GradientStats(folder, config.steps_per_epoch, config.steps, pictures=False)
+    if not merge.has_masks:
+        return [stats]
     schedule = merge.mask_update_interval, merge.mask_ratio, merge.mask_ratio_per_update
-    return [MaskSchedule(*schedule), MaskPictures(folder)]
+    return [MaskSchedule(*schedule), MaskPictures(folder), stats]
 
 
 def _step_flops(

@@ -179,3 +179,8 @@ def test_graddrop_of_given_numbers(monkeypatch, leak):
     merged = merge.merge(*map(split, gradients)).gradients
     expected = reference_merges.graddrop(gradients.astype(np.float64), drawn, leak)
     np.testing.assert_allclose(flat(merged), expected, rtol=1e-6)
+
+
+def test_fixed_weights_are_logged():
+    assert built(merging.Sum(0.2)).values() == {"merge/text_weight": 0.8, "merge/image_weight": 0.2}
+    assert built(merging.Unit(), merging.GradientMask()).values() == {}

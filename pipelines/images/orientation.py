@@ -5,6 +5,7 @@ the image turned.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,7 +15,7 @@ _SEARCHED = 1 << 16  # bytes of a JPEG, whose data come first; those of a WebP c
 _TAG, _SHORT = 0x112, 3
 
 
-def orientation(encoded: tf.Tensor) -> tf.Tensor:
+def orientation(encoded: tf.Tensor | bytes) -> tf.Tensor:
     """The orientation of an image file, int64: 1, as it is stored, to 8; 1 if it has none."""
     kind = tf.argmax(tf.cast(tf.strings.substr(encoded, 0, 1) == _STARTS, tf.int32))
     searched = tf.where(kind == 0, _SEARCHED, tf.int32.max)
@@ -66,6 +67,7 @@ def turned(image: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
     """A stored image `(height, width, 3)` as it is to be shown."""
 
     def turned() -> tf.Tensor:
+        axes: Any
         axes, is_mirrored = _axes(turn)
         dims = tf.concat([is_mirrored, [False]], 0)
         return tf.raw_ops.Reverse(tensor=tf.transpose(image, axes), dims=dims)

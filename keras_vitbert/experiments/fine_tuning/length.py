@@ -120,7 +120,8 @@ class _Held(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
-        rest = ops.maximum(step - self.until, 0.0) / self.stretched
+        rest: Any = ops.maximum(step - self.until, 0.0)
+        rest /= self.stretched
         return self.whole(ops.minimum(step, float(self.step)) + rest)
 
 

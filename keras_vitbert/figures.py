@@ -34,7 +34,7 @@ def main(argv: list[str]) -> list[str]:
         (
             "images",
             "",
-            "validation images in place of the run's own; of fine-tuned runs their --data_dir",
+            "validation images in place of the run's own; of fine-tuned runs their data",
         ),
         ("texts", "", "validation texts in place of the run's own"),
         ("cache_dir", "", "folder of prepared sample data (default: ~/.cache/keras_vitbert)"),

@@ -263,7 +263,9 @@ def mask_figure(
     cell = f"the mean of {factor} × {factor} entries" if factor > 1 else "an entry"
     note += f"\n{len(updates)} of {count} updates" if len(updates) < count else ""
     note += f"\na cell: {cell}\ndown: the hidden state, across: the layer's units"
-    height = 1.1 + len(blocks) * (0.4 + 0.08 * width * len(updates))
+    # Beside the matrices are an inch of labels; all have as many rows as the query.
+    row = (width - 1) * kept[kinds[0]].shape[0] ** 2 / sum(kept[kind].size for kind in kinds)
+    height = 1.1 + len(blocks) * (0.4 + row * len(updates))
     figure = new_figure(width, height, "Gradient masks", note.strip(), dpi)
     panels = figure.subplots(len(blocks), squeeze=False)[:, 0]
     for axes, block in zip(panels, blocks, strict=True):

@@ -11,7 +11,7 @@ from keras_vitbert.extras.paper_figures.runs import FineTunedRun, PretrainedRun
 from keras_vitbert.inspection.drawing import spread
 from keras_vitbert.model.pretraining_network import image_inputs, text_inputs
 from keras_vitbert.runs.damaged_records import reading
-from pipelines.text.wordpiece import CLS
+from pipelines.text.wordpiece import CLS, SEP
 
 TOP = 5  # answers that are shown
 _TOKENS = 34  # tokens of a text that is masked are shown
@@ -126,7 +126,7 @@ def shown_part(
         if place in places:
             gaps.append(places[place])
             words.append((piece, len(gaps)))
-        elif piece.startswith("##") and words and not words[-1][1]:
+        elif piece.startswith("##") and words and not words[-1][1] and words[-1][0] != SEP:
             words[-1] = (words[-1][0] + piece.removeprefix("##"), 0)
         else:
             words.append((piece, 0))

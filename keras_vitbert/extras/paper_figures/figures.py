@@ -191,7 +191,7 @@ def _draw_images(
         seen.imshow(example.image)
         bare(seen)
         seen.set_anchor("N")
-        title = f"#{example.number}  {shortened(example.truth[0], 20)}"
+        title = f"{shortened(example.truth[0], 20)} (example {example.number})"
         seen.set_title(title + "\n" * (len(runs) > 1), weight="bold")
         for axes, run in zip(bars, runs, strict=True):
             [answers] = example.answers[run]
@@ -214,7 +214,7 @@ def _text_lines(example: Example, runs: list[str]) -> list[Line]:
         f"[{gap}\u00a0{word.strip('[]')}]" if gap else "|" if word == SEP else word
         for word, gap in example.words
     ]
-    text = " ".join([f"#{example.number}\u00a0", *words])
+    text = " ".join([f"Example {example.number}:", *words])
     lines: list[Line] = [[(0, line, {})] for line in textwrap.wrap(text, _LETTERS)]
     places = np.linspace(0.2, 1, len(runs) + 1)[:-1].tolist()
     letters = int(0.8 * _LETTERS / len(runs)) - 2

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vitbert.configs.fine_tuning import dotted
 from keras_vitbert.configs.merges import has_masks
 from keras_vitbert.experiments.fine_tuning.predictions import predictions_file
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
@@ -21,6 +22,9 @@ from keras_vitbert.runs.run_folder import RunFolder
 from keras_vitbert.trained.loading import load
 from keras_vitbert.trained.trained_model import TrainedModel
 from pipelines.text_tables import csv_reader
+
+_FLAGS = {"images": "--images", "text": "--texts"}
+_STORES = "pretrain stores them with --config.inspection"
 
 
 class Lacking(ValueError):
@@ -71,11 +75,14 @@ class PretrainedRun:
         for name, given in self._files.items():
             pattern = given or self.config.value(f"data.{name}.validation")
             values |= {f"data.{name}.{split}": pattern for split in ("train", "validation")}
+            own = self.config.with_values(values).data.source == "files"
+            if own and not pattern and getattr(self.variant, name):
+                raise Lacking(f"its validation data are unknown; give {_FLAGS[name]}")
         try:
             return open_data(self.config.with_values(values), self._cache_dir)
         except ValueError as error:
             raise Lacking(
-                f"its validation data cannot be opened ({error}); name others by images and texts"
+                f"its validation data cannot be opened ({error}); give others by --images, --texts"
             ) from error
 
     @property
@@ -100,7 +107,7 @@ class PretrainedRun:
             raise Lacking(f"its variant {self.variant.name} has one modality only")
         stored = read_values(self.path, "activations")
         if not stored:
-            raise Lacking("it has stored no activations, see inspection.activation_interval")
+            raise Lacking(f"it has stored no activations; {_STORES}.activation_interval")
         return {step: (values["image"], values["text"]) for step, values in stored.items()}
 
     def masks(self) -> list[MaskValues]:
@@ -110,7 +117,7 @@ class PretrainedRun:
             raise Lacking(f"variant {self.variant.name} with merge.name={merge.name} has no masks")
         stored = MaskValues.read(self.path)
         if not stored:
-            raise Lacking("it has stored no masks yet, see inspection.mask_pictures")
+            raise Lacking(f"it has stored no masks yet; {_STORES}.mask_pictures")
         return stored
 
 
@@ -118,28 +125,31 @@ class FineTunedRun:
     """The folder of a finished run of `finetune`, with its predictions for the reported split.
 
     `images` is the folder of the task's data, which holds its images; empty for that of TFDS.
+    `section` is that of the task, `image` or `text`, in a run of two tasks.
     """
 
-    def __init__(self, path: str, images: str = ""):
-        self.images, folder = images, RunFolder(path, writes=False)
+    def __init__(self, path: str, images: str = "", section: str = ""):
+        self.path, self.images, self.section = path, images, section
+        folder = RunFolder(path, writes=False)
         record, summary = folder.record(), folder.summary()
         if record is None or summary is None:
             raise ValueError(f"{path}: this fine-tuning is not finished; run it again")
-        if "tasks" in summary:
-            raise ValueError(f"{path}: was fine-tuned on two tasks; figures show one")
         self.record, self.summary = record, summary
-        self.kind, self.split = record["experiment"]["kind"], summary["split"]
+        kind = section or record["experiment"]["kind"]
+        self.kind = "images" if kind == "image" else kind
+        self.split = (summary["tasks"][section] if section else summary)["split"]
         model = RunFolder(os.path.join(path, summary["model"]), writes=False)
-        rows = csv_reader(model.read(predictions_file()) or "", csv.DictReader)
+        file = predictions_file(section)
+        rows = csv_reader(model.read(file) or "", csv.DictReader)
         self.rows: list[dict[str, str]] = [row for row in rows if row.get("split") == self.split]
         if not self.rows:
-            raise ValueError(
-                f"{model.path}/{predictions_file()}: has no predictions of {self.split}"
-            )
+            raise ValueError(f"{model.path}/{file}: has no predictions of {self.split}")
 
     def sees(self, modality: str) -> Hashable:
         """As `PretrainedRun.sees`."""
-        return (self.split, self.record["inputs"][self.split]) if modality == self.kind else None
+        if modality != self.kind:
+            return None
+        return self.split, self.record["inputs"][dotted(self.section, self.split)]
 
     def image(self, row: dict[str, str]) -> np.ndarray:
         """The image of a row of predictions as the network sees it: uint8 `(size, size, 3)`."""
@@ -155,13 +165,17 @@ class FineTunedRun:
     def _examples(self) -> Any:
         """The split of the task's images."""
         config = config_of(self.record)
-        return open_task(TASKS[config.task], config, None, 0, self.images).tests[self.split]
+        task = TASKS[config.tasks[self.section].task]
+        if not (self.images or task.tfds):
+            raise ValueError(f"{self.path}: its images are unknown; give --images")
+        data = open_task(task, config, None, 0, self.images, section=self.section)
+        return data.tests[self.split]
 
 
 def open_runs(
     paths: list[str], images: str = "", texts: str = "", cache_dir: str = ""
 ) -> dict[str, PretrainedRun | FineTunedRun]:
-    """Runs by the part of their paths that distinguishes them."""
+    """Runs by the part of their paths that distinguishes them; of two tasks, with the section."""
     whole = [path if "://" in path else os.path.abspath(path) for path in paths]
     folders = [path.rstrip("/").split("/") for path in whole]
     shared = len(os.path.commonprefix([own[:-1] for own in folders]))
@@ -173,7 +187,11 @@ def open_runs(
     runs = {}
     for name, path in zip(names, paths, strict=True):
         record = RunFolder(path, writes=False).record()
-        if record is not None and "kind" in record["experiment"]:
+        kind = None if record is None else record["experiment"].get("kind")
+        if kind == "both":
+            tasks = ("image", "text")
+            runs |= {f"{name}-{task}": FineTunedRun(path, images, task) for task in tasks}
+        elif kind:
             runs[name] = FineTunedRun(path, images)
         else:
             runs[name] = PretrainedRun(path, images, texts, cache_dir)

@@ -6,6 +6,7 @@ import weakref
 
 import matplotlib
 import numpy as np
+import pytest
 
 from keras_vitbert.inspection import drawing
 from keras_vitbert.inspection.activations import by_preference
@@ -76,6 +77,16 @@ def test_every_cell_is_the_mean_of_its_entries():
         top = row * (side + gap)
         np.testing.assert_allclose(cells[top : top + rows, left : left + columns], means)
         assert np.all(cells[top : top + rows, left + columns : left + columns + gap] == -1)
+
+
+@pytest.mark.parametrize("width", [3.3, 7.1])
+def test_there_is_no_gap_between_the_masks_of_blocks(width):
+    value, _ = values_of(1, 64, np.random.default_rng(2), 0.5)
+    wide = np.ones((64, 256), bool)
+    value.kept["block_0"].update(mlp_in=wide, mlp_out=wide.T)
+    figure = drawn(drawing.mask_figure, [value] * 5, ["block_0"] * 2, width, 100)
+    above, below = (axes.get_window_extent() for axes in figure.axes[:2])
+    assert (above.y0 - below.y1) / 100 < 0.6  # inches, for a title and the kinds
 
 
 def test_the_table_of_sparsities(masks):

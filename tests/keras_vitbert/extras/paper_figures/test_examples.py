@@ -24,16 +24,16 @@ def test_answers():
 def test_words_and_gaps():
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "the", "##s"]
     text = {
-        "token_ids": np.array([2, 7, 5, 6, 4, 8, 3, 7, 6, 3, 0, 0]),
-        "padding_mask": np.arange(12) < 10,
-        "masked_positions": np.array([8, 4, 0]),
+        "token_ids": np.array([2, 7, 5, 6, 4, 8, 3, 8, 7, 6, 3, 0, 0]),
+        "padding_mask": np.arange(13) < 11,
+        "masked_positions": np.array([9, 4, 0]),
         "masked_weights": np.array([1, 1, 0]),
     }
     words, gaps = shown_part(text, vocabulary)
     assert words == [
         *(("the", 0), ("playing", 0), ("[MASK]", 1)),
         ("##s", 0),  # what it belongs to is not known
-        *(("[SEP]", 0), ("the", 0)),
+        *(("[SEP]", 0), ("##s", 0), ("the", 0)),  # where a text was cut
         ("##ing", 2),  # exchanged, or left as it was
         ("[SEP]", 0),
     ]

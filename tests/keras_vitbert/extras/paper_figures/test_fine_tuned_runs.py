@@ -13,7 +13,7 @@ from keras_vitbert.configs.fine_tuning import get_config
 from keras_vitbert.experiments.fine_tuning.task_data import open_task
 from keras_vitbert.experiments.fine_tuning.tasks import TASKS
 from keras_vitbert.extras.paper_figures.examples import examples_of
-from keras_vitbert.extras.paper_figures.runs import FineTunedRun
+from keras_vitbert.extras.paper_figures.runs import FineTunedRun, open_runs
 from keras_vitbert.extras.paper_figures.writing import _examples, draw_figures
 from keras_vitbert.runs.identity import Identity, experiment_dict
 from keras_vitbert.runs.run_folder import RunFolder
@@ -81,6 +81,33 @@ def test_texts_and_what_is_said_of_them(tuned):
     shown = texts_of(drawn(_examples, {"run": run}, 6))
     assert shown.count("true class") == 3 and "true word" not in shown
     assert "Examples of dev, and answers" in shown
+
+
+def test_a_run_of_two_tasks_is_shown_by_task(tmp_path):
+    write_images(tmp_path / "task")
+    config = get_config("images,texts", "both").with_values({"image.image_size": 12})
+    data = open_task(TASKS["images"], IMAGES, None, 0, str(tmp_path / "task")).tests["validation"]
+    of_all = {
+        "split": "validation",
+        "label": "red",
+        "probability_red": 0.9,
+        "probability_blue": 0.1,
+    }
+    images = [of_all | about for about in data.descriptions()]
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    folder = RunFolder(str(tmp_path / "run"))
+    Identity(experiment_dict(config), {"image.validation": "1", "text.dev": "2"}).begin(folder)
+    tasks = {"image": {"split": "validation"}, "text": {"split": "dev"}}
+    folder.write_json("summary.json", {"model": "model", "tasks": tasks})
+    for section, rows in (("image", images), ("text", ROWS)):
+        folder.write(f"model/{section}_predictions.csv", csv_text(rows))
+    runs = open_runs([folder.path], str(tmp_path / "task"))
+    assert list(runs) == ["run-image", "run-text"]
+    shown = texts_of(drawn(_examples, runs, 2))
+    assert {"red (example 0)", "true class"} <= set(shown)
+    assert any(text.startswith("Example 0: text 0 | a b") for text in shown)
+    with pytest.raises(ValueError, match=f"{folder.path}.*--images"):
+        examples_of({"run": open_runs([folder.path])["run-image"]}, "images", 1)
 
 
 def test_runs_of_other_examples_are_refused(tuned, tmp_path):

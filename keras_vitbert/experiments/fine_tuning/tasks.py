@@ -1,7 +1,9 @@
 """The downstream tasks of the paper's Table 1, and those with a user's own data."""
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_vitbert.configs.fine_tuning import (
     IMAGES,
@@ -12,7 +14,9 @@ from keras_vitbert.configs.fine_tuning import (
 )
 from pipelines.command_line import meant
 from pipelines.tasks import own_data
-from pipelines.tasks.own_examples import OwnExamples, read_own_examples
+
+if TYPE_CHECKING:
+    from pipelines.tasks.own_examples import OwnExamples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,8 @@ def read_own(
 
     `trained` are `classes` and `known_columns` of a model that needs no training examples.
     """
+    from pipelines.tasks.own_examples import read_own_examples  # NumPy, which help needs not
+
     task = find_task(settings.task)
     places = own_data.find_splits(data_dir, files, anything=not task.tfds)
     if not places:

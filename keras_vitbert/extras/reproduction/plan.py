@@ -267,7 +267,7 @@ class Plan:
             inputs["vocabulary"] = self.scale.vocabulary
         inputs |= task.inputs
         if kind == "finetune":
-            values = {**task.values, **values}
+            values = {**task.values, "most_steps": 0, **values}  # as long for each row
             sweeps = self.sweeps(recipe, task) if task.sweeps else []
             if (recipe, seed) in sweeps:
                 inputs["sweep"] = True

@@ -29,16 +29,15 @@ def test_quotes_and_odd_characters_belong_to_their_sentence(write):
     assert rows.first == tuple(sentences) and rows.labels == tuple("012345")
 
 
-def test_lines_with_other_numbers_of_fields(write, capsys):
+def test_lines_with_other_numbers_of_fields(write):
     path = write(["sentence\tlabel", "good\t1", "bad 0", "fine\t1", "so\tso\t1"])
     with pytest.raises(ValueError, match="train.tsv, line 3: "):
         read_rows(path)
     with pytest.raises(ValueError, match="train.tsv, line 5: "):
         read_rows(path, skip_damaged=1)
-    capsys.readouterr()
     rows = read_rows(path, skip_damaged=2)
     assert rows.first == ("good", "fine") and len(rows.left_out) == 2
-    assert ", line 5:" in capsys.readouterr().err
+    assert ", line 5:" in rows.left_out[1]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class RunProgress(TrainerCallback):
     ):
         super().__init__()
         self.label, self.steps, self.throughput = label, at_most or steps, throughput
-        self.of = "of at most" if at_most else "of"
+        self.bound = "at most " if at_most else ""
         self.speaks, self.flops, self.peak, self.later = speaks, flops, peak, later
         self._traced, self._began = times().get("tracing", 0.0), time.monotonic()
         self._first = self._last_line = None
@@ -70,7 +70,7 @@ class RunProgress(TrainerCallback):
             say(line)
 
     def _place(self) -> str:
-        step = f"step {self.model.step:,} {self.of} {self.steps:,}"
+        step = f"step {self.model.step:,} of {self.bound}{self.steps:,}"
         return f"{self.label}: {step}" if self.label else step
 
     def _rates(self) -> Iterator[str]:
@@ -90,7 +90,7 @@ class RunProgress(TrainerCallback):
         tracing = times().get("tracing", 0.0) - self._traced
         left = (time.monotonic() - self._began - tracing) / done * (self.steps - step)
         more = f", {duration(left + self.later)} for all trials" if self.later else ""
-        return f"{'at most ' * (self.of != 'of')}{duration(left)} left{more}"
+        return f"{self.bound}{duration(left)} left{more}"
 
 
 def time_shares(before: dict[str, float], began: float, teachers: float = 0.0) -> dict[str, float]:

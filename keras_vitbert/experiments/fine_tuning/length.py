@@ -86,13 +86,13 @@ class Length:
     @property
     def _still_improves(self) -> bool:
         """Whether a measure of held-out examples was best of late."""
-        best = [
-            max(self.measured, key=lambda row, name=name: _BETTER[_measure(name)] * row[name])
-            for name in self.measured[-1]
-            if name != "step"
-        ]
-        latest = max(row["step"] for row in best)
-        return latest >= (1 - _PATIENCE) * self.measured[-1]["step"]
+        latest = self.measured[-1]
+        for name in latest.keys() - {"step"}:
+            sign = _BETTER[name.rpartition(".")[2]]
+            best = max(self.measured, key=lambda row, n=name, sign=sign: sign * row[n])
+            if best["step"] >= (1 - _PATIENCE) * latest["step"]:
+                return True
+        return False
 
     def add(self, step: int, values: dict[str, float]) -> bool:
         """Adds measures of a step, and returns whether the rate falls from there."""
@@ -125,10 +125,6 @@ class _Held(keras.optimizers.schedules.LearningRateSchedule):
         return self.whole(ops.minimum(step, float(self.step)) + rest)
 
 
-def _measure(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
 class Measuring(TrainerCallback):
     """Measures held-out examples every tenth of `config.steps`, and says when the rate falls."""
 
@@ -137,8 +133,7 @@ class Measuring(TrainerCallback):
         self.length, self.held_out = length, held_out
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        step, values = self.model.step, {}
-        length = self.length
+        length, step, values = self.length, self.model.step, {}
         if step % length.interval and step < length.limit or step < length.reached:
             return
         with doing("measuring held-out examples", "validation"), averaged(self.model):

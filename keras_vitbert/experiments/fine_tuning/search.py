@@ -132,9 +132,11 @@ def open_fine_tuning(
         counts: Any = [of_task.train.count for of_task in data.values()]
         if config.kind != "images":
             texts: Any = [*data.values()][-1].train
-            choose: Any = chosen.choose_for_texts
-            choose = chosen.choose_for_both if config.kind == "both" else choose
-            choose(*counts, float(texts.lengths.mean()))
+            mean = float(texts.lengths.mean())
+            if config.kind == "text":
+                chosen.choose_for_texts(counts[0], mean)
+            else:
+                chosen.choose_for_both(counts[0], counts[1], mean)
     return FineTuningRun(
         config=chosen.config,
         folder=run_folder,

@@ -53,9 +53,8 @@ def build(models: list[ShownModel]) -> gr.Blocks:
             with gr.Tab("Text"):
                 text = gr.Textbox(label="Sentence", max_lines=8, render=False)
                 pair = gr.Textbox(label="Second sentence, if any", max_lines=8, render=False)
-                _panels(
-                    models, "texts", [text, pair], [[TEXT]] * any(m.fills_masks for m in models)
-                )
+                examples = [[TEXT]] if any(model.fills_masks for model in models) else []
+                _panels(models, "texts", [text, pair], examples)
     return page
 
 
